@@ -1,0 +1,19 @@
+// Monotonic time. Wall-clock time is never used for deadlines or ordering: it jumps.
+#pragma once
+
+#include <time.h>
+
+#include <cstdint>
+
+namespace ddp {
+
+// CLOCK_MONOTONIC in ns: comparable between processes of one host (the launcher and its ranks).
+inline int64_t monotonic_ns() {
+  timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return int64_t(t.tv_sec) * 1'000'000'000 + t.tv_nsec;
+}
+
+inline double ms_between(int64_t begin_ns, int64_t end_ns) { return double(end_ns - begin_ns) * 1e-6; }
+
+}  // namespace ddp

@@ -1,0 +1,106 @@
+#include "runtime/base/fs.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <utility>
+
+#include "runtime/base/error.h"
+
+namespace ddp {
+namespace {
+
+[[noreturn]] void fail_io(const char* verb, const std::filesystem::path& path) {
+  throw Error(ExitCode::io, std::string("cannot ") + verb + " " + path.string() + ": " + errno_text(errno));
+}
+
+}  // namespace
+
+Fd& Fd::operator=(Fd&& other) noexcept {
+  if (this != &other) {
+    reset();
+    fd_ = other.release();
+  }
+  return *this;
+}
+
+int Fd::release() { return std::exchange(fd_, -1); }
+
+void Fd::reset() {
+  if (fd_ >= 0) ::close(fd_);
+  fd_ = -1;
+}
+
+Fd open_input(const std::filesystem::path& path) {
+  Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!file) throw Error(ExitCode::no_input, "cannot open " + path.string() + ": " + errno_text(errno));
+  return file;
+}
+
+int64_t file_size(const Fd& file, const std::filesystem::path& path) {
+  struct stat info;
+  if (::fstat(file.get(), &info) != 0) fail_io("stat", path);
+  if (!S_ISREG(info.st_mode)) throw Error(ExitCode::no_input, path.string() + " is not a regular file");
+  return info.st_size;
+}
+
+void read_exact(const Fd& file, std::span<std::byte> out, int64_t offset, const std::filesystem::path& path) {
+  while (!out.empty()) {
+    const ssize_t n = ::pread(file.get(), out.data(), out.size(), offset);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) fail_io("read", path);
+    if (n == 0)
+      throw Error(ExitCode::data, path.string() + " ends at byte " + std::to_string(offset) + ", " +
+                                      std::to_string(out.size()) + " bytes early");
+    out = out.subspan(size_t(n));
+    offset += n;
+  }
+}
+
+void write_all(const Fd& file, std::span<const std::byte> bytes, const std::filesystem::path& path) {
+  while (!bytes.empty()) {
+    const ssize_t n = ::write(file.get(), bytes.data(), bytes.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) fail_io("write", path);
+    bytes = bytes.subspan(size_t(n));
+  }
+}
+
+void sync(const Fd& file, const std::filesystem::path& path) {
+  if (::fsync(file.get()) != 0) fail_io("fsync", path);
+}
+
+void sync_folder(const std::filesystem::path& path) {
+  Fd folder(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!folder) fail_io("open", path);
+  sync(folder, path);
+}
+
+Fd create_output(const std::filesystem::path& path) {
+  Fd file(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644));
+  if (!file) fail_io("create", path);
+  return file;
+}
+
+std::string read_text(const std::filesystem::path& path) {
+  const Fd file = open_input(path);
+  std::string text(size_t(file_size(file, path)), '\0');
+  read_exact(file, std::as_writable_bytes(std::span(text)), 0, path);
+  return text;
+}
+
+void write_text_atomically(const std::filesystem::path& path, std::string_view text) {
+  std::filesystem::path temporary = path;
+  temporary += ".tmp";
+  {
+    const Fd file = create_output(temporary);
+    write_all(file, std::as_bytes(std::span(text)), temporary);
+    sync(file, temporary);
+  }
+  if (::rename(temporary.c_str(), path.c_str()) != 0) fail_io("rename", temporary);
+  sync_folder(path.has_parent_path() ? path.parent_path() : ".");
+}
+
+}  // namespace ddp

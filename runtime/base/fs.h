@@ -1,0 +1,48 @@
+// Files as a trainer needs them: whole reads with a clear error, and writes that are either complete and on the disk or absent.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace ddp {
+
+// Move-only file descriptor; -1 is empty.
+class Fd {
+ public:
+  Fd() = default;
+  explicit Fd(int fd) : fd_(fd) {}
+  Fd(Fd&& other) noexcept : fd_(other.release()) {}
+  Fd& operator=(Fd&& other) noexcept;
+  ~Fd() { reset(); }
+  int get() const { return fd_; }
+  explicit operator bool() const { return fd_ >= 0; }
+  int release();
+  void reset();
+
+ private:
+  int fd_ = -1;
+};
+
+// Opens for reading (O_CLOEXEC). Errors: 66 naming the path and the reason.
+Fd open_input(const std::filesystem::path& path);
+// Size in bytes of an open regular file. Errors: 66 when it is not one.
+int64_t file_size(const Fd& file, const std::filesystem::path& path);
+// Reads exactly `out.size()` bytes at `offset`; retries EINTR and short reads. Errors: 65 naming the path at end of file, 74 for I/O.
+void read_exact(const Fd& file, std::span<std::byte> out, int64_t offset, const std::filesystem::path& path);
+// Writes all bytes at the file's position; retries EINTR and short writes. Errors: 74 naming the path and the reason.
+void write_all(const Fd& file, std::span<const std::byte> bytes, const std::filesystem::path& path);
+// fsync of a file or a folder. Errors: 74. Never to be retried: after a failure the kernel may have dropped the dirty pages.
+void sync(const Fd& file, const std::filesystem::path& path);
+void sync_folder(const std::filesystem::path& path);
+// Creates a new file for writing (0644, O_CLOEXEC, O_NOFOLLOW); an existing one is truncated. Errors: 74.
+Fd create_output(const std::filesystem::path& path);
+
+std::string read_text(const std::filesystem::path& path);  // errors: 66
+// Replaces a small file as one: temporary beside it, fsync, rename, fsync of the folder. Errors: 74.
+void write_text_atomically(const std::filesystem::path& path, std::string_view text);
+
+}  // namespace ddp

@@ -1,0 +1,30 @@
+// The one way to wait, between threads and between processes: a 32-bit word in memory (perhaps shared), a short spin, then a
+// futex. Every wait has a deadline and polls the abort word at least every 100 ms, so that no dead peer can hang a rank.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+namespace ddp {
+
+using FutexWord = std::atomic<uint32_t>;
+static_assert(sizeof(FutexWord) == 4 && FutexWord::is_always_lock_free);
+
+// What every wait of one rank has in common. Copied by value; the abort word outlives all users.
+struct WaitPolicy {
+  const FutexWord* abort_word = nullptr;  // non-zero: another rank failed; nullptr: nobody to ask (tests, one process)
+  int64_t timeout_ms = 600'000;           // of one wait
+  int spin_pauses = 200;                  // 0 when ranks outnumber cores: go to the futex at once
+};
+
+// Blocks until `word` != `seen`; returns the new value (acquire). `where` names the wait in the error, e.g. "barrier".
+// Throws Aborted when the abort word is set, Error(hang) after the deadline.
+uint32_t wait_while_equal(const FutexWord& word, uint32_t seen, const WaitPolicy& policy, const char* where);
+
+// As above, until int32(word - target) >= 0: for words that only count up (and wrap).
+void wait_until_reached(const FutexWord& word, uint32_t target, const WaitPolicy& policy, const char* where);
+
+// Wakes every waiter of the word, in this process and in others that map it.
+void wake_all(FutexWord& word);
+
+}  // namespace ddp

@@ -1,0 +1,113 @@
+// The board: one page-aligned block of shared memory that the launcher creates without a name (memfd) and every rank inherits.
+// It is the rendezvous (barrier, NCCL id), the status board that can be read during a hang, and the way to stop: no port, no
+// file, no name, so nothing can leak or be taken. Everything in it is fixed-size and lock-free, because any process may die at
+// any instruction.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "runtime/base/fs.h"
+#include "runtime/base/wait.h"
+
+namespace ddp {
+
+inline constexpr int kMaxRanks = 64;
+inline constexpr int kMaxConfigBytes = 64 * 1024;
+
+// What the forked ranks are asked to do.
+enum class Job : uint32_t { train = 0, barrier = 1 };  // barrier: meet once and leave (the launch benchmark)
+
+// Where a rank is; written by the rank at each change, read by anyone.
+enum class Phase : uint32_t {
+  not_started,
+  rendezvous,
+  load,
+  plan,
+  data_wait,
+  forward,
+  backward,
+  update,
+  evaluate,
+  checkpoint,
+  finished,
+};
+const char* phase_name(Phase phase);
+
+// Fixed-size text that one process writes once and others may read afterwards.
+struct ErrorRecord {
+  std::atomic<uint32_t> ready;  // 1 after text and code are complete
+  int32_t code;                 // exit code
+  char text[1024];              // one line, NUL-terminated
+};
+
+struct RankStatus {
+  std::atomic<uint32_t> pid;
+  std::atomic<uint32_t> phase;  // Phase
+  std::atomic<int64_t> step;    // the step being run, 0 before the first
+  std::atomic<int32_t> bucket;  // the bucket last launched, -1 none
+  std::atomic<int64_t> heartbeat_ns;
+  std::atomic<int64_t> memory_bytes;  // device memory in use
+  // Start-up stamps (monotonic_ns): main entered, first barrier passed, model and data ready, first step done.
+  std::atomic<int64_t> entered_ns, met_ns, loaded_ns, first_step_ns;
+  ErrorRecord error;
+};
+
+// Counts arrivals; a generation ends when all have come. Never a process-shared pthread barrier: that hangs when a peer dies.
+struct BoardBarrier {
+  FutexWord arrived;
+  FutexWord generation;
+  // Called by each of n processes (or threads). Throws as wait_while_equal does.
+  void arrive_and_wait(uint32_t n, const WaitPolicy& policy, const char* where);
+};
+
+struct BoardLayout {
+  uint64_t magic;
+  uint32_t version;
+  uint32_t world_size;
+  uint32_t job;             // Job
+  uint32_t oversubscribed;  // 1: ranks x threads > cores, waits do not spin
+  int64_t launched_ns;      // when the launcher's main began
+  FutexWord abort_word;     // non-zero: stop now, another rank failed (1 + that rank), or kAbortByUser
+  std::atomic<uint32_t> first_failure;        // 1 + the first rank to fail, by compare-and-swap; 0: none
+  std::atomic<uint32_t> stop_requested;       // 1: finish the step, commit, exit 75
+  std::atomic<uint32_t> checkpoint_requests;  // counts SIGUSR1: commit at the next step and go on
+  BoardBarrier barrier;
+  FutexWord nccl_id_ready;
+  std::array<unsigned char, 128> nccl_id;
+  uint32_t config_bytes;
+  std::array<char, kMaxConfigBytes> config;  // the resolved YAML
+  std::array<RankStatus, kMaxRanks> ranks;
+};
+inline constexpr uint32_t kAbortByUser = 0xFFFFFFFFu;
+
+// Owns one mapping of a board; move-only.
+class Board {
+ public:
+  // Creates the memory (memfd, 0600, size sealed, pages reserved) for `world_size` ranks. Errors: 71.
+  static Board create(int world_size);
+  // Maps an inherited board and checks magic, version, size and seals. Takes ownership of the descriptor. Errors: 69.
+  static Board attach(Fd fd);
+  Board(Board&&) noexcept;
+  Board& operator=(Board&&) = delete;
+  ~Board();
+
+  BoardLayout& operator*() const { return *layout_; }
+  BoardLayout* operator->() const { return layout_; }
+  const Fd& fd() const { return fd_; }
+
+  void set_config(std::string_view text);  // launcher, before the fork; a longer text than kMaxConfigBytes is an Error(config)
+  std::string config() const;
+  // Records `text` as rank's error and takes the first-failure slot when it is free. Async-signal-safe parts only.
+  void report_error(int rank, int code, std::string_view text);
+
+ private:
+  Board(Fd fd, BoardLayout* layout) : fd_(std::move(fd)), layout_(layout) {}
+  Fd fd_;
+  BoardLayout* layout_;
+};
+
+}  // namespace ddp

@@ -1,0 +1,44 @@
+#include "runtime/state/param_layout.h"
+
+#include <algorithm>
+
+namespace ddp {
+namespace {
+
+constexpr int64_t kAlign = 64;  // elements: 256 bytes in f32, and a whole number of cache lines and vectors in any type
+
+}  // namespace
+
+ParamId ParamLayout::add(std::string name, const Shape& shape, bool decay, int64_t saved_rows) {
+  DDP_CHECK(shape.rank >= 1 && shape.rank <= 2, "parameter {} has {} dimensions", name, shape.rank);
+  Param p;
+  p.name = std::move(name);
+  p.shape = shape;
+  p.saved_rows = saved_rows < 0 ? shape[0] : saved_rows;
+  p.decay = decay;
+  p.offset = flat_elements_;
+  p.numel = shape.numel();
+  p.first_slot = num_slots();
+  const int64_t end = p.offset + (p.numel + kAlign - 1) / kAlign * kAlign;
+  for (int64_t begin = p.offset; begin < end; begin += kSlotElements) {
+    slot_begin_.push_back(std::min(begin + kSlotElements, end));
+    slot_decay_.push_back(decay ? 1.0f : 0.0f);
+  }
+  p.num_slots = num_slots() - p.first_slot;
+  flat_elements_ = end;
+  params_.push_back(std::move(p));
+  return ParamId{int(params_.size()) - 1};
+}
+
+int64_t ParamLayout::num_parameters() const {
+  int64_t n = 0;
+  for (const Param& p : params_) n += p.numel / p.shape[0] * p.saved_rows;
+  return n;
+}
+
+TensorView ParamLayout::view(ParamId id, float* flat) const {
+  const Param& p = (*this)[id];
+  return {flat + p.offset, DType::f32, p.shape};
+}
+
+}  // namespace ddp

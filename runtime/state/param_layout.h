@@ -1,0 +1,56 @@
+// Where each parameter lies in the flat buffers. Parameters, gradients, master weights and optimizer state share one layout, in
+// backward order (the order in which gradients become final), so that an all-reduce bucket is a contiguous slice and needs no
+// copy. Pure data: no device memory.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "runtime/device/tensor.h"
+
+namespace ddp {
+
+struct ParamId {
+  int index = -1;
+};
+
+struct Param {
+  std::string name;        // as in the saved file, e.g. "h.0.attn.c_attn.weight"
+  Shape shape;             // as computed with; rank 1 or 2
+  int64_t saved_rows = 0;  // rows of the first dimension that are saved: the rest is padding (vocabulary)
+  bool decay = false;      // weight decay applies
+  int64_t offset = 0;      // elements from the start of a flat buffer; a multiple of 64 (256 bytes in f32)
+  int64_t numel = 0;
+  int64_t first_slot = 0, num_slots = 0;
+};
+
+// Blocks ("slots") of at most this many elements, cut parameter by parameter, are the unit in which the gradient norm is summed
+// and the optimizer runs: fixed by the shapes alone, so that neither bucket size nor ranks nor threads change a bit.
+inline constexpr int64_t kSlotElements = 16384;
+
+class ParamLayout {
+ public:
+  // Appends a parameter; call in backward order.
+  ParamId add(std::string name, const Shape& shape, bool decay, int64_t saved_rows = -1);
+  const std::vector<Param>& params() const { return params_; }
+  const Param& operator[](ParamId id) const { return params_[size_t(id.index)]; }
+  int64_t flat_elements() const { return flat_elements_; }  // with padding
+  int64_t num_slots() const { return int64_t(slot_decay_.size()); }
+  // num_slots() + 1 offsets: slot s is elements [slot_begin[s], slot_begin[s + 1]) of the flat buffer, padding included.
+  const std::vector<int64_t>& slot_begin() const { return slot_begin_; }
+  // 1 where weight decay applies to the slot, else 0.
+  const std::vector<float>& slot_decay() const { return slot_decay_; }
+  // Parameters of the model as published: without padding.
+  int64_t num_parameters() const;
+  // The parameter as a view into a flat f32 buffer.
+  TensorView view(ParamId id, float* flat) const;
+
+ private:
+  std::vector<Param> params_;
+  int64_t flat_elements_ = 0;
+  std::vector<int64_t> slot_begin_ = {0};
+  std::vector<float> slot_decay_;
+};
+
+}  // namespace ddp
