@@ -1,11 +1,13 @@
-// The operations of a training step. Each is one struct of arguments and one free function: the front door, which checks shapes
-// and dtypes once for every backend, tells the observer (dry run, timing) what it costs, and hands over to the backend's entry
-// in the op table. Everything runs in order on exec.stream; nothing here waits. Unless said otherwise tensors are f32, row-major
-// and contiguous, outputs are written ("="), and inputs and outputs do not overlap.
+// The operations of a training step. Each is one struct of arguments and one free function: the front door, which
+// checks shapes and dtypes once for every backend, tells the observer (dry run, timing) what it costs, and hands over
+// to the backend's entry in the op table. Everything runs in order on exec.stream; nothing here waits. Unless said
+// otherwise tensors are f32, row-major and contiguous, outputs are written ("="), and inputs and outputs do not
+// overlap.
 //
 // Every sum has an order fixed by the shapes alone, so results do not depend on the number of threads.
 //
-// Legend: B samples, T positions, C width, H heads, D = C / H, V vocabulary (padded), M = rows (B * T), K in, N out features.
+// Legend: B samples, T positions, C width, H heads, D = C / H, V vocabulary (padded), M = rows (B * T), K in, N out
+// features.
 #pragma once
 
 #include <cstdint>
@@ -38,11 +40,11 @@ struct Exec {
   OpObserver* observer = nullptr;
 };
 
-// Dropout as a pure function of (seed, attempted step, sample, site, element): the same mask for every number of ranks, and again
-// in backward without storing it. An element is kept when its 32-bit Philox word >= p * 2^32, and then scaled by 1 / (1 - p).
-// Words: philox(key = {seed, *step}, counter = {c0, c1, site << 8 | head, sample}). Rows of C elements: element e of a sample is
-// word e % 4 of c0 = e / 4, c1 = 0, head = 0. Attention: the probability (q, k) is word 2 * (q / 8 % 2) + k / 8 % 2 of
-// c0 = q / 16 * 8 + q % 8, c1 = k / 16 * 8 + k % 8.
+// Dropout as a pure function of (seed, attempted step, sample, site, element): the same mask for every number of ranks,
+// and again in backward without storing it. An element is kept when its 32-bit Philox word >= p * 2^32, and then scaled
+// by 1 / (1 - p). Words: philox(key = {seed, *step}, counter = {c0, c1, site << 8 | head, sample}). Rows of C elements:
+// element e of a sample is word e % 4 of c0 = e / 4, c1 = 0, head = 0. Attention: the probability (q, k) is word 2 * (q
+// / 8 % 2) + k / 8 % 2 of c0 = q / 16 * 8 + q % 8, c1 = k / 16 * 8 + k % 8.
 struct Dropout {
   float p = 0.0f;  // 0: none, the other fields are not read
   uint32_t seed = 0;
@@ -51,7 +53,8 @@ struct Dropout {
   const int32_t* sample_ids = nullptr;  // device (B): index of each sample in the global batch
 };
 
-// ---- linear layers ----------------------------------------------------------------------------------------------------------
+// ---- linear layers
+// ----------------------------------------------------------------------------------------------------------
 
 // y (M,N) = x (M,K) w + bias (N). w is (K,N), or (N,K) where w_transposed. bias may be empty.
 struct LinearForward {
@@ -75,10 +78,11 @@ struct LinearBackwardWeight {
 };
 void linear_backward_weight(const Exec& exec, const LinearBackwardWeight& a);
 
-// ---- layer norm and the residual stream -------------------------------------------------------------------------------------
+// ---- layer norm and the residual stream
+// -------------------------------------------------------------------------------------
 
-// residual_out (M,C) = residual_in (M,C) + dropout(branch (M,C)); y (M,C) = layernorm(residual_out) w + b; mean, rstd (M).
-// branch may be empty: then residual_out is not written (may be empty) and y is the norm of residual_in.
+// residual_out (M,C) = residual_in (M,C) + dropout(branch (M,C)); y (M,C) = layernorm(residual_out) w + b; mean, rstd
+// (M). branch may be empty: then residual_out is not written (may be empty) and y is the norm of residual_in.
 // residual_out may be residual_in.
 struct LayerNormForward {
   TensorView residual_out, y, mean, rstd, residual_in, branch, w, b;
@@ -88,8 +92,8 @@ struct LayerNormForward {
 void layernorm_forward(const Exec& exec, const LayerNormForward& a);
 
 // dresidual (M,C) (=|+= where accumulate_residual) the norm's gradient with respect to its input x (M,C);
-// dbranch (M,C) = dropout mask of the finished dresidual, empty where there is no dropout (the branch's gradient is dresidual);
-// dw, db (C) (=|+= where accumulate). workspace: layernorm_workspace(M, C) bytes.
+// dbranch (M,C) = dropout mask of the finished dresidual, empty where there is no dropout (the branch's gradient is
+// dresidual); dw, db (C) (=|+= where accumulate). workspace: layernorm_workspace(M, C) bytes.
 struct LayerNormBackward {
   TensorView dresidual, dbranch, dw, db, dy, x, mean, rstd, w, workspace;
   bool accumulate_residual = true;
@@ -99,7 +103,8 @@ struct LayerNormBackward {
 void layernorm_backward(const Exec& exec, const LayerNormBackward& a);
 int64_t layernorm_workspace(int64_t m, int64_t c);  // bytes
 
-// ---- GELU (tanh form) -------------------------------------------------------------------------------------------------------
+// ---- GELU (tanh form)
+// -------------------------------------------------------------------------------------------------------
 
 struct GeluForward {
   TensorView y, x;  // same shape
@@ -112,10 +117,12 @@ struct GeluBackward {
 };
 void gelu_backward(const Exec& exec, const GeluBackward& a);
 
-// ---- attention --------------------------------------------------------------------------------------------------------------
+// ---- attention
+// --------------------------------------------------------------------------------------------------------------
 
 // out (B,T,C) = dropout(softmax(q k^T / sqrt(D), causal)) v by head, from qkv (B,T,3C) = q | k | v, each H heads of D.
-// Keeps only lse (B,H,T), the log-sum-exp of each row of scores: never a T x T matrix in memory (FlashAttention, Dao et al.).
+// Keeps only lse (B,H,T), the log-sum-exp of each row of scores: never a T x T matrix in memory (FlashAttention, Dao et
+// al.).
 struct AttentionForward {
   TensorView out, lse, qkv;
   int64_t heads = 1;
@@ -132,7 +139,8 @@ struct AttentionBackward {
 void attention_backward(const Exec& exec, const AttentionBackward& a);
 int64_t attention_workspace(int64_t b, int64_t t, int64_t h);  // bytes
 
-// ---- embedding --------------------------------------------------------------------------------------------------------------
+// ---- embedding
+// --------------------------------------------------------------------------------------------------------------
 
 // out (B,T,C) = dropout(wte (V,C)[tokens (B,T) i32] + wpe (>= T, C)[t]).
 struct EmbeddingForward {
@@ -141,8 +149,8 @@ struct EmbeddingForward {
 };
 void embedding_forward(const Exec& exec, const EmbeddingForward& a);
 
-// dwte (V,C) += scatter of dropout(dout (B,T,C)), in the order of positions; dwpe (>= T, C) (=|+= where accumulate) its sum over
-// samples, rows past T zero where "=".
+// dwte (V,C) += scatter of dropout(dout (B,T,C)), in the order of positions; dwpe (>= T, C) (=|+= where accumulate) its
+// sum over samples, rows past T zero where "=".
 struct EmbeddingBackward {
   TensorView dwte, dwpe, dout, tokens;
   bool accumulate = false;
@@ -150,11 +158,12 @@ struct EmbeddingBackward {
 };
 void embedding_backward(const Exec& exec, const EmbeddingBackward& a);
 
-// ---- loss -------------------------------------------------------------------------------------------------------------------
+// ---- loss
+// -------------------------------------------------------------------------------------------------------------------
 
-// loss (M) = -log softmax(logits (M,V))[target], over the first `live_columns` columns; where `backward`, logits are overwritten
-// with scale * (softmax - onehot), and with zero in the padding columns. targets (M) i32; a target < 0 is ignored: loss and
-// gradient 0. One pass over a chunk of rows, so that the full logits never exist.
+// loss (M) = -log softmax(logits (M,V))[target], over the first `live_columns` columns; where `backward`, logits are
+// overwritten with scale * (softmax - onehot), and with zero in the padding columns. targets (M) i32; a target < 0 is
+// ignored: loss and gradient 0. One pass over a chunk of rows, so that the full logits never exist.
 struct CrossEntropy {
   TensorView logits, loss, targets;
   int64_t live_columns = 0;
@@ -170,7 +179,8 @@ struct SumInto {
 };
 void sum_into(const Exec& exec, const SumInto& a);
 
-// ---- gradients and the optimizer --------------------------------------------------------------------------------------------
+// ---- gradients and the optimizer
+// --------------------------------------------------------------------------------------------
 
 // y (n) += x (n); f32 or f64.
 struct AddInto {
@@ -178,23 +188,23 @@ struct AddInto {
 };
 void add_into(const Exec& exec, const AddInto& a);
 
-// What kernels of a step read and write on the device instead of host values, so that a step has no data-dependent host branch
-// and can be replayed. One per rank, in device memory.
+// What kernels of a step read and write on the device instead of host values, so that a step has no data-dependent host
+// branch and can be replayed. One per rank, in device memory.
 struct StepScalars {
-  uint32_t attempted_step;  // the step being run, from 1: read by dropout
-  uint32_t applied_steps;   // updates made so far: indexes the learning rates
+  uint32_t attempted_step;          // the step being run, from 1: read by dropout
+  uint32_t applied_steps;           // updates made so far: indexes the learning rates
   double beta1_power, beta2_power;  // beta^applied_steps
   // Written by step_finalize for the update that follows:
   float lr;
-  float grad_scale;  // clip factor
-  float step_size;   // lr / (1 - beta1^t)
+  float grad_scale;   // clip factor
+  float step_size;    // lr / (1 - beta1^t)
   float rsqrt_bias2;  // 1 / sqrt(1 - beta2^t)
   uint32_t skip;      // 1: a gradient is not finite, this update is skipped
 };
 
 // What the host reads of a step, one step late.
 struct StepMetrics {
-  double loss_sum;   // over the global batch's tokens
+  double loss_sum;    // over the global batch's tokens
   double stop_votes;  // ranks that were asked to stop, and to checkpoint, when they enqueued the step
   double checkpoint_votes;
   double grad_norm;
@@ -203,28 +213,28 @@ struct StepMetrics {
 };
 
 // partials (n_slots) f64 = sum of squares of x over each slot; not finite where an element is not.
-// Slots cover x exactly and in order: slot s is elements [slot_begin[s] - slot_begin[0], slot_begin[s+1] - slot_begin[0]) of x,
-// slot_begin (n_slots + 1) i64 in device memory.
+// Slots cover x exactly and in order: slot s is elements [slot_begin[s] - slot_begin[0], slot_begin[s+1] -
+// slot_begin[0]) of x, slot_begin (n_slots + 1) i64 in device memory.
 struct SumSquares {
   TensorView partials, x, slot_begin;
 };
 void sum_squares(const Exec& exec, const SumSquares& a);
 
-// From all partials (in slot order, in double): norm, clip factor (clip_norm 0: none), skip, learning rate and bias correction
-// into *scalars; {loss, votes} f64 (3) and these into *metrics; then counts the step.
+// From all partials (in slot order, in double): norm, clip factor (clip_norm 0: none), skip, learning rate and bias
+// correction into *scalars; {loss, votes} f64 (3) and these into *metrics; then counts the step.
 struct StepFinalize {
   StepScalars* scalars = nullptr;
   StepMetrics* metrics = nullptr;
-  TensorView partials;     // f64 (slots)
-  TensorView loss_votes;   // f64 (3): loss sum, stop votes, checkpoint votes, already reduced over ranks
-  TensorView lr_table;     // f32: lr of the update after i applied ones is lr_table[i]
+  TensorView partials;    // f64 (slots)
+  TensorView loss_votes;  // f64 (3): loss sum, stop votes, checkpoint votes, already reduced over ranks
+  TensorView lr_table;    // f32: lr of the update after i applied ones is lr_table[i]
   double clip_norm = 0, beta1 = 0, beta2 = 0;
 };
 void step_finalize(const Exec& exec, const StepFinalize& a);
 
-// One pass (28 bytes a parameter), where !scalars->skip: g' = g * grad_scale; m = b1 m + (1-b1) g'; v = b2 v + (1-b2) g'^2;
-// p -= lr wd p + step_size m / (sqrt(v) rsqrt_bias2 + eps). Decoupled decay: Loshchilov and Hutter, 2019.
-// p, m, v, g (n) cover exactly the slots of slot_begin (n_slots + 1) i64; slot_decay (n_slots) f32 multiplies weight_decay.
+// One pass (28 bytes a parameter), where !scalars->skip: g' = g * grad_scale; m = b1 m + (1-b1) g'; v = b2 v + (1-b2)
+// g'^2; p -= lr wd p + step_size m / (sqrt(v) rsqrt_bias2 + eps). Decoupled decay: Loshchilov and Hutter, 2019. p, m,
+// v, g (n) cover exactly the slots of slot_begin (n_slots + 1) i64; slot_decay (n_slots) f32 multiplies weight_decay.
 struct AdamW {
   TensorView p, m, v, g, slot_begin, slot_decay;
   const StepScalars* scalars = nullptr;

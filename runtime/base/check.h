@@ -11,8 +11,8 @@ namespace ddp {
 
 }  // namespace ddp
 
-#define DDP_CHECK(condition, ...)                                                               \
-  do {                                                                                          \
-    if (!(condition)) [[unlikely]]                                                              \
-      ::ddp::fail_check(#condition, __FILE__, __LINE__, fmt::format(__VA_ARGS__));              \
+#define DDP_CHECK(condition, ...)                                                  \
+  do {                                                                             \
+    if (!(condition)) [[unlikely]]                                                 \
+      ::ddp::fail_check(#condition, __FILE__, __LINE__, fmt::format(__VA_ARGS__)); \
   } while (false)

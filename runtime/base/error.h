@@ -1,5 +1,6 @@
-// The two ways to fail. An Error is the environment's or the user's: it says what happened, where, and what to do, and carries
-// the exit code. A Bug (thrown by DDP_CHECK) is ours and exits 70. main() of each program catches once and prints one line.
+// The two ways to fail. An Error is the environment's or the user's: it says what happened, where, and what to do, and
+// carries the exit code. A Bug (thrown by DDP_CHECK) is ours and exits 70. main() of each program catches once and
+// prints one line.
 #pragma once
 
 #include <stdexcept>
@@ -20,7 +21,8 @@ class Error : public std::runtime_error {
   ExitCode code_;
 };
 
-// Thrown out of a wait when another rank failed first and the run is being aborted: this rank is a victim, not the cause.
+// Thrown out of a wait when another rank failed first and the run is being aborted: this rank is a victim, not the
+// cause.
 class Aborted : public std::runtime_error {
  public:
   explicit Aborted(const std::string& where) : std::runtime_error("aborted while in " + where) {}

@@ -1,4 +1,5 @@
-// Files as a trainer needs them: whole reads with a clear error, and writes that are either complete and on the disk or absent.
+// Files as a trainer needs them: whole reads with a clear error, and writes that are either complete and on the disk or
+// absent.
 #pragma once
 
 #include <cstddef>
@@ -31,11 +32,13 @@ class Fd {
 Fd open_input(const std::filesystem::path& path);
 // Size in bytes of an open regular file. Errors: 66 when it is not one.
 int64_t file_size(const Fd& file, const std::filesystem::path& path);
-// Reads exactly `out.size()` bytes at `offset`; retries EINTR and short reads. Errors: 65 naming the path at end of file, 74 for I/O.
+// Reads exactly `out.size()` bytes at `offset`; retries EINTR and short reads. Errors: 65 naming the path at end of
+// file, 74 for I/O.
 void read_exact(const Fd& file, std::span<std::byte> out, int64_t offset, const std::filesystem::path& path);
 // Writes all bytes at the file's position; retries EINTR and short writes. Errors: 74 naming the path and the reason.
 void write_all(const Fd& file, std::span<const std::byte> bytes, const std::filesystem::path& path);
-// fsync of a file or a folder. Errors: 74. Never to be retried: after a failure the kernel may have dropped the dirty pages.
+// fsync of a file or a folder. Errors: 74. Never to be retried: after a failure the kernel may have dropped the dirty
+// pages.
 void sync(const Fd& file, const std::filesystem::path& path);
 void sync_folder(const std::filesystem::path& path);
 // Creates a new file for writing (0644, O_CLOEXEC, O_NOFOLLOW); an existing one is truncated. Errors: 74.

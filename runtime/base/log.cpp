@@ -17,10 +17,14 @@ void init() {
 
 void write(Level level, std::string_view text) {
   switch (level) {
-    case Level::debug: return spdlog::debug(text);
-    case Level::info: return spdlog::info(text);
-    case Level::warn: return spdlog::warn(text);
-    case Level::error: return spdlog::error(text);
+    case Level::debug:
+      return spdlog::debug(text);
+    case Level::info:
+      return spdlog::info(text);
+    case Level::warn:
+      return spdlog::warn(text);
+    case Level::error:
+      return spdlog::error(text);
   }
 }
 

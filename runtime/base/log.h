@@ -1,5 +1,5 @@
-// Logging over spdlog, which stays out of headers (it costs 3 s a translation unit). A rank's log goes to its standard output,
-// which the launcher prefixes with the rank and copies to logs/rank-N.log.
+// Logging over spdlog, which stays out of headers (it costs 3 s a translation unit). A rank's log goes to its standard
+// output, which the launcher prefixes with the rank and copies to logs/rank-N.log.
 #pragma once
 
 #include <fmt/core.h>

@@ -1,5 +1,6 @@
-// Philox4x32-10: a counter-based generator, so that a random number is a pure function of its coordinates and every number of
-// ranks, threads and devices draws the same. Source: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
+// Philox4x32-10: a counter-based generator, so that a random number is a pure function of its coordinates and every
+// number of ranks, threads and devices draws the same. Source: Salmon et al., "Parallel random numbers: as easy as 1,
+// 2, 3", SC 2011.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,6 @@
-// The one way to wait, between threads and between processes: a 32-bit word in memory (perhaps shared), a short spin, then a
-// futex. Every wait has a deadline and polls the abort word at least every 100 ms, so that no dead peer can hang a rank.
+// The one way to wait, between threads and between processes: a 32-bit word in memory (perhaps shared), a short spin,
+// then a futex. Every wait has a deadline and polls the abort word at least every 100 ms, so that no dead peer can hang
+// a rank.
 #pragma once
 
 #include <atomic>
@@ -16,6 +17,9 @@ struct WaitPolicy {
   int64_t timeout_ms = 600'000;           // of one wait
   int spin_pauses = 200;                  // 0 when ranks outnumber cores: go to the futex at once
 };
+
+// For a thread that waits for work from its owner, who ends it; never for a wait on another process.
+inline WaitPolicy no_deadline(int spin_pauses) { return {.timeout_ms = INT32_MAX, .spin_pauses = spin_pauses}; }
 
 // Blocks until `word` != `seen`; returns the new value (acquire). `where` names the wait in the error, e.g. "barrier".
 // Throws Aborted when the abort word is set, Error(hang) after the deadline.

@@ -29,17 +29,28 @@ BoardLayout* map(const Fd& fd, ExitCode code) {
 
 const char* phase_name(Phase phase) {
   switch (phase) {
-    case Phase::not_started: return "start";
-    case Phase::rendezvous: return "rendezvous";
-    case Phase::load: return "load";
-    case Phase::plan: return "plan";
-    case Phase::data_wait: return "data";
-    case Phase::forward: return "forward";
-    case Phase::backward: return "backward";
-    case Phase::update: return "update";
-    case Phase::evaluate: return "evaluate";
-    case Phase::checkpoint: return "checkpoint";
-    case Phase::finished: return "finished";
+    case Phase::not_started:
+      return "start";
+    case Phase::rendezvous:
+      return "rendezvous";
+    case Phase::load:
+      return "load";
+    case Phase::plan:
+      return "plan";
+    case Phase::data_wait:
+      return "data";
+    case Phase::forward:
+      return "forward";
+    case Phase::backward:
+      return "backward";
+    case Phase::update:
+      return "update";
+    case Phase::evaluate:
+      return "evaluate";
+    case Phase::checkpoint:
+      return "checkpoint";
+    case Phase::finished:
+      return "finished";
   }
   return "?";
 }

@@ -1,7 +1,7 @@
-// The board: one page-aligned block of shared memory that the launcher creates without a name (memfd) and every rank inherits.
-// It is the rendezvous (barrier, NCCL id), the status board that can be read during a hang, and the way to stop: no port, no
-// file, no name, so nothing can leak or be taken. Everything in it is fixed-size and lock-free, because any process may die at
-// any instruction.
+// The board: one page-aligned block of shared memory that the launcher creates without a name (memfd) and every rank
+// inherits. It is the rendezvous (barrier, NCCL id), the status board that can be read during a hang, and the way to
+// stop: no port, no file, no name, so nothing can leak or be taken. Everything in it is fixed-size and lock-free,
+// because any process may die at any instruction.
 #pragma once
 
 #include <array>
@@ -56,7 +56,8 @@ struct RankStatus {
   ErrorRecord error;
 };
 
-// Counts arrivals; a generation ends when all have come. Never a process-shared pthread barrier: that hangs when a peer dies.
+// Counts arrivals; a generation ends when all have come. Never a process-shared pthread barrier: that hangs when a peer
+// dies.
 struct BoardBarrier {
   FutexWord arrived;
   FutexWord generation;
@@ -68,12 +69,12 @@ struct BoardLayout {
   uint64_t magic;
   uint32_t version;
   uint32_t world_size;
-  uint32_t job;             // Job
-  uint32_t oversubscribed;  // 1: ranks x threads > cores, waits do not spin
-  int64_t launched_ns;      // when the launcher's main began
-  FutexWord abort_word;     // non-zero: stop now, another rank failed (1 + that rank), or kAbortByUser
-  std::atomic<uint32_t> first_failure;        // 1 + the first rank to fail, by compare-and-swap; 0: none
-  std::atomic<uint32_t> stop_requested;       // 1: finish the step, commit, exit 75
+  uint32_t job;                          // Job
+  uint32_t oversubscribed;               // 1: ranks x threads > cores, waits do not spin
+  int64_t launched_ns;                   // when the launcher's main began
+  FutexWord abort_word;                  // non-zero: stop now, another rank failed (1 + that rank), or kAbortByUser
+  std::atomic<uint32_t> first_failure;   // 1 + the first rank to fail, by compare-and-swap; 0: none
+  std::atomic<uint32_t> stop_requested;  // 1: finish the step, commit, exit 75
   std::atomic<uint32_t> checkpoint_requests;  // counts SIGUSR1: commit at the next step and go on
   BoardBarrier barrier;
   FutexWord nccl_id_ready;
@@ -99,7 +100,8 @@ class Board {
   BoardLayout* operator->() const { return layout_; }
   const Fd& fd() const { return fd_; }
 
-  void set_config(std::string_view text);  // launcher, before the fork; a longer text than kMaxConfigBytes is an Error(config)
+  void set_config(
+      std::string_view text);  // launcher, before the fork; a longer text than kMaxConfigBytes is an Error(config)
   std::string config() const;
   // Records `text` as rank's error and takes the first-failure slot when it is free. Async-signal-safe parts only.
   void report_error(int rank, int code, std::string_view text);

@@ -1,6 +1,6 @@
 // Communicator: collectives between the ranks of a run, ordered by the stream they are enqueued on.
-// Every rank must issue the same collectives in the same order. Sums are made in a fixed order, the aligned pairwise tree over
-// ranks ((0+1)+(2+3)), whatever the timing, so that the same run gives the same bits.
+// Every rank must issue the same collectives in the same order. Sums are made in a fixed order, the aligned pairwise
+// tree over ranks ((0+1)+(2+3)), whatever the timing, so that the same run gives the same bits.
 #pragma once
 
 #include <cstdint>
@@ -17,9 +17,9 @@ class Communicator {
   virtual int rank() const = 0;
   virtual int size() const = 0;
 
-  // Device memory on which collectives need no copy (on the CPU: inside the shared segment, read in place by the peers).
-  // Collective: every rank asks for the same sizes in the same order. Lives as long as the communicator. 256-byte aligned,
-  // zero-filled. Errors: 71 when the segment planned at construction is used up.
+  // Device memory on which collectives need no copy (on the CPU: inside the shared segment, read in place by the
+  // peers). Collective: every rank asks for the same sizes in the same order. Lives as long as the communicator.
+  // 256-byte aligned, zero-filled. Errors: 71 when the segment planned at construction is used up.
   virtual void* allocate_symmetric(int64_t bytes) = 0;
 
   // x = sum over ranks of x, in place. f32 or f64, any memory; symmetric memory is reduced without a copy.
@@ -42,8 +42,8 @@ struct ShmCommOptions {
   int64_t symmetric_bytes = 0;  // what all allocate_symmetric calls of one rank will add up to (each rounded up to 256)
   WaitPolicy wait;
 };
-// CPU ranks of one host over `segment`, a nameless shared memory that is empty when the ranks inherit it: rank 0 sizes and
-// seals it, the others map it after a board barrier. Collective. Errors: 71 when the memory is not there.
+// CPU ranks of one host over `segment`, a nameless shared memory that is empty when the ranks inherit it: rank 0 sizes
+// and seals it, the others map it after a board barrier. Collective. Errors: 71 when the memory is not there.
 std::unique_ptr<Communicator> make_shm_comm(Device& device, Board& board, Fd segment, const ShmCommOptions& options);
 
 }  // namespace ddp

@@ -76,14 +76,16 @@ struct Config {
   std::string output_dir = "runs/default";
 };
 
-// Parses, applies `overrides` ("key.path=value"), expands the preset, and checks every value by itself (type, range, choice).
-// Errors: 66 when the file is missing; 78 as "file:line:column: ..." with the nearest known key for an unknown one.
+// Parses, applies `overrides` ("key.path=value"), expands the preset, and checks every value by itself (type, range,
+// choice). Errors: 66 when the file is missing; 78 as "file:line:column: ..." with the nearest known key for an unknown
+// one.
 Config load_config(const std::filesystem::path& file, std::span<const std::string> overrides);
-// The same for a text (a resolved configuration from the board or a run's folder); `name` stands for the file in errors.
+// The same for a text (a resolved configuration from the board or a run's folder); `name` stands for the file in
+// errors.
 Config parse_config(std::string_view text, const std::string& name, std::span<const std::string> overrides = {});
 
-// Checks the values against each other and against `ranks`: global_batch = micro_batch x ranks x accumulation, heads divide
-// width, deterministic with this number of ranks. Errors: 78 with the values that would work.
+// Checks the values against each other and against `ranks`: global_batch = micro_batch x ranks x accumulation, heads
+// divide width, deterministic with this number of ranks. Errors: 78 with the values that would work.
 void check_config(const Config& config, int ranks);
 // Micro-batches a rank runs in a step: global_batch / (micro_batch * ranks). check_config has passed.
 int64_t accumulation_steps(const Config& config, int ranks);
@@ -94,12 +96,13 @@ int64_t num_lanes(const Config& config);
 std::string to_yaml(const Config& config);
 // Every leaf as ("train.seed", "1"), in the order of the YAML.
 std::vector<std::pair<std::string, std::string>> flatten(const Config& config);
-// xxh3 of what determines the result of a run, so without the keys that a resume may change (threads, micro_batch, bucket_mb,
-// output, log, eval, checkpoint), as 16 hex digits.
+// xxh3 of what determines the result of a run, so without the keys that a resume may change (threads, micro_batch,
+// bucket_mb, output, log, eval, checkpoint), as 16 hex digits.
 std::string config_digest(const Config& config);
 // The keys that differ between a run and its continuation and may not, as "train.seed: 1 became 2".
 std::vector<std::string> resume_conflicts(const Config& before, const Config& now);
-// Text for `--explain key` (one key) or `--explain` (all): type, unit, default, range, meaning. Errors: 64 with the nearest key.
+// Text for `--explain key` (one key) or `--explain` (all): type, unit, default, range, meaning. Errors: 64 with the
+// nearest key.
 std::string explain(std::string_view key);
 
 }  // namespace ddp

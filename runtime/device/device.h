@@ -1,6 +1,6 @@
 // Device, Stream and Event: the seam between the trainer and a backend (cpu, cuda), and the dry run (meta).
-// Two verbs order work, everywhere: event.record(stream) and stream.wait(event). The host waits for an event only outside a
-// step, or for the metrics of the step before.
+// Two verbs order work, everywhere: event.record(stream) and stream.wait(event). The host waits for an event only
+// outside a step, or for the metrics of the step before.
 #pragma once
 
 #include <atomic>
@@ -15,8 +15,8 @@ namespace ddp {
 
 enum class DeviceKind : uint8_t { cpu, cuda, meta };
 
-// What a stream is for. A backend derives priority and threads from it: compute has the device's threads, communication runs
-// ahead of compute (CUDA: the highest priority; CPU: one thread of its own), copy moves input data.
+// What a stream is for. A backend derives priority and threads from it: compute has the device's threads, communication
+// runs ahead of compute (CUDA: the highest priority; CPU: one thread of its own), copy moves input data.
 enum class StreamRole : uint8_t { compute, communication, copy };
 
 struct MemoryInfo {
@@ -24,7 +24,8 @@ struct MemoryInfo {
   int64_t total_bytes = 0;   // of the machine or card
 };
 
-// About ten coarse calls. Handles are opaque; Stream, Event and Buffer own them. Thread-compatible: one host thread enqueues.
+// About ten coarse calls. Handles are opaque; Stream, Event and Buffer own them. Thread-compatible: one host thread
+// enqueues.
 class Device {
  public:
   virtual ~Device() = default;

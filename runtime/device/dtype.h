@@ -10,32 +10,50 @@ enum class DType : uint8_t { f32, f64, i32, i64, u8 };
 
 constexpr size_t dtype_bytes(DType type) {
   switch (type) {
-    case DType::f32: return 4;
-    case DType::f64: return 8;
-    case DType::i32: return 4;
-    case DType::i64: return 8;
-    case DType::u8: return 1;
+    case DType::f32:
+      return 4;
+    case DType::f64:
+      return 8;
+    case DType::i32:
+      return 4;
+    case DType::i64:
+      return 8;
+    case DType::u8:
+      return 1;
   }
   return 0;
 }
 
 constexpr const char* dtype_name(DType type) {
   switch (type) {
-    case DType::f32: return "f32";
-    case DType::f64: return "f64";
-    case DType::i32: return "i32";
-    case DType::i64: return "i64";
-    case DType::u8: return "u8";
+    case DType::f32:
+      return "f32";
+    case DType::f64:
+      return "f64";
+    case DType::i32:
+      return "i32";
+    case DType::i64:
+      return "i64";
+    case DType::u8:
+      return "u8";
   }
   return "?";
 }
 
 template <class T>
-inline constexpr DType kDTypeOf = [] { static_assert(sizeof(T) == 0, "no DType for this type"); return DType::u8; }();
-template <> inline constexpr DType kDTypeOf<float> = DType::f32;
-template <> inline constexpr DType kDTypeOf<double> = DType::f64;
-template <> inline constexpr DType kDTypeOf<int32_t> = DType::i32;
-template <> inline constexpr DType kDTypeOf<int64_t> = DType::i64;
-template <> inline constexpr DType kDTypeOf<uint8_t> = DType::u8;
+inline constexpr DType kDTypeOf = [] {
+  static_assert(sizeof(T) == 0, "no DType for this type");
+  return DType::u8;
+}();
+template <>
+inline constexpr DType kDTypeOf<float> = DType::f32;
+template <>
+inline constexpr DType kDTypeOf<double> = DType::f64;
+template <>
+inline constexpr DType kDTypeOf<int32_t> = DType::i32;
+template <>
+inline constexpr DType kDTypeOf<int64_t> = DType::i64;
+template <>
+inline constexpr DType kDTypeOf<uint8_t> = DType::u8;
 
 }  // namespace ddp

@@ -14,7 +14,8 @@ TensorView TensorView::view(const Shape& dims) const {
 }
 
 TensorView TensorView::rows(int64_t begin, int64_t n) const {
-  DDP_CHECK(shape.rank >= 1 && begin >= 0 && n >= 0 && begin + n <= shape[0], "rows {}+{} of {}", begin, n, shape.text());
+  DDP_CHECK(shape.rank >= 1 && begin >= 0 && n >= 0 && begin + n <= shape[0], "rows {}+{} of {}", begin, n,
+            shape.text());
   TensorView out = *this;
   const int64_t row_bytes = shape[0] == 0 ? 0 : bytes() / shape[0];
   out.data = static_cast<std::byte*>(data) + begin * row_bytes;

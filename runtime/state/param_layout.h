@@ -1,6 +1,6 @@
-// Where each parameter lies in the flat buffers. Parameters, gradients, master weights and optimizer state share one layout, in
-// backward order (the order in which gradients become final), so that an all-reduce bucket is a contiguous slice and needs no
-// copy. Pure data: no device memory.
+// Where each parameter lies in the flat buffers. Parameters, gradients, master weights and optimizer state share one
+// layout, in backward order (the order in which gradients become final), so that an all-reduce bucket is a contiguous
+// slice and needs no copy. Pure data: no device memory.
 #pragma once
 
 #include <cstdint>
@@ -25,8 +25,9 @@ struct Param {
   int64_t first_slot = 0, num_slots = 0;
 };
 
-// Blocks ("slots") of at most this many elements, cut parameter by parameter, are the unit in which the gradient norm is summed
-// and the optimizer runs: fixed by the shapes alone, so that neither bucket size nor ranks nor threads change a bit.
+// Blocks ("slots") of at most this many elements, cut parameter by parameter, are the unit in which the gradient norm
+// is summed and the optimizer runs: fixed by the shapes alone, so that neither bucket size nor ranks nor threads change
+// a bit.
 inline constexpr int64_t kSlotElements = 16384;
 
 class ParamLayout {
@@ -37,7 +38,8 @@ class ParamLayout {
   const Param& operator[](ParamId id) const { return params_[size_t(id.index)]; }
   int64_t flat_elements() const { return flat_elements_; }  // with padding
   int64_t num_slots() const { return int64_t(slot_decay_.size()); }
-  // num_slots() + 1 offsets: slot s is elements [slot_begin[s], slot_begin[s + 1]) of the flat buffer, padding included.
+  // num_slots() + 1 offsets: slot s is elements [slot_begin[s], slot_begin[s + 1]) of the flat buffer, padding
+  // included.
   const std::vector<int64_t>& slot_begin() const { return slot_begin_; }
   // 1 where weight decay applies to the slot, else 0.
   const std::vector<float>& slot_decay() const { return slot_decay_; }

@@ -1,0 +1,186 @@
+#include "runtime/device/cpu_device.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <mutex>
+
+#include "runtime/base/clock.h"
+
+#if defined(__SANITIZE_THREAD__)
+extern "C" void __tsan_read_range(void* address, unsigned long size);
+extern "C" void __tsan_write_range(void* address, unsigned long size);
+#endif
+
+namespace ddp {
+namespace {
+
+constexpr int64_t kHugePage = 2 << 20;
+
+struct CpuEvent {
+  FutexWord done{0};     // number of the latest record that ran
+  uint32_t issued = 0;   // number of the latest record enqueued; host thread only
+  int64_t stamp_ns = 0;  // when the latest record ran
+};
+
+}  // namespace
+
+class CpuDevice final : public Device {
+ public:
+  explicit CpuDevice(const CpuOptions& options) : options_(options) {}
+
+  DeviceKind kind() const override { return DeviceKind::cpu; }
+
+  void* allocate(int64_t bytes) override {
+    num_allocations_.fetch_add(1, std::memory_order_relaxed);
+    const int64_t align = bytes >= 2 * kHugePage ? kHugePage : 256;
+    void* memory = std::aligned_alloc(size_t(align), size_t((std::max<int64_t>(bytes, 1) + align - 1) / align * align));
+    if (memory == nullptr)
+      throw Error(ExitCode::os_resource, fmt::format("cannot allocate {} bytes of memory", bytes),
+                  "see `ddp-launch plan`, and lower train.micro_batch");
+    if (align == kHugePage) ::madvise(memory, size_t(bytes), MADV_HUGEPAGE);  // fewer TLB misses; a hint, may fail
+    in_use_.fetch_add(bytes, std::memory_order_relaxed);
+    return memory;
+  }
+
+  void deallocate(void* memory, int64_t bytes) noexcept override {
+    in_use_.fetch_sub(bytes, std::memory_order_relaxed);
+    std::free(memory);
+  }
+
+  void* create_stream(StreamRole role) override {
+    const bool compute = role == StreamRole::compute;
+    return new CpuQueue(*this, {.num_threads = compute ? options_.num_threads : 1,
+                                .first_core = compute && options_.pin_threads ? options_.first_core : -1,
+                                .spin_pauses = options_.spin_pauses});
+  }
+  void destroy_stream(void* stream) noexcept override { delete static_cast<CpuQueue*>(stream); }
+
+  void* create_event() override { return new CpuEvent; }
+  void destroy_event(void* event) noexcept override { delete static_cast<CpuEvent*>(event); }
+
+  void record(void* event, void* stream) override {
+    CpuEvent* e = static_cast<CpuEvent*>(event);
+    const uint32_t number = ++e->issued;
+    static_cast<CpuQueue*>(stream)->enqueue(
+        [e, number](ThreadPool&) {
+          e->stamp_ns = monotonic_ns();
+          e->done.store(number, std::memory_order_release);
+          wake_all(e->done);
+        },
+        /*always=*/true);
+  }
+
+  void wait(void* stream, void* event) override {
+    CpuEvent* e = static_cast<CpuEvent*>(event);
+    const uint32_t number = e->issued;
+    const int spin = options_.spin_pauses;
+    // No deadline of its own: what the event waits for has one, and records its event even when it fails.
+    static_cast<CpuQueue*>(stream)->enqueue(
+        [e, number, spin](ThreadPool&) { wait_until_reached(e->done, number, no_deadline(spin), "event"); },
+        /*always=*/true);
+  }
+
+  bool query(void* event) override {
+    const CpuEvent* e = static_cast<CpuEvent*>(event);
+    return int32_t(e->done.load(std::memory_order_acquire) - e->issued) >= 0;
+  }
+
+  void synchronize(void* event, const WaitPolicy& policy) override {
+    const CpuEvent* e = static_cast<CpuEvent*>(event);
+    wait_until_reached(e->done, e->issued, policy, "device work");
+    if (failed_.load(std::memory_order_acquire)) std::rethrow_exception(error_);
+  }
+
+  double elapsed_ms(void* begin, void* end) override {
+    return ms_between(static_cast<CpuEvent*>(begin)->stamp_ns, static_cast<CpuEvent*>(end)->stamp_ns);
+  }
+
+  void copy(void* to, const void* from, int64_t bytes, void* stream) override {
+    static_cast<CpuQueue*>(stream)->enqueue([=](ThreadPool&) { std::memcpy(to, from, size_t(bytes)); });
+  }
+
+  void fill_zero(void* to, int64_t bytes, void* stream) override {
+    static_cast<CpuQueue*>(stream)->enqueue([=](ThreadPool&) { std::memset(to, 0, size_t(bytes)); });
+  }
+
+  MemoryInfo memory_info() const override {
+    return {.in_use_bytes = in_use_.load(std::memory_order_relaxed),
+            .total_bytes = int64_t(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGESIZE)};
+  }
+
+  bool failed() const { return failed_.load(std::memory_order_acquire); }
+
+  void fail(std::exception_ptr error) {
+    const std::lock_guard lock(error_mutex_);
+    if (error_) return;  // the first error is the cause
+    error_ = std::move(error);
+    failed_.store(true, std::memory_order_release);
+  }
+
+ private:
+  CpuOptions options_;
+  std::atomic<int64_t> in_use_{0};
+  std::mutex error_mutex_;
+  std::exception_ptr error_;
+  std::atomic<bool> failed_{false};
+};
+
+CpuQueue::CpuQueue(CpuDevice& device, const ThreadPoolOptions& pool)
+    : device_(device), pool_options_(pool), tasks_(new Task[kSlots]), worker_([this] { work_loop(); }) {}
+
+CpuQueue::~CpuQueue() {
+  enqueue([this](ThreadPool&) { quit_.store(true, std::memory_order_relaxed); }, /*always=*/true);
+  worker_.join();
+}
+
+CpuQueue::Task& CpuQueue::wait_for_slot() {
+  const uint32_t mine = produced_.load(std::memory_order_relaxed);
+  wait_until_reached(consumed_, mine - (kSlots - 1), no_deadline(0), "a full stream");
+  return tasks_[mine % kSlots];
+}
+
+void CpuQueue::publish() {
+  produced_.fetch_add(1, std::memory_order_release);
+  wake_all(produced_);
+}
+
+void CpuQueue::work_loop() {
+  if (pool_options_.first_core >= 0) pin_this_thread(pool_options_.first_core);
+  ThreadPool pool(pool_options_);
+  for (uint32_t next = 0; !quit_.load(std::memory_order_relaxed); ++next) {
+    wait_until_reached(produced_, next + 1, no_deadline(pool_options_.spin_pauses), "idle stream");
+    Task& task = tasks_[next % kSlots];
+    if (task.always || !device_.failed()) {
+      try {
+        task.call(task.closure, pool);
+      } catch (...) {
+        device_.fail(std::current_exception());
+      }
+    }
+    consumed_.store(next + 1, std::memory_order_release);
+    wake_all(consumed_);
+  }
+}
+
+CpuQueue& cpu_queue(Stream& stream) {
+  DDP_CHECK(stream.device().kind() == DeviceKind::cpu, "a CPU op on a stream of another device");
+  return *static_cast<CpuQueue*>(stream.handle());
+}
+
+void cpu_note_access([[maybe_unused]] Stream& stream, [[maybe_unused]] std::initializer_list<TensorView> reads,
+                     [[maybe_unused]] std::initializer_list<TensorView> writes) {
+#if defined(__SANITIZE_THREAD__)
+  if (stream.device().kind() != DeviceKind::cpu) return;
+  for (const TensorView& x : reads)
+    if (x) cpu_enqueue(stream, [x](ThreadPool&) { __tsan_read_range(x.data, (unsigned long)x.bytes()); });
+  for (const TensorView& x : writes)
+    if (x) cpu_enqueue(stream, [x](ThreadPool&) { __tsan_write_range(x.data, (unsigned long)x.bytes()); });
+#endif
+}
+
+std::unique_ptr<Device> make_cpu_device(const CpuOptions& options) { return std::make_unique<CpuDevice>(options); }
+
+}  // namespace ddp
