@@ -1,5 +1,6 @@
 #include "runtime/device/cpu_device.h"
 
+#include <malloc.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -19,6 +20,27 @@ namespace {
 
 constexpr int64_t kHugePage = 2 << 20;
 
+size_t round_to_huge(int64_t bytes) { return size_t((bytes + kHugePage - 1) / kHugePage * kHugePage); }
+
+// Memory in huge pages, where the system gives them: a step walks gigabytes, and 4 KiB pages miss the TLB all the time.
+void* map_huge(int64_t bytes) {
+  const size_t size = round_to_huge(bytes), mapped = size + size_t(kHugePage);
+  void* all = ::mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (all == MAP_FAILED) return nullptr;
+  const uintptr_t begin = reinterpret_cast<uintptr_t>(all), aligned = (begin + kHugePage - 1) / kHugePage * kHugePage;
+  if (aligned > begin) ::munmap(all, aligned - begin);
+  ::munmap(reinterpret_cast<void*>(aligned + size), mapped - size - (aligned - begin));
+  ::madvise(reinterpret_cast<void*>(aligned), size, MADV_HUGEPAGE);  // a hint; may fail
+  return reinterpret_cast<void*>(aligned);
+}
+
+// oneDNN packs operands into memory from malloc in every call. Kept by the process instead of mapped and unmapped each
+// time, this costs no page faults (GPT-2 small, two Zen 5 cores: 30% of the GEMM rate, 2026-11-24).
+void keep_freed_memory() {
+  ::mallopt(M_MMAP_THRESHOLD, 1 << 30);
+  ::mallopt(M_TRIM_THRESHOLD, 1 << 30);
+}
+
 struct CpuEvent {
   FutexWord done{0};     // number of the latest record that ran
   uint32_t issued = 0;   // number of the latest record enqueued; host thread only
@@ -35,19 +57,20 @@ class CpuDevice final : public Device {
 
   void* allocate(int64_t bytes) override {
     num_allocations_.fetch_add(1, std::memory_order_relaxed);
-    const int64_t align = bytes >= 2 * kHugePage ? kHugePage : 256;
-    void* memory = std::aligned_alloc(size_t(align), size_t((std::max<int64_t>(bytes, 1) + align - 1) / align * align));
+    void* memory = bytes >= kHugePage ? map_huge(bytes) : std::aligned_alloc(256, size_t(bytes / 256 + 1) * 256);
     if (memory == nullptr)
       throw Error(ExitCode::os_resource, fmt::format("cannot allocate {} bytes of memory", bytes),
                   "see `ddp-launch plan`, and lower train.micro_batch");
-    if (align == kHugePage) ::madvise(memory, size_t(bytes), MADV_HUGEPAGE);  // fewer TLB misses; a hint, may fail
     in_use_.fetch_add(bytes, std::memory_order_relaxed);
     return memory;
   }
 
   void deallocate(void* memory, int64_t bytes) noexcept override {
     in_use_.fetch_sub(bytes, std::memory_order_relaxed);
-    std::free(memory);
+    if (bytes >= kHugePage)
+      ::munmap(memory, round_to_huge(bytes));
+    else
+      std::free(memory);
   }
 
   void* create_stream(StreamRole role) override {
@@ -181,6 +204,9 @@ void cpu_note_access([[maybe_unused]] Stream& stream, [[maybe_unused]] std::init
 #endif
 }
 
-std::unique_ptr<Device> make_cpu_device(const CpuOptions& options) { return std::make_unique<CpuDevice>(options); }
+std::unique_ptr<Device> make_cpu_device(const CpuOptions& options) {
+  keep_freed_memory();
+  return std::make_unique<CpuDevice>(options);
+}
 
 }  // namespace ddp
