@@ -51,6 +51,7 @@ struct Dropout {
   uint32_t site = 0;                    // < 2^24, one for each place in the model
   const uint32_t* step = nullptr;       // device: the attempted step
   const int32_t* sample_ids = nullptr;  // device (B): index of each sample in the global batch
+  int64_t num_samples = 0;              // B: a tensor of M rows has M / B rows a sample
 };
 
 // ---- linear layers
