@@ -22,6 +22,8 @@ struct ModelConfig {
   std::string init_from;  // a model.safetensors to start from; empty: random
 };
 
+inline constexpr int64_t kBytesVocab = 256;  // of data.format bytes
+
 struct DataConfig {
   std::string format = "tokens";  // bytes | tokens
   std::string train, valid;       // paths; relative ones are relative to the working directory

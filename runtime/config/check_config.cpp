@@ -1,0 +1,118 @@
+// Checks of values against each other. Every message lists values that would work.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <bit>
+
+#include "runtime/base/check.h"
+#include "runtime/config/config.h"
+
+namespace ddp {
+namespace {
+
+constexpr int64_t kMaxLanes = 8;
+
+Error mismatch(const std::string& what, const std::string& hint) { return Error(ExitCode::config, what, hint); }
+
+// Up to six divisors of n, those nearest to `wanted`, in ascending order, as "4, 8, 16".
+std::string divisors_near(int64_t n, int64_t wanted) {
+  constexpr size_t kShown = 6;
+  std::vector<int64_t> divisors;
+  for (int64_t d = 1; d <= n; ++d)
+    if (n % d == 0) divisors.push_back(d);
+  const auto distance = [wanted](int64_t d) { return std::max(d, wanted) - std::min(d, wanted); };
+  std::stable_sort(divisors.begin(), divisors.end(), [&](int64_t a, int64_t b) { return distance(a) < distance(b); });
+  divisors.resize(std::min(divisors.size(), kShown));
+  std::sort(divisors.begin(), divisors.end());
+  return fmt::format("{}", fmt::join(divisors, ", "));
+}
+
+// The multiples of `unit` on both sides of n, as "56 or 64".
+std::string multiples_near(int64_t unit, int64_t n) {
+  const int64_t below = n / unit * unit;
+  return below == 0 ? fmt::format("{}", unit) : fmt::format("{} or {}", below, below + unit);
+}
+
+void check_model(const Config& config) {
+  const ModelConfig& m = config.model;
+  if (m.width % m.heads != 0)
+    throw mismatch(fmt::format("model.width {} is not a multiple of model.heads {}", m.width, m.heads),
+                   fmt::format("heads that work: {}; widths that work: {}", divisors_near(m.width, m.heads),
+                               multiples_near(m.heads, m.width)));
+  if (config.data.format == "bytes" && m.vocab < kBytesVocab)
+    throw mismatch(
+        fmt::format("model.vocab {} is smaller than the {} tokens of data.format bytes", m.vocab, kBytesVocab),
+        fmt::format("set model.vocab to {} or more", kBytesVocab));
+}
+
+void check_schedule(const Config& config) {
+  if (config.schedule.min_lr > config.optimizer.lr)
+    throw mismatch(
+        fmt::format("schedule.min_lr {} is above optimizer.lr {}", config.schedule.min_lr, config.optimizer.lr),
+        fmt::format("set it to {} or less", config.optimizer.lr));
+  if (config.schedule.warmup_steps > config.train.steps)
+    throw mismatch(fmt::format("schedule.warmup_steps {} is above train.steps {}", config.schedule.warmup_steps,
+                               config.train.steps),
+                   fmt::format("set it to {} or less", config.train.steps));
+  if (config.eval.every > 0 && config.data.valid.empty())
+    throw mismatch(fmt::format("eval.every is {} but data.valid is not set", config.eval.every),
+                   "set data.valid to a held-out file, or eval.every to 0");
+}
+
+std::string batches_that_work(const Config& config, int64_t ranks) {
+  const TrainConfig& t = config.train;
+  std::string hint =
+      fmt::format("global_batch values that work: {}", multiples_near(t.micro_batch * ranks, t.global_batch));
+  if (t.global_batch % ranks == 0)
+    hint += fmt::format("; micro_batch values that work: {}", divisors_near(t.global_batch / ranks, t.micro_batch));
+  else
+    hint += fmt::format("; numbers of ranks that divide global_batch: {}", divisors_near(t.global_batch, ranks));
+  return hint;
+}
+
+void check_batch(const Config& config, int64_t ranks) {
+  const TrainConfig& t = config.train;
+  if (t.global_batch % (t.micro_batch * ranks) != 0)
+    throw mismatch(fmt::format("train.global_batch {} is not train.micro_batch {} x {} ranks x a whole number",
+                               t.global_batch, t.micro_batch, ranks),
+                   batches_that_work(config, ranks));
+}
+
+// The canonical summation tree has a place for a power-of-two number of ranks, at most one a lane.
+void check_lanes(const Config& config, int64_t ranks) {
+  const TrainConfig& t = config.train;
+  if (!t.deterministic || t.global_batch % t.micro_batch != 0) return;  // check_batch says the latter
+  const int64_t lanes = num_lanes(config);
+  if (std::has_single_bit(uint64_t(ranks)) && ranks <= lanes) return;
+  std::vector<int64_t> numbers;
+  for (int64_t r = 1; r <= lanes; r *= 2) numbers.push_back(r);
+  std::string hint = fmt::format("numbers of ranks that work: {}", fmt::join(numbers, ", "));
+  if (std::has_single_bit(uint64_t(ranks)) && ranks <= kMaxLanes && t.global_batch % ranks == 0)
+    hint += fmt::format("; micro_batch values that work: {}", divisors_near(t.global_batch / ranks, t.micro_batch));
+  throw mismatch(fmt::format("train.deterministic cannot use {} ranks: a step of {} micro-batches has {} lanes", ranks,
+                             t.global_batch / t.micro_batch, lanes),
+                 hint);
+}
+
+}  // namespace
+
+void check_config(const Config& config, int ranks) {
+  DDP_CHECK(ranks >= 1, "{} ranks", ranks);
+  check_model(config);
+  check_schedule(config);
+  check_lanes(config, ranks);
+  check_batch(config, ranks);
+}
+
+int64_t accumulation_steps(const Config& config, int ranks) {
+  const TrainConfig& t = config.train;
+  DDP_CHECK(t.global_batch % (t.micro_batch * ranks) == 0, "check_config was not called");
+  return t.global_batch / (t.micro_batch * ranks);
+}
+
+int64_t num_lanes(const Config& config) {
+  const int64_t micro_batches = config.train.global_batch / config.train.micro_batch;
+  return std::min(kMaxLanes, micro_batches & -micro_batches);  // x & -x: the largest power of two that divides x
+}
+
+}  // namespace ddp

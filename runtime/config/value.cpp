@@ -1,0 +1,164 @@
+#include "runtime/config/value.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <optional>
+
+#include "runtime/config/nearest.h"
+
+namespace ddp {
+namespace {
+
+constexpr std::string_view kDigits = "0123456789";
+
+// `010` is 8 to one YAML reader and 10 to another.
+bool looks_octal(std::string_view text) {
+  if (!text.empty() && (text[0] == '-' || text[0] == '+')) text.remove_prefix(1);
+  return text.size() > 1 && text[0] == '0' && kDigits.find(text[1]) != std::string_view::npos;
+}
+
+template <class Number>
+std::optional<Number> parse_whole(std::string_view text, std::string_view allowed) {
+  Number number{};
+  const char* end = text.data() + text.size();
+  if (text.find_first_not_of(allowed) != std::string_view::npos || looks_octal(text)) return std::nullopt;
+  const auto [stop, error] = std::from_chars(text.data(), end, number);
+  if (error != std::errc() || stop != end) return std::nullopt;
+  return number;
+}
+
+class ValueReader {
+ public:
+  ValueReader(const Field& field, const std::string& key, const YamlNode& node)
+      : field_(field), key_(key), node_(node) {}
+
+  void read(int64_t& out) const { read_number(out, node_, "-0123456789", "an integer"); }
+  void read(double& out) const { read_number(out, node_, "+-.eE0123456789", "a finite number"); }
+  void read(bool& out) const {
+    if (!is_plain(node_) || (node_.text != "true" && node_.text != "false")) fail_type(node_, "true or false");
+    out = node_.text == "true";
+  }
+  void read(std::string& out) const {
+    if (node_.kind != YamlNode::Kind::scalar) fail_type(node_, "text (\"\" for none)");
+    const auto is_control = [](char c) { return uint8_t(c) < 0x20 || c == 0x7F; };
+    if (std::any_of(node_.text.begin(), node_.text.end(), is_control)) fail_type(node_, "text on one line");
+    if (field_.required && node_.text.empty()) fail_type(node_, "text that is not empty");
+    check_choice(node_.text);
+    out = node_.text;
+  }
+  void read(std::array<double, 2>& out) const {
+    if (node_.kind != YamlNode::Kind::list || node_.children.size() != out.size())
+      fail_type(node_, "two numbers, as [0.9, 0.95]");
+    for (size_t i = 0; i < out.size(); ++i)
+      read_number(out[i], node_.children[i], "+-.eE0123456789", "a finite number");
+  }
+
+ private:
+  static bool is_plain(const YamlNode& node) { return node.kind == YamlNode::Kind::scalar && !node.quoted; }
+
+  static std::string describe(const YamlNode& node) {
+    switch (node.kind) {
+      case YamlNode::Kind::null:
+        return "nothing";
+      case YamlNode::Kind::scalar:
+        return node.quoted ? "the text " + in_quotes(node.text) : in_quotes(node.text);
+      case YamlNode::Kind::list:
+        return fmt::format("a list of {}", node.children.size());
+      case YamlNode::Kind::map:
+        return "a map";
+    }
+    return {};
+  }
+
+  [[noreturn]] void fail_type(const YamlNode& node, std::string_view wanted) const {
+    throw config_error(node.where, fmt::format("{} is {}", key_, describe(node)), fmt::format("give {}", wanted));
+  }
+
+  template <class Number>
+  void read_number(Number& out, const YamlNode& node, std::string_view allowed, std::string_view wanted) const {
+    if (is_plain(node) && looks_octal(node.text))
+      throw config_error(node.where, fmt::format("{} is {}", key_, in_quotes(node.text)),
+                         "remove the leading zero: it is octal to some readers");
+    const std::optional<Number> number = is_plain(node) ? parse_whole<Number>(node.text, allowed) : std::nullopt;
+    if (!number) fail_type(node, fmt::format("{} in {}", wanted, print_range(field_)));
+    const Range& r = field_.range;
+    const double x = double(*number);
+    if (x < r.min || x > r.max || (r.without_min && x == r.min) || (r.without_max && x == r.max))
+      fail_type(node, fmt::format("{} in {}", wanted, print_range(field_)));
+    out = *number;
+  }
+
+  void check_choice(const std::string& text) const {
+    const auto& choices = field_.choices;
+    if (choices.empty() || std::find(choices.begin(), choices.end(), text) != choices.end()) return;
+    if (Value(text) == field_.at.get(Config{})) return;
+    const std::vector<std::string> words(choices.begin(), choices.end());
+    throw config_error(node_.where, fmt::format("{} is {}", key_, in_quotes(text)),
+                       words.size() == 1 ? fmt::format("available: {}", words[0])
+                                         : fmt::format("available: {} (nearest: {})", fmt::join(words, ", "),
+                                                       nearest_word(text, words)));
+  }
+
+  const Field& field_;
+  const std::string& key_;
+  const YamlNode& node_;
+};
+
+// Text that YAML reads back as itself without quotes: letters, digits and a few signs, and not one of YAML's own words.
+bool is_safe_plain(const std::string& text) {
+  const auto is_alnum = [](char c) {
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+  };
+  const auto is_safe = [&](char c) {
+    return is_alnum(c) || std::string_view("/._-+=@").find(c) != std::string_view::npos;
+  };
+  if (text.empty() || !(is_alnum(text[0]) || text[0] == '/' || (text[0] == '.' && text != "..."))) return false;
+  return text != "null" && text != "Null" && text != "NULL" && std::all_of(text.begin(), text.end(), is_safe);
+}
+
+std::string print(int64_t value) { return fmt::format("{}", value); }
+std::string print(double value) { return fmt::format("{}", value); }
+std::string print(bool value) { return value ? "true" : "false"; }
+std::string print(const std::array<double, 2>& pair) { return fmt::format("[{}, {}]", pair[0], pair[1]); }
+std::string print(const std::string& text) {
+  if (is_safe_plain(text)) return text;
+  std::string out = "\"";
+  for (const char c : text) {
+    if (c == '"' || c == '\\') out += '\\';
+    out += c;
+  }
+  return out + '"';
+}
+
+}  // namespace
+
+Value read_value(const Field& field, const std::string& key, const YamlNode& node) {
+  Value value = field.at.get(Config{});
+  std::visit([&](auto& typed) { ValueReader(field, key, node).read(typed); }, value);
+  return value;
+}
+
+std::string print_value(const Value& value) {
+  return std::visit([](const auto& typed) { return print(typed); }, value);
+}
+
+std::string_view type_name(const Field& field) {
+  constexpr std::string_view kNames[] = {"integer", "number", "true or false", "text", "two numbers"};
+  static_assert(std::size(kNames) == std::variant_size_v<Value>);
+  return kNames[field.at.get(Config{}).index()];
+}
+
+std::string print_range(const Field& field) {
+  if (!field.choices.empty()) return fmt::format("{}", fmt::join(field.choices, ", "));
+  const Range& r = field.range;
+  if (r.min == r.max) return {};
+  // Counts in full, not as 1e+09.
+  const auto bound = [](double x) {
+    return x < 1e12 && x == double(int64_t(x)) ? fmt::format("{}", int64_t(x)) : fmt::format("{}", x);
+  };
+  return fmt::format("{}{}, {}{}", r.without_min ? '(' : '[', bound(r.min), bound(r.max), r.without_max ? ')' : ']');
+}
+
+}  // namespace ddp

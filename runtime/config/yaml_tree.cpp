@@ -1,0 +1,168 @@
+#include "runtime/config/yaml_tree.h"
+
+#include <fmt/core.h>
+#include <yaml-cpp/eventhandler.h>
+#include <yaml-cpp/exceptions.h>
+#include <yaml-cpp/parser.h>
+
+#include <algorithm>
+#include <sstream>
+
+namespace ddp {
+namespace {
+
+constexpr size_t kMaxTextBytes = 64 * 1024;
+constexpr size_t kMaxScalarBytes = 4096;
+constexpr size_t kMaxDepth = 8;
+
+std::string position(const YamlSource& source, int line, int column) {
+  return source.has_lines ? fmt::format("{}:{}:{}", source.name, line + 1, column + 1) : source.name;
+}
+
+// Length of the UTF-8 sequence at the start of `s` (1-4), or 0: a stray or overlong byte, a surrogate, a control
+// character.
+size_t valid_character(std::string_view s) {
+  const auto byte = [s](size_t i) { return i < s.size() ? uint8_t(s[i]) : uint8_t(0); };
+  const auto tail = [&](size_t i) { return (byte(i) & 0xC0) == 0x80; };
+  const uint8_t b = byte(0);
+  if (b < 0x80) return (b >= 0x20 && b != 0x7F) || b == '\n' || b == '\r' || b == '\t' ? 1 : 0;
+  if (b >= 0xC2 && b <= 0xDF && tail(1)) return 2;
+  if ((b & 0xF0) == 0xE0 && tail(1) && tail(2)) {
+    const bool overlong = b == 0xE0 && byte(1) < 0xA0, surrogate = b == 0xED && byte(1) >= 0xA0;
+    return overlong || surrogate ? 0 : 3;
+  }
+  if (b >= 0xF0 && b <= 0xF4 && tail(1) && tail(2) && tail(3)) {
+    const bool overlong = b == 0xF0 && byte(1) < 0x90, too_large = b == 0xF4 && byte(1) >= 0x90;
+    return overlong || too_large ? 0 : 4;
+  }
+  return 0;
+}
+
+void check_characters(std::string_view text, const YamlSource& source) {
+  int line = 0, column = 0;
+  for (size_t i = 0; i < text.size(); ++column) {
+    const size_t length = valid_character(text.substr(i));
+    if (length == 0)
+      throw config_error(position(source, line, column), fmt::format("byte 0x{:02x} is not text", uint8_t(text[i])),
+                         "a configuration is UTF-8 without control characters");
+    if (text[i] == '\n') ++line, column = -1;
+    i += length;
+  }
+}
+
+class TreeBuilder final : public YAML::EventHandler {
+ public:
+  explicit TreeBuilder(const YamlSource& source) : source_(source) {}
+
+  YamlNode take() { return std::move(root_); }
+
+  void OnDocumentStart(const YAML::Mark& mark) override {
+    if (++n_documents_ > 1) fail(mark, "a second document", "keep one document a file");
+  }
+  void OnDocumentEnd() override {}
+  void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override { add(mark, "", anchor, YamlNode::Kind::null); }
+  void OnAlias(const YAML::Mark& mark, YAML::anchor_t) override { fail(mark, "an alias", "write the value out"); }
+  void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
+                const std::string& text) override {
+    if (text.size() > kMaxScalarBytes)
+      fail(mark, fmt::format("a scalar of {} bytes", text.size()), fmt::format("the limit is {}", kMaxScalarBytes));
+    if (expects_key()) return set_key(mark, tag, anchor, text);
+    YamlNode& node = add(mark, tag, anchor, YamlNode::Kind::scalar);
+    node.text = text;
+    node.quoted = tag == "!";
+  }
+  void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
+                       YAML::EmitterStyle::value) override {
+    open(add(mark, tag, anchor, YamlNode::Kind::list), mark);
+  }
+  void OnMapStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
+                  YAML::EmitterStyle::value) override {
+    open(add(mark, tag, anchor, YamlNode::Kind::map), mark);
+  }
+  void OnSequenceEnd() override { open_.pop_back(); }
+  void OnMapEnd() override { open_.pop_back(); }
+
+ private:
+  [[noreturn]] void fail(const YAML::Mark& mark, const std::string& what, const std::string& hint) const {
+    throw config_error(position(source_, mark.line, mark.column), what, hint);
+  }
+
+  bool expects_key() const { return !open_.empty() && open_.back()->kind == YamlNode::Kind::map && !has_key_; }
+
+  void check_plain(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor) const {
+    if (anchor != YAML::NullAnchor) fail(mark, "an anchor", "write the value out where it is needed");
+    // yaml-cpp's marks of untagged nodes: "?" plain, "!" quoted.
+    if (!tag.empty() && tag != "?" && tag != "!") fail(mark, "the tag " + in_quotes(tag), "remove it");
+  }
+
+  void set_key(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, const std::string& text) {
+    check_plain(mark, tag, anchor);
+    for (const YamlNode& sibling : open_.back()->children)
+      if (sibling.key == text) fail(mark, "duplicate key " + in_quotes(text), "first set at " + sibling.key_where);
+    key_ = text;
+    key_where_ = position(source_, mark.line, mark.column);
+    has_key_ = true;
+  }
+
+  // Adds a value to the collection that is open, or makes it the root.
+  YamlNode& add(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, YamlNode::Kind kind) {
+    check_plain(mark, tag, anchor);
+    if (expects_key()) fail(mark, "a key that is not text", "write key: value");
+    YamlNode& node = open_.empty() ? root_ : open_.back()->children.emplace_back();
+    node.kind = kind;
+    node.where = position(source_, mark.line, mark.column);
+    if (has_key_) {
+      node.key = std::move(key_);
+      node.key_where = std::move(key_where_);
+      has_key_ = false;
+    }
+    return node;
+  }
+
+  void open(YamlNode& node, const YAML::Mark& mark) {
+    if (open_.size() == kMaxDepth) fail(mark, fmt::format("nested deeper than {} levels", kMaxDepth), "");
+    open_.push_back(&node);
+  }
+
+  const YamlSource& source_;
+  YamlNode root_;
+  std::vector<YamlNode*>
+      open_;  // from the root inwards; a node's siblings come after it is closed, so these stay valid
+  bool has_key_ = false;
+  std::string key_, key_where_;
+  int n_documents_ = 0;
+};
+
+}  // namespace
+
+YamlNode read_yaml(std::string_view text, const YamlSource& source) {
+  if (text.size() > kMaxTextBytes)
+    throw config_error(source.name, fmt::format("{} bytes; the limit is {}", text.size(), kMaxTextBytes),
+                       "is this a configuration?");
+  check_characters(text, source);
+  std::istringstream stream{std::string(text)};
+  TreeBuilder builder(source);
+  try {
+    YAML::Parser parser(stream);
+    while (parser.HandleNextDocument(builder)) {}
+  } catch (const YAML::Exception& e) {
+    throw config_error(position(source, std::max(e.mark.line, 0), std::max(e.mark.column, 0)), "not YAML: " + e.msg);
+  }
+  YamlNode root = builder.take();
+  if (root.where.empty()) root.where = position(source, 0, 0);
+  return root;
+}
+
+Error config_error(const std::string& where, const std::string& what, const std::string& hint) {
+  return Error(ExitCode::config, where + ": " + what, hint);
+}
+
+std::string in_quotes(std::string_view text) {
+  constexpr size_t kShown = 60;
+  std::string shown(text.substr(0, kShown));
+  for (char& c : shown)
+    if (uint8_t(c) < 0x20 || c == 0x7F) c = ' ';
+  return '"' + shown + (text.size() > kShown ? "...\"" : "\"");
+}
+
+}  // namespace ddp
