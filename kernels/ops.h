@@ -54,8 +54,7 @@ struct Dropout {
   int64_t num_samples = 0;              // B: a tensor of M rows has M / B rows a sample
 };
 
-// ---- linear layers
-// ----------------------------------------------------------------------------------------------------------
+// ---- linear layers ----
 
 // y (M,N) = x (M,K) w + bias (N). w is (K,N), or (N,K) where w_transposed. bias may be empty.
 struct LinearForward {
@@ -79,8 +78,7 @@ struct LinearBackwardWeight {
 };
 void linear_backward_weight(const Exec& exec, const LinearBackwardWeight& a);
 
-// ---- layer norm and the residual stream
-// -------------------------------------------------------------------------------------
+// ---- layer norm and the residual stream ----
 
 // residual_out (M,C) = residual_in (M,C) + dropout(branch (M,C)); y (M,C) = layernorm(residual_out) w + b; mean, rstd
 // (M). branch may be empty: then residual_out is not written (may be empty) and y is the norm of residual_in.
@@ -104,8 +102,7 @@ struct LayerNormBackward {
 void layernorm_backward(const Exec& exec, const LayerNormBackward& a);
 int64_t layernorm_workspace(int64_t m, int64_t c);  // bytes
 
-// ---- GELU (tanh form)
-// -------------------------------------------------------------------------------------------------------
+// ---- GELU (tanh form) ----
 
 struct GeluForward {
   TensorView y, x;  // same shape
@@ -118,8 +115,7 @@ struct GeluBackward {
 };
 void gelu_backward(const Exec& exec, const GeluBackward& a);
 
-// ---- attention
-// --------------------------------------------------------------------------------------------------------------
+// ---- attention ----
 
 // out (B,T,C) = dropout(softmax(q k^T / sqrt(D), causal)) v by head, from qkv (B,T,3C) = q | k | v, each H heads of D.
 // Keeps only lse (B,H,T), the log-sum-exp of each row of scores: never a T x T matrix in memory (FlashAttention, Dao et
@@ -140,8 +136,7 @@ struct AttentionBackward {
 void attention_backward(const Exec& exec, const AttentionBackward& a);
 int64_t attention_workspace(int64_t b, int64_t t, int64_t h);  // bytes
 
-// ---- embedding
-// --------------------------------------------------------------------------------------------------------------
+// ---- embedding ----
 
 // out (B,T,C) = dropout(wte (V,C)[tokens (B,T) i32] + wpe (>= T, C)[t]).
 struct EmbeddingForward {
@@ -159,8 +154,7 @@ struct EmbeddingBackward {
 };
 void embedding_backward(const Exec& exec, const EmbeddingBackward& a);
 
-// ---- loss
-// -------------------------------------------------------------------------------------------------------------------
+// ---- loss ----
 
 // loss (M) = -log softmax(logits (M,V))[target], over the first `live_columns` columns; where `backward`, logits are
 // overwritten with scale * (softmax - onehot), and with zero in the padding columns. targets (M) i32; a target < 0 is
@@ -180,8 +174,7 @@ struct SumInto {
 };
 void sum_into(const Exec& exec, const SumInto& a);
 
-// ---- gradients and the optimizer
-// --------------------------------------------------------------------------------------------
+// ---- gradients and the optimizer ----
 
 // y (n) += x (n); f32 or f64.
 struct AddInto {

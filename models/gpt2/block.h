@@ -1,0 +1,49 @@
+// A transformer block of GPT-2, pre-norm:
+//   r1 = r + drop(branch)     the branch of the block before, or nothing after the embedding
+//   att = attention(ln_1(r1) W_attn + b)        branch1 = att W_proj + b
+//   r2 = r1 + drop(branch1)
+//   fc = ln_2(r2) W_fc + b                      branch2 = gelu(fc) W_proj2 + b
+// The block leaves (r2, branch2): the addition belongs to the next norm, which does both in one pass.
+#pragma once
+
+#include <string>
+
+#include "models/layers/layer_norm.h"
+#include "models/layers/linear.h"
+
+namespace ddp::gpt2 {
+
+// M = B * T rows of C. Kept for backward: 16 C floats a row (numbers.md), and the log-sum-exp.
+struct BlockSaved {
+  LayerNorm::Saved ln_1, ln_2;  // (M,C) each: input and output
+  ArenaTensor qkv;              // (B,T,3C)
+  ArenaTensor lse;              // (B,H,T)
+  ArenaTensor att;              // (B,T,C)
+  ArenaTensor fc, gelu;         // (M,4C)
+};
+
+// The gradient of the residual stream, and of the branch that was added to it last: where there is dropout, a masked
+// copy.
+struct ResidualGrad {
+  ArenaTensor stream;  // (M,C)
+  ArenaTensor masked;  // (M,C), empty without dropout
+  TensorView branch() const { return masked.view() ? masked.view() : stream.view(); }
+};
+
+struct Block {
+  LayerNorm ln_1, ln_2;
+  Linear attn, attn_proj, fc, fc_proj;
+  int64_t heads = 1;
+  bool is_first = false;
+  uint32_t first_site = 0;  // dropout sites: + 0 branch before, + 1 attention, + 2 attention's branch
+
+  void declare(ParamLayout& layout, const std::string& name, int64_t width);  // in backward order
+  // From (residual, branch) to (saved.ln_2.residual, returned branch (M,C)). batch: B, for the (B,T,...) views.
+  ArenaTensor forward(const Pass& pass, BlockSaved& saved, const TensorView& residual, const TensorView& branch,
+                      int64_t batch) const;
+  // grad: of (r2 + branch2) before, of (r1 and the branch before) after. Returns what it can of `saved` to the arena on
+  // the way.
+  void backward(const Pass& pass, BlockSaved& saved, ResidualGrad& grad) const;
+};
+
+}  // namespace ddp::gpt2

@@ -1,0 +1,50 @@
+// GPT-2 (Radford et al., 2019): token and position embedding, pre-norm transformer blocks, a final norm, and a
+// classifier that is tied to the token embedding. Shapes and the table of parameters are in README.md. Names and layout
+// of the parameters are Hugging Face's, so that a saved model loads there and theirs load here.
+#pragma once
+
+#include <vector>
+
+#include "models/gpt2/block.h"
+#include "models/layers/lm_head.h"
+#include "runtime/state/model.h"
+
+namespace ddp::gpt2 {
+
+struct Options {
+  int64_t layers = 12, heads = 12, width = 768, context = 1024;
+  int64_t vocab = 50257;  // live tokens; computed with a multiple of 64, the rest is masked and not saved
+  float dropout = 0.0f;
+  bool tie_embeddings = true;
+};
+
+class Gpt2 final : public Model {
+ public:
+  explicit Gpt2(const Options& options);
+
+  const ParamLayout& layout() const override { return layout_; }
+  // N(0, 0.02); residual projections N(0, 0.02 / sqrt(2 layers)); biases 0; norms 1.
+  void init(std::span<float> params, uint64_t seed) const override;
+  void train(const Exec& exec, Arena& arena, const TrainPass& pass) const override;
+  void evaluate(const Exec& exec, Arena& arena, const EvalPass& pass) const override;
+  void generate(const Exec& exec, Arena& arena, const GeneratePass& pass) const override;
+
+ private:
+  // What forward leaves behind: the blocks' saved tensors where they are kept, and the final norm's.
+  struct Activations {
+    std::vector<BlockSaved> blocks;
+    LayerNorm::Saved ln_f;
+  };
+  Activations forward(const Pass& pass, const TensorView& tokens, bool keep) const;
+
+  uint32_t last_site() const;  // dropout of the last block's branch, added at the final norm
+
+  Options options_;
+  ParamLayout layout_;
+  ParamId wte_, wpe_;
+  std::vector<Block> blocks_;
+  LayerNorm ln_f_;
+  LmHead head_;
+};
+
+}  // namespace ddp::gpt2

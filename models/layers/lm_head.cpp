@@ -1,0 +1,57 @@
+#include "models/layers/lm_head.h"
+
+#include <algorithm>
+
+namespace ddp {
+namespace {
+
+// Calls f(chunk's first row, rows, logits (rows, V)) for each chunk of M rows.
+template <class F>
+void for_chunks(const Pass& pass, int64_t m, int64_t vocab, F f) {
+  for (int64_t begin = 0; begin < m; begin += LmHead::kChunkRows) {
+    const int64_t rows = std::min(LmHead::kChunkRows, m - begin);
+    const ArenaTensor logits = pass.arena.take({rows, vocab}, "logits");
+    f(begin, rows, logits.view());
+  }
+}
+
+}  // namespace
+
+void LmHead::forward(const Pass& pass, const TensorView& token_loss, const TensorView& x,
+                     const TensorView& targets) const {
+  const TensorView w = pass.param(weight);
+  for_chunks(pass, x.dim(0), w.dim(0), [&](int64_t begin, int64_t rows, const TensorView& logits) {
+    linear_forward(pass.exec, {.y = logits, .x = x.rows(begin, rows), .w = w, .bias = {}, .w_transposed = true});
+    cross_entropy(pass.exec, {.logits = logits,
+                              .loss = token_loss.rows(begin, rows),
+                              .targets = targets.rows(begin, rows),
+                              .live_columns = live_columns,
+                              .scale = 1.0f,
+                              .backward = false});
+  });
+}
+
+void LmHead::forward_backward(const Pass& pass, const TensorView& token_loss, const TensorView& dx, const TensorView& x,
+                              const TensorView& targets, float grad_scale) const {
+  const TensorView w = pass.param(weight);
+  for_chunks(pass, x.dim(0), w.dim(0), [&](int64_t begin, int64_t rows, const TensorView& logits) {
+    const TensorView x_chunk = x.rows(begin, rows);
+    linear_forward(pass.exec, {.y = logits, .x = x_chunk, .w = w, .bias = {}, .w_transposed = true});
+    cross_entropy(pass.exec, {.logits = logits,
+                              .loss = token_loss.rows(begin, rows),
+                              .targets = targets.rows(begin, rows),
+                              .live_columns = live_columns,
+                              .scale = grad_scale,
+                              .backward = true});
+    const TensorView& dlogits = logits;  // overwritten in place
+    linear_backward_input(pass.exec, {.dx = dx.rows(begin, rows), .dy = dlogits, .w = w, .w_transposed = true});
+    linear_backward_weight(pass.exec, {.dw = pass.grad(weight),
+                                       .db = {},
+                                       .x = x_chunk,
+                                       .dy = dlogits,
+                                       .w_transposed = true,
+                                       .accumulate = pass.accumulate || begin > 0});
+  });
+}
+
+}  // namespace ddp

@@ -1,0 +1,23 @@
+// The classifier over the vocabulary fused with the loss, in chunks of rows, so that the full logits (M,V) never exist.
+#pragma once
+
+#include "models/layers/pass.h"
+
+namespace ddp {
+
+struct LmHead {
+  // Rows of logits alive at once; part of the order of sums, so fixed.
+  static constexpr int64_t kChunkRows = 256;
+
+  ParamId weight;            // (V padded, C); GPT-2 ties it to the token embedding
+  int64_t live_columns = 0;  // vocabulary without padding
+
+  // token_loss (M) from x (M,C) and targets (M).
+  void forward(const Pass& pass, const TensorView& token_loss, const TensorView& x, const TensorView& targets) const;
+  // The same, and dx (M,C) =, dW (=|+=): by chunks in order. Does not announce: a tied weight has a contribution to
+  // come.
+  void forward_backward(const Pass& pass, const TensorView& token_loss, const TensorView& dx, const TensorView& x,
+                        const TensorView& targets, float grad_scale) const;
+};
+
+}  // namespace ddp

@@ -1,0 +1,71 @@
+#include "runtime/optim/adamw.h"
+
+#include "runtime/optim/lr_schedule.h"
+
+namespace ddp {
+
+AdamWOptimizer::AdamWOptimizer(Device& device, const ParamLayout& layout, const OptimizerOptions& options,
+                               Stream& stream)
+    : options_(options),
+      host_lr_(learning_rate_table(options.schedule, options.optimizer.lr, options.steps)),
+      host_decay_(layout.slot_decay()),
+      host_scalars_{.attempted_step = 1,
+                    .applied_steps = 0,
+                    .beta1_power = 1.0,
+                    .beta2_power = 1.0,
+                    .lr = 0,
+                    .grad_scale = 0,
+                    .step_size = 0,
+                    .rsqrt_bias2 = 0,
+                    .skip = 0},
+      m_(device, layout.flat_elements()),
+      v_(device, layout.flat_elements()),
+      slot_decay_(device, layout.num_slots()),
+      lr_table_(device, options.steps),
+      scalars_(device, sizeof(StepScalars)) {
+  device.fill_zero(m_.data(), m_.bytes(), stream.handle());
+  device.fill_zero(v_.data(), v_.bytes(), stream.handle());
+  device.copy(slot_decay_.data(), host_decay_.data(), slot_decay_.bytes(), stream.handle());
+  device.copy(lr_table_.data(), host_lr_.data(), lr_table_.bytes(), stream.handle());
+  device.copy(scalars_.data(), &host_scalars_, sizeof host_scalars_, stream.handle());
+}
+
+void AdamWOptimizer::step(const Exec& exec, const TensorView& params, const ReducedGradients& gradients,
+                          StepMetrics* metrics) {
+  const auto [beta1, beta2] = options_.optimizer.betas;
+  step_finalize(exec, {.scalars = scalars(),
+                       .metrics = metrics,
+                       .partials = gradients.partials,
+                       .loss_votes = gradients.loss_votes,
+                       .lr_table = lr_table_.view(),
+                       .clip_norm = options_.clip_norm,
+                       .beta1 = beta1,
+                       .beta2 = beta2});
+  adamw(exec, {.p = params,
+               .m = m_.view(),
+               .v = v_.view(),
+               .g = gradients.flat,
+               .slot_begin = gradients.slot_begin,
+               .slot_decay = slot_decay_.view(),
+               .scalars = scalars(),
+               .beta1 = float(beta1),
+               .beta2 = float(beta2),
+               .eps = float(options_.optimizer.eps),
+               .weight_decay = float(options_.optimizer.weight_decay)});
+}
+
+std::vector<OptimizerState> AdamWOptimizer::state() const {
+  return {{"exp_avg", m_.view()}, {"exp_avg_sq", v_.view()}};
+}
+
+int64_t AdamWOptimizer::bytes() const {
+  return m_.bytes() + v_.bytes() + slot_decay_.bytes() + lr_table_.bytes() + scalars_.bytes();
+}
+
+std::unique_ptr<Optimizer> make_optimizer(Device& device, const ParamLayout& layout, const OptimizerOptions& options,
+                                          Stream& stream) {
+  DDP_CHECK(options.optimizer.name == "adamw", "optimizer {}", options.optimizer.name);  // check_config knows the names
+  return std::make_unique<AdamWOptimizer>(device, layout, options, stream);
+}
+
+}  // namespace ddp

@@ -1,0 +1,30 @@
+// AdamW with decoupled weight decay (Loshchilov and Hutter, 2019), one fused pass over flat buffers.
+#pragma once
+
+#include "runtime/optim/optimizer.h"
+
+namespace ddp {
+
+class AdamWOptimizer final : public Optimizer {
+ public:
+  AdamWOptimizer(Device& device, const ParamLayout& layout, const OptimizerOptions& options, Stream& stream);
+
+  void step(const Exec& exec, const TensorView& params, const ReducedGradients& gradients,
+            StepMetrics* metrics) override;
+  std::vector<OptimizerState> state() const override;
+  StepScalars* scalars() const override { return reinterpret_cast<StepScalars*>(scalars_.data()); }
+  int64_t bytes() const override;
+
+ private:
+  OptimizerOptions options_;
+  // Host copies of what the constructor sends to the device; they live until the copies ran.
+  std::vector<float> host_lr_;
+  std::vector<float> host_decay_;
+  StepScalars host_scalars_;
+  Buffer<float> m_, v_;       // flat
+  Buffer<float> slot_decay_;  // (slots)
+  Buffer<float> lr_table_;    // (steps)
+  Buffer<uint8_t> scalars_;   // one StepScalars
+};
+
+}  // namespace ddp

@@ -1,0 +1,28 @@
+#include "runtime/optim/lr_schedule.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
+#include "runtime/base/check.h"
+
+namespace ddp {
+
+double learning_rate(const ScheduleConfig& schedule, double lr, int64_t steps, int64_t t) {
+  DDP_CHECK(t >= 1 && t <= steps, "step {} of {}", t, steps);
+  if (t <= schedule.warmup_steps) return lr * double(t) / double(schedule.warmup_steps);
+  if (schedule.name == "constant") return lr;
+  // 0 at the end of the warm-up, 1 at the last step.
+  const double progress =
+      double(t - schedule.warmup_steps) / double(std::max<int64_t>(steps - schedule.warmup_steps, 1));
+  const double high = schedule.name == "cosine" ? 0.5 * (1.0 + std::cos(std::numbers::pi * progress)) : 1.0 - progress;
+  return schedule.min_lr + (lr - schedule.min_lr) * high;
+}
+
+std::vector<float> learning_rate_table(const ScheduleConfig& schedule, double lr, int64_t steps) {
+  std::vector<float> table(static_cast<size_t>(steps));
+  for (int64_t t = 1; t <= steps; ++t) table[size_t(t - 1)] = float(learning_rate(schedule, lr, steps, t));
+  return table;
+}
+
+}  // namespace ddp

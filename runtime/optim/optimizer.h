@@ -1,0 +1,51 @@
+// Optimizer: one call a step. It owns the parameters' companions (moments) and the step's scalars on the device; the
+// decision to clip or to skip, the learning rate and the bias correction are made there, without the host.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "kernels/ops.h"
+#include "runtime/config/config.h"
+#include "runtime/state/param_layout.h"
+
+namespace ddp {
+
+// What the reducer leaves for the update, on the device and identical on every rank.
+struct ReducedGradients {
+  TensorView flat;        // f32 (flat elements)
+  TensorView partials;    // f64 (slots): sums of squares
+  TensorView slot_begin;  // i64 (slots + 1)
+  TensorView loss_votes;  // f64 (3): loss sum, stop votes, checkpoint votes
+};
+
+// A piece of optimizer state as a checkpoint names it; laid out like the parameters.
+struct OptimizerState {
+  const char* name;  // "exp_avg"
+  TensorView flat;   // f32 (flat elements)
+};
+
+class Optimizer {
+ public:
+  virtual ~Optimizer() = default;
+  // Updates params (flat f32) in place and fills *metrics (device); counts the step. Skips the update where a gradient
+  // is not finite.
+  virtual void step(const Exec& exec, const TensorView& params, const ReducedGradients& gradients,
+                    StepMetrics* metrics) = 0;
+  virtual std::vector<OptimizerState> state() const = 0;
+  virtual StepScalars* scalars() const = 0;  // device
+  virtual int64_t bytes() const = 0;         // of device memory
+};
+
+struct OptimizerOptions {
+  OptimizerConfig optimizer;
+  ScheduleConfig schedule;
+  int64_t steps = 0;
+  double clip_norm = 0.0;
+};
+
+// Sets the initial state on `stream`.
+std::unique_ptr<Optimizer> make_optimizer(Device& device, const ParamLayout& layout, const OptimizerOptions& options,
+                                          Stream& stream);
+
+}  // namespace ddp

@@ -1,0 +1,63 @@
+// Model: what the trainer knows of a model. A model lays out its parameters, initialises them on the host, and enqueues
+// forward and backward; it announces each gradient when its last write is enqueued and knows nothing of ranks, buckets
+// or optimizers.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+
+#include "runtime/device/arena.h"
+#include "runtime/device/device.h"
+#include "runtime/state/param_layout.h"
+
+namespace ddp {
+
+struct Exec;
+
+// A micro-batch on the device. B samples of T tokens.
+struct Batch {
+  TensorView tokens, targets;  // (B,T) i32
+  TensorView sample_ids;       // (B) i32: index in the global batch, the key of dropout
+};
+
+struct TrainPass {
+  float* params = nullptr;  // flat, by layout()
+  float* grads = nullptr;   // flat, by layout()
+  bool accumulate = false;  // gradients "+=", else "="
+  Batch batch;
+  const uint32_t* attempted_step = nullptr;  // device: the key of dropout
+  uint32_t seed = 0;
+  float grad_scale =
+      1.0f;  // of d(loss): 1 / tokens of the global batch, so that a plain sum over ranks is the mean's gradient
+  TensorView token_loss;               // (B * T) f32, written
+  std::function<void(ParamId)> ready;  // once for each parameter, after its gradient's last write is enqueued
+};
+
+struct EvalPass {
+  float* params = nullptr;
+  Batch batch;
+  TensorView token_loss;  // (B * T) f32, written
+};
+
+struct GeneratePass {
+  float* params = nullptr;
+  TensorView tokens;     // (1,T) i32
+  int64_t position = 0;  // logits are of the token after this one; later tokens are not looked at
+  TensorView logits;     // (1, padded vocabulary) f32, written
+};
+
+class Model {
+ public:
+  virtual ~Model() = default;
+  virtual const ParamLayout& layout() const = 0;
+  // Random initial values into a zero-filled flat host buffer; a pure function of the seed.
+  virtual void init(std::span<float> params, uint64_t seed) const = 0;
+  // These enqueue on exec.stream and take what they need from the arena, between its begin() and end().
+  virtual void train(const Exec& exec, Arena& arena, const TrainPass& pass) const = 0;
+  virtual void evaluate(const Exec& exec, Arena& arena, const EvalPass& pass) const = 0;
+  virtual void generate(const Exec& exec, Arena& arena, const GeneratePass& pass) const = 0;
+};
+
+}  // namespace ddp
