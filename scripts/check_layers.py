@@ -1,0 +1,93 @@
+#!/usr/bin/env python3
+"""Enforces the layers of ARCHITECTURE.md: a file includes only from its own folder or from lower levels.
+
+usage: check_layers.py ROOT. Prints each forbidden #include as file:line and exits 1 when there is one.
+"""
+import os
+import re
+import sys
+
+# Folder -> level. The longest matching prefix decides.
+LEVELS = {
+    "runtime/base": 0,
+    "runtime/config": 0,
+    "runtime/board": 0,
+    "runtime/device": 1,
+    "kernels": 2,
+    "runtime/comm": 2,
+    "runtime/state": 2,
+    "models": 3,
+    "runtime/reduce": 3,
+    "runtime/optim": 3,
+    "runtime/data": 3,
+    "runtime/checkpoint": 3,
+    "runtime/metrics": 3,
+    "runtime/train": 4,
+    "runtime": 5,  # rank_main and what it composes
+    "launcher": 1,
+}
+# Folders of one level that may see each other, (from, to).
+SIBLINGS = {("runtime/board", "runtime/base"), ("runtime/config", "runtime/base")}
+# The launcher knows nothing of devices: level 0 only. Models never see communication.
+FORBIDDEN = {("launcher", "runtime/device"), ("models", "runtime/comm")}
+# Headers of a backend, and the only places that may include them.
+BACKENDS = [
+    (re.compile(r"cuda|cublas|cudnn|nccl"), re.compile(r"^(kernels/cuda/|runtime/device/cuda_|runtime/comm/nccl_)")),
+    (re.compile(r"^dnnl"), re.compile(r"^kernels/cpu/")),
+]
+INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
+
+
+def folder_of(path):
+    best = ""
+    for folder in LEVELS:
+        if path.startswith(folder + "/") and len(folder) > len(best):
+            best = folder
+    return best
+
+
+def allowed(source, target):
+    if source == target:
+        return True
+    if (source, target) in FORBIDDEN:
+        return False
+    if (source, target) in SIBLINGS:
+        return True
+    return LEVELS[target] < LEVELS[source]
+
+
+def violations(root):
+    for top in ("launcher", "runtime", "kernels", "models"):
+        for directory, _, names in os.walk(os.path.join(root, top)):
+            for name in sorted(names):
+                if not name.endswith((".h", ".cpp", ".cu", ".cuh")):
+                    continue
+                path = os.path.relpath(os.path.join(directory, name), root)
+                with open(os.path.join(root, path), encoding="utf-8") as file:
+                    for number, line in enumerate(file, 1):
+                        match = INCLUDE.match(line)
+                        if not match:
+                            continue
+                        quote, header = match.groups()
+                        if quote == "<":
+                            for pattern, place in BACKENDS:
+                                if pattern.search(header) and not place.match(path):
+                                    yield path, number, header, "a backend's header belongs elsewhere"
+                            continue
+                        source, target = folder_of(path), folder_of(header)
+                        if not target:
+                            yield path, number, header, "not a path from the root"
+                        elif not allowed(source, target):
+                            yield path, number, header, f"{source} may not include {target}"
+
+
+def main():
+    found = 0
+    for path, number, header, why in violations(sys.argv[1]):
+        print(f"{path}:{number}: #include {header}: {why}")
+        found += 1
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,43 @@
+# Shared by the scripts: to be sourced. Says what it does, installs what is missing, works as root or with sudo.
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
+say() { printf '\033[1m== %s\033[0m\n' "$*"; }
+die() { printf 'error: %s\n' "$*" >&2; exit 1; }
+
+# Installs those of the given Debian packages that are missing; waits for another apt or dpkg to finish.
+need_packages() {
+  local missing=()
+  for package in "$@"; do
+    dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
+  done
+  [ ${#missing[@]} -eq 0 ] && return 0
+  command -v apt-get >/dev/null || die "missing: ${missing[*]} (no apt-get here: install them by hand)"
+  local as_root=()
+  if [ "$(id -u)" -ne 0 ]; then
+    command -v sudo >/dev/null || die "missing: ${missing[*]}; run as root, or install sudo"
+    as_root=(sudo)
+  fi
+  say "installing ${missing[*]}"
+  local apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=600 -o Acquire::Retries=3)
+  "${apt[@]}" install "${missing[@]}" >/dev/null 2>&1 && return 0
+  "${apt[@]}" update >/dev/null
+  "${apt[@]}" install "${missing[@]}" >/dev/null
+}
+
+# What the two programs are built with; README.md says what each is for.
+build_packages=(g++ meson ninja-build pkg-config ccache libcli11-dev libspdlog-dev libfmt-dev libyaml-cpp-dev libdnnl-dev
+  nlohmann-json3-dev libxxhash-dev)
+data_packages=(bible-kjv)
+test_packages=(catch2 clang-format python3 "${data_packages[@]}")
+bench_packages=(libgloo-dev libopenmpi-dev openmpi-bin)
+
+# configure FOLDER [meson options]: sets a build folder up, once.
+configure() {
+  local folder=$1
+  shift
+  [ -f "$folder/build.ninja" ] && return 0
+  say "configuring $folder"
+  meson setup "$folder" "$@" >"$folder.log" 2>&1 || { cat "$folder.log"; die "meson setup failed"; }
+  rm -f "$folder.log"
+}
