@@ -1,0 +1,61 @@
+// GELU, tanh form: y = x / 2 (1 + tanh(u)) with u = sqrt(2 / pi) (x + 0.044715 x^3). As 1 + tanh(u) = 2 sigmoid(2 u), y
+// = x s with s = sigmoid(2 u): one exp, one division, and no cancellation for negative x.
+#include <algorithm>
+
+#include "kernels/cpu/cpu_ops.h"
+#include "kernels/cpu/scratch.h"
+#include "kernels/cpu/vec.h"
+#include "runtime/device/cpu_device.h"
+
+namespace ddp::cpu {
+namespace {
+
+constexpr int64_t kBlock = 16384;  // elements
+constexpr float kTwoSqrt2OverPi = 1.5957691216057308f, kCubic = 0.044715f;
+
+DDP_INLINE v16 sigmoid_2u(v16 x) {
+  return 1.0f / (1.0f + expv(x * (-kTwoSqrt2OverPi - (kTwoSqrt2OverPi * kCubic) * (x * x))));
+}
+
+void run(ThreadPool& pool, const GeluForward& a) {
+  const float* x = a.x.as<float>();
+  float* y = a.y.as<float>();
+  const int64_t n = a.x.numel();
+  pool.parallel_for(ceil_div(n, kBlock), [=](int64_t block) {
+    const int64_t end = std::min(n, (block + 1) * kBlock);
+    for (int64_t i = block * kBlock; i < end; i += kLanes) {
+      const v16 xi = load(x + i, end - i);
+      store(y + i, xi * sigmoid_2u(xi), end - i);
+    }
+  });
+}
+
+void run(ThreadPool& pool, const GeluBackward& a) {
+  const float *x = a.x.as<float>(), *dy = a.dy.as<float>();
+  float* dx = a.dx.as<float>();
+  const int64_t n = a.x.numel();
+  pool.parallel_for(ceil_div(n, kBlock), [=](int64_t block) {
+    const int64_t end = std::min(n, (block + 1) * kBlock);
+    for (int64_t i = block * kBlock; i < end; i += kLanes) {
+      v16 xi = load(x + i, end - i);
+      // From |x| = 20 on s is 0 or 1 exactly; there the cubic must not become infinity times zero.
+      xi = xi > 20.0f ? splat(20.0f) : xi;
+      xi = xi < -20.0f ? splat(-20.0f) : xi;
+      const v16 s = sigmoid_2u(xi);
+      const v16 du = kTwoSqrt2OverPi + (3.0f * kTwoSqrt2OverPi * kCubic) * (xi * xi);  // d(2u)/dx
+      store(dx + i, load(dy + i, end - i) * (s + xi * s * (1.0f - s) * du), end - i);
+    }
+  });
+}
+
+}  // namespace
+
+void gelu_forward(Stream& stream, const GeluForward& a) {
+  cpu_enqueue(stream, [a](ThreadPool& pool) { run(pool, a); });
+}
+
+void gelu_backward(Stream& stream, const GeluBackward& a) {
+  cpu_enqueue(stream, [a](ThreadPool& pool) { run(pool, a); });
+}
+
+}  // namespace ddp::cpu

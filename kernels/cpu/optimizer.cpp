@@ -1,0 +1,96 @@
+// The end of a step: norm, clip factor and bias correction from the partial sums, then AdamW in one pass over the flat
+// buffers.
+#include <algorithm>
+#include <cmath>
+
+#include "kernels/cpu/cpu_ops.h"
+#include "kernels/cpu/scratch.h"
+#include "kernels/cpu/vec.h"
+#include "runtime/device/cpu_device.h"
+
+namespace ddp::cpu {
+namespace {
+
+constexpr int64_t kSlots = 4;  // of a block
+
+void run(ThreadPool&, const StepFinalize& a) {
+  StepScalars& s = *a.scalars;
+  double squares = 0.0;
+  for (int64_t slot = 0; slot < a.partials.numel(); ++slot) squares += a.partials.as<double>()[slot];
+  const double norm = std::sqrt(squares);
+  s.skip = !std::isfinite(norm);
+  // As torch's clip_grad_norm_: the 1e-6 keeps runs comparable.
+  s.grad_scale = a.clip_norm > 0.0 && norm > a.clip_norm ? float(a.clip_norm / (norm + 1e-6)) : 1.0f;
+  DDP_CHECK(s.applied_steps < a.lr_table.numel(), "{} learning rates, {} steps applied", a.lr_table.numel(),
+            s.applied_steps);
+  s.lr = a.lr_table.as<float>()[s.applied_steps];
+  if (!s.skip) {
+    ++s.applied_steps;
+    s.beta1_power *= a.beta1, s.beta2_power *= a.beta2;
+    s.step_size = float(double(s.lr) / (1.0 - s.beta1_power));
+    s.rsqrt_bias2 = float(1.0 / std::sqrt(1.0 - s.beta2_power));
+  }
+  const double* loss_votes = a.loss_votes.as<double>();
+  *a.metrics = {.loss_sum = loss_votes[0],
+                .stop_votes = loss_votes[1],
+                .checkpoint_votes = loss_votes[2],
+                .grad_norm = norm,
+                .lr = s.lr,
+                .attempted_step = s.attempted_step,
+                .applied_steps = s.applied_steps,
+                .skipped = s.skip};
+  ++s.attempted_step;
+}
+
+// What is the same for all elements of a slot.
+struct AdamWFactors {
+  float beta1, beta2, eps, grad_scale, step_size, rsqrt_bias2;
+  float keep;  // 1 - lr * weight decay
+};
+
+void update_slot(float* p, float* m, float* v, const float* g, int64_t n, const AdamWFactors& f) {
+  for (int64_t i = 0; i < n; i += kLanes) {
+    const int64_t rest = n - i;
+    const v16 gi = load(g + i, rest) * f.grad_scale;
+    const v16 mi = load(m + i, rest) * f.beta1 + gi * (1.0f - f.beta1);
+    const v16 vi = load(v + i, rest) * f.beta2 + gi * gi * (1.0f - f.beta2);
+    const v16 pi = load(p + i, rest) * f.keep - f.step_size * mi / (sqrtv(vi) * f.rsqrt_bias2 + f.eps);
+    store(m + i, mi, rest);
+    store(v + i, vi, rest);
+    store(p + i, pi, rest);
+  }
+}
+
+void run(ThreadPool& pool, const AdamW& a) {
+  const StepScalars s = *a.scalars;
+  if (s.skip) return;
+  const int64_t slots = a.slot_decay.numel();
+  const int64_t* begin = a.slot_begin.as<int64_t>();
+  const float *decay = a.slot_decay.as<float>(), *g = a.g.as<float>();
+  float *p = a.p.as<float>(), *m = a.m.as<float>(), *v = a.v.as<float>();
+  pool.parallel_for(ceil_div(slots, kSlots), [=](int64_t block) {
+    for (int64_t slot = block * kSlots; slot < std::min(slots, (block + 1) * kSlots); ++slot) {
+      const int64_t at = begin[slot] - begin[0];
+      const AdamWFactors f = {a.beta1,
+                              a.beta2,
+                              a.eps,
+                              s.grad_scale,
+                              s.step_size,
+                              s.rsqrt_bias2,
+                              1.0f - s.lr * a.weight_decay * decay[slot]};
+      update_slot(p + at, m + at, v + at, g + at, begin[slot + 1] - begin[slot], f);
+    }
+  });
+}
+
+}  // namespace
+
+void step_finalize(Stream& stream, const StepFinalize& a) {
+  cpu_enqueue(stream, [a](ThreadPool& pool) { run(pool, a); });
+}
+
+void adamw(Stream& stream, const AdamW& a) {
+  cpu_enqueue(stream, [a](ThreadPool& pool) { run(pool, a); });
+}
+
+}  // namespace ddp::cpu

@@ -1,0 +1,72 @@
+// Sums: of losses, of gradients, of squares. Lanes and blocks are fixed by the shapes, so every number of threads gives
+// the same bits.
+#include <algorithm>
+
+#include "kernels/cpu/cpu_ops.h"
+#include "kernels/cpu/scratch.h"
+#include "kernels/cpu/vec.h"
+#include "runtime/device/cpu_device.h"
+
+namespace ddp::cpu {
+namespace {
+
+constexpr int64_t kBlock = 32768;  // elements
+constexpr int64_t kSlots = 4;      // of a block
+
+// Sum over n elements of f(x) in double: 16 lanes, then by halves.
+template <class F>
+DDP_INLINE double sum_of(const float* x, int64_t n, F f) {
+  v8d low{}, high{};
+  for (int64_t i = 0; i < n; i += kLanes) {
+    const v16 xi = load(x + i, n - i);
+    low += f(low_half(xi)), high += f(high_half(xi));
+  }
+  return sum(low + high);
+}
+
+// One block: n is the number of tokens of a micro-batch or the like.
+void run(ThreadPool&, const SumInto& a) {
+  double& out = *a.out.as<double>();
+  const double total = sum_of(a.x.as<float>(), a.x.numel(), [](v8d x) { return x; });
+  out = a.accumulate ? out + total : total;
+}
+
+template <class T>
+void add(ThreadPool& pool, T* y, const T* x, int64_t n) {
+  pool.parallel_for(ceil_div(n, kBlock), [=](int64_t block) {
+    for (int64_t i = block * kBlock; i < std::min(n, (block + 1) * kBlock); ++i) y[i] += x[i];
+  });
+}
+
+void run(ThreadPool& pool, const AddInto& a) {
+  const int64_t n = a.x.numel();
+  if (a.x.dtype == DType::f64) return add(pool, a.y.as<double>(), a.x.as<double>(), n);
+  add(pool, a.y.as<float>(), a.x.as<float>(), n);
+}
+
+void run(ThreadPool& pool, const SumSquares& a) {
+  const int64_t slots = a.partials.numel();
+  const int64_t* begin = a.slot_begin.as<int64_t>();
+  const float* x = a.x.as<float>();
+  double* partials = a.partials.as<double>();
+  pool.parallel_for(ceil_div(slots, kSlots), [=](int64_t block) {
+    for (int64_t s = block * kSlots; s < std::min(slots, (block + 1) * kSlots); ++s)
+      partials[s] = sum_of(x + (begin[s] - begin[0]), begin[s + 1] - begin[s], [](v8d v) { return v * v; });
+  });
+}
+
+}  // namespace
+
+void sum_into(Stream& stream, const SumInto& a) {
+  cpu_enqueue(stream, [a](ThreadPool& pool) { run(pool, a); });
+}
+
+void add_into(Stream& stream, const AddInto& a) {
+  cpu_enqueue(stream, [a](ThreadPool& pool) { run(pool, a); });
+}
+
+void sum_squares(Stream& stream, const SumSquares& a) {
+  cpu_enqueue(stream, [a](ThreadPool& pool) { run(pool, a); });
+}
+
+}  // namespace ddp::cpu
