@@ -1,0 +1,238 @@
+#include "runtime/checkpoint/checkpoint.h"
+
+#include <errno.h>
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <charconv>
+
+#include "runtime/base/hash.h"
+#include "runtime/checkpoint/tensor_map.h"
+
+namespace ddp {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kStepPrefix = "step-";
+// Hidden, so that no glob for checkpoints meets them:
+constexpr std::string_view kWriting = ".tmp-";        // not yet complete
+constexpr std::string_view kReplaced = ".replaced-";  // complete, while the one that replaces it moves in
+constexpr std::string_view kRemoving = ".removed-";   // no longer complete
+constexpr const char* kExpAvg = "exp_avg.";
+constexpr const char* kExpAvgSq = "exp_avg_sq.";
+
+std::string step_name(int64_t step) { return fmt::format("{}{:08}", kStepPrefix, step); }
+
+fs::path aside(const fs::path& path, std::string_view prefix) {
+  return path.parent_path() / (std::string(prefix) + path.filename().string());
+}
+
+void rename_folder(const fs::path& from, const fs::path& to) {
+  if (::rename(from.c_str(), to.c_str()) != 0)
+    throw Error(ExitCode::io, fmt::format("cannot rename {} to {}: {}", from.string(), to.string(), errno_text(errno)));
+}
+
+// Empty where there is no such folder. One that cannot be read is an error: it must not look like a run without
+// checkpoints.
+std::vector<fs::path> entries_of(const fs::path& folder) {
+  std::vector<fs::path> entries;
+  try {
+    if (!fs::exists(folder)) return entries;
+    for (const auto& entry : fs::directory_iterator(folder)) entries.push_back(entry.path());
+  } catch (const fs::filesystem_error& why) {
+    throw Error(ExitCode::no_input, fmt::format("cannot read {}: {}", folder.string(), why.code().message()));
+  }
+  return entries;
+}
+
+// Creates the folder durably: its entry in the parent is on the disk.
+void create_folder(const fs::path& path) {
+  std::error_code error;
+  if (fs::create_directories(path, error)) sync_folder(path.has_parent_path() ? path.parent_path() : ".");
+  if (error) throw Error(ExitCode::io, fmt::format("cannot create {}: {}", path.string(), error.message()));
+}
+
+// An empty folder to write in, removed with whatever is in it unless it has been renamed away.
+class TemporaryFolder {
+ public:
+  explicit TemporaryFolder(fs::path path) : path_(std::move(path)) {
+    remove();
+    create_folder(path_);
+  }
+  TemporaryFolder(const TemporaryFolder&) = delete;
+  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+  ~TemporaryFolder() { remove(); }
+  const fs::path& path() const { return path_; }
+
+ private:
+  void remove() {
+    std::error_code ignored;
+    fs::remove_all(path_, ignored);
+  }
+  fs::path path_;
+};
+
+// A checkpoint of that step that is there already steps aside, and back again when the new one cannot take its place.
+void move_into_place(const fs::path& complete, const fs::path& place) {
+  const bool replaces = fs::exists(place);
+  const fs::path replaced = aside(place, kReplaced);
+  if (replaces) rename_folder(place, replaced);
+  try {
+    rename_folder(complete, place);
+  } catch (const Error&) {
+    if (replaces) rename_folder(replaced, place);
+    throw;
+  }
+  sync_folder(place.parent_path());
+  std::error_code ignored;
+  fs::remove_all(replaced, ignored);
+}
+
+// Renamed first, so that a half-removed checkpoint is never taken for one. What cannot be removed now is tried again
+// after the next commit: the checkpoint just committed is no worse for it.
+void remove_checkpoint(const fs::path& path) {
+  std::error_code ignored;
+  const fs::path removing = aside(path, kRemoving);
+  fs::remove_all(removing, ignored);
+  fs::rename(path, removing, ignored);
+  fs::remove_all(removing, ignored);
+}
+
+void remove_all_but_newest(const fs::path& folder, int64_t newest_step, int64_t keep) {
+  std::vector<Checkpoint> past;
+  for (Checkpoint& c : list_checkpoints(folder)) {
+    if (c.step > newest_step)
+      remove_checkpoint(c.path);
+    else
+      past.push_back(std::move(c));
+  }
+  for (size_t i = 0; int64_t(i) < int64_t(past.size()) - keep; ++i) remove_checkpoint(past[i].path);
+}
+
+WrittenFile write_optimizer(const fs::path& path, const CheckpointContent& content) {
+  std::vector<TensorToSave> tensors = tensors_to_save(content.layout, content.exp_avg, kExpAvg);
+  const auto more = tensors_to_save(content.layout, content.exp_avg_sq, kExpAvgSq);
+  tensors.insert(tensors.end(), more.begin(), more.end());
+  return write_safetensors(path, tensors);
+}
+
+void write_manifest(const fs::path& path, const Manifest& manifest) {
+  const std::string text = manifest_text(manifest);
+  const Fd file = create_output(path);
+  write_all(file, std::as_bytes(std::span(text)), path);
+  sync(file, path);
+}
+
+uint64_t hash_file(const Fd& file, int64_t size, const fs::path& path) {
+  Xxh3 hash;
+  std::vector<std::byte> piece(1 << 20);
+  for (int64_t at = 0; at < size; at += int64_t(piece.size())) {
+    const auto part = std::span(piece).first(size_t(std::min(size - at, int64_t(piece.size()))));
+    read_exact(file, part, at, path);
+    hash.update(part);
+  }
+  return hash.digest();
+}
+
+Manifest read_manifest(const fs::path& checkpoint) {
+  const fs::path path = checkpoint / kManifestFile;
+  return parse_manifest(read_text(path), path.string());
+}
+
+}  // namespace
+
+CommittedCheckpoint write_checkpoint(const fs::path& folder, const CheckpointContent& content, int64_t keep) {
+  DDP_CHECK(keep >= 1, "keep {} checkpoints", keep);
+  create_folder(folder);
+  const Checkpoint target{content.state.step, folder / step_name(content.state.step)};
+  const TemporaryFolder writing(aside(target.path, kWriting));
+
+  Manifest manifest{content.state, {}};
+  WrittenFile& model = manifest.files[kModelFile];
+  model = write_safetensors(writing.path() / kModelFile, tensors_to_save(content.layout, content.params, ""));
+  WrittenFile& optimizer = manifest.files[kOptimizerFile];
+  optimizer = write_optimizer(writing.path() / kOptimizerFile, content);
+  write_manifest(writing.path() / kManifestFile, manifest);
+  sync_folder(writing.path());
+  move_into_place(writing.path(), target.path);
+
+  remove_all_but_newest(folder, target.step, keep);
+  return {target, model.bytes + optimizer.bytes};
+}
+
+void recover_checkpoints(const fs::path& folder) {
+  for (const fs::path& path : entries_of(folder)) {
+    const std::string name = path.filename().string();
+    if (name.starts_with(kReplaced)) {
+      const fs::path place = folder / name.substr(kReplaced.size());
+      if (!fs::exists(place)) rename_folder(path, place);
+    }
+    std::error_code ignored;
+    if (name.starts_with(kReplaced) || name.starts_with(kWriting) || name.starts_with(kRemoving))
+      fs::remove_all(path, ignored);
+  }
+}
+
+std::vector<Checkpoint> list_checkpoints(const fs::path& folder) {
+  std::vector<Checkpoint> found;
+  for (const fs::path& path : entries_of(folder)) {
+    const std::string name = path.filename().string();
+    if (!name.starts_with(kStepPrefix) || !fs::is_directory(path)) continue;
+    int64_t step = -1;
+    std::from_chars(name.data() + kStepPrefix.size(), name.data() + name.size(), step);
+    if (step >= 0 && name == step_name(step)) found.push_back({step, path});
+  }
+  std::sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.step < b.step; });
+  return found;
+}
+
+Manifest verify_checkpoint(const fs::path& path) {
+  Manifest manifest = read_manifest(path);
+  for (const auto& [name, expected] : manifest.files) {
+    const fs::path file_path = path / name;
+    const Fd file = open_input(file_path);
+    const int64_t size = file_size(file, file_path);
+    if (size != expected.bytes)
+      throw Error(ExitCode::data,
+                  fmt::format("{} has {} bytes, its manifest says {}", file_path.string(), size, expected.bytes));
+    if (hash_file(file, size, file_path) != expected.xxh3)
+      throw Error(ExitCode::data, fmt::format("{} is corrupt: its hash is not the manifest's", file_path.string()));
+  }
+  return manifest;
+}
+
+std::optional<Checkpoint> find_newest_verified(const fs::path& folder,
+                                               const std::function<void(const std::string&)>& warn) {
+  const std::vector<Checkpoint> all = list_checkpoints(folder);
+  for (auto c = all.rbegin(); c != all.rend(); ++c) {
+    try {
+      verify_checkpoint(c->path);
+      return *c;
+    } catch (const Error& why) {
+      warn(fmt::format("checkpoint of step {} is passed over: {}", c->step, why.what()));
+    }
+  }
+  if (all.empty()) return std::nullopt;
+  throw Error(ExitCode::data, fmt::format("none of the {} checkpoints in {} is intact", all.size(), folder.string()),
+              "restore one from a copy, or start afresh in another output_dir");
+}
+
+TrainingState load_checkpoint(const fs::path& path, const ParamLayout& layout, float* params, float* exp_avg,
+                              float* exp_avg_sq) {
+  Manifest manifest = read_manifest(path);
+  const SafetensorsReader model(path / kModelFile), optimizer(path / kOptimizerFile);
+  std::vector<Wanted> moments = wanted_tensors(layout, exp_avg, kExpAvg);
+  const auto more = wanted_tensors(layout, exp_avg_sq, kExpAvgSq);
+  moments.insert(moments.end(), more.begin(), more.end());
+  load_tensors(model, wanted_tensors(layout, params, ""), NameRule::exact);
+  load_tensors(optimizer, moments, NameRule::exact);
+  return std::move(manifest.state);
+}
+
+void load_model(const fs::path& path, const ParamLayout& layout, float* params) {
+  const SafetensorsReader file(fs::is_directory(path) ? path / kModelFile : path);
+  load_tensors(file, wanted_tensors(layout, params, ""), NameRule::hugging_face);
+}
+
+}  // namespace ddp

@@ -1,0 +1,71 @@
+// Checkpoints: folders step-00000100 with the model's tensors, the optimizer's, and a manifest of their hashes. Each is
+// written aside, synced and renamed, so that whatever happens at whatever instruction, a folder of that name is a whole
+// checkpoint. The tensor files hold nothing of a run but its numbers: equal weights make equal files, whatever the
+// number of ranks.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "runtime/checkpoint/manifest.h"
+#include "runtime/state/param_layout.h"
+
+namespace ddp {
+
+struct CheckpointContent {
+  const ParamLayout& layout;
+  // Flat buffers of the layout, readable by the host: parameters and AdamW's two moments.
+  const float* params;
+  const float* exp_avg;
+  const float* exp_avg_sq;
+  TrainingState state;
+};
+
+struct Checkpoint {
+  int64_t step = 0;
+  std::filesystem::path path;
+};
+
+struct CommittedCheckpoint {
+  Checkpoint checkpoint;
+  int64_t bytes = 0;  // of its tensor files
+};
+
+// In all of these `folder` is the run's checkpoints/ folder, which need not exist but for write access to its parent.
+
+// Commits `content` as step-<state.step>, in place of an older one of that step, then removes what is not among the
+// `keep` (at least 1) newest up to that step, and those of later steps: they belong to a past that was abandoned by
+// resuming before them. Errors: 74 when something could not be written; then this checkpoint is void, its partial gone,
+// and the others untouched.
+CommittedCheckpoint write_checkpoint(const std::filesystem::path& folder, const CheckpointContent& content,
+                                     int64_t keep);
+
+// Clears away what a run that died left half-written or half-removed. To be called before find_newest_verified, by a
+// run that owns the folder; a mere reader does not call it, since a live run may be writing.
+void recover_checkpoints(const std::filesystem::path& folder);
+
+// Oldest first, not verified.
+std::vector<Checkpoint> list_checkpoints(const std::filesystem::path& folder);
+
+// Reads all of the checkpoint and compares sizes and hashes. Returns the manifest. Errors: 65 or 66 naming the file.
+Manifest verify_checkpoint(const std::filesystem::path& path);
+
+// The newest one that verifies; `warn` gets a line for each newer one that does not. Empty when there are no
+// checkpoints at all. Errors: 65 when there are some and none verifies: never a silent restart.
+std::optional<Checkpoint> find_newest_verified(const std::filesystem::path& folder,
+                                               const std::function<void(const std::string&)>& warn);
+
+// Fills the three flat buffers, padding with zeros. Verifies nothing but form: call verify_checkpoint first.
+// Errors: 78 naming tensors when it is a checkpoint of another model; 65 or 66 when files are malformed or missing.
+TrainingState load_checkpoint(const std::filesystem::path& path, const ParamLayout& layout, float* params,
+                              float* exp_avg, float* exp_avg_sq);
+
+// Parameters only, to start from: a safetensors file in Hugging Face's names (with or without "transformer."), or a
+// folder with a model.safetensors. Errors: as above.
+void load_model(const std::filesystem::path& path, const ParamLayout& layout, float* params);
+
+}  // namespace ddp

@@ -1,0 +1,97 @@
+#include "runtime/checkpoint/manifest.h"
+
+#include <fmt/core.h>
+
+#include <charconv>
+#include <nlohmann/json.hpp>
+
+#include "runtime/base/hash.h"
+
+namespace ddp {
+namespace {
+
+using Json = nlohmann::ordered_json;  // in writing order: the text, and so its hash, is a function of the values
+
+constexpr int kFormatVersion = 1;
+constexpr int kMaxDepth = 4;
+constexpr const char* kHashKey = "manifest_xxh3";
+
+// A path in the configuration may not be UTF-8, which JSON must be: never a reason to lose a checkpoint.
+std::string dump(const Json& json, int indent) { return json.dump(indent, ' ', false, Json::error_handler_t::replace); }
+
+std::string hash_of(const Json& json) {
+  const std::string text = dump(json, -1);
+  return hash_text(xxh3(std::as_bytes(std::span(text))));
+}
+
+uint64_t parse_hash(const std::string& text) {
+  uint64_t hash = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), hash, 16);
+  if (error != std::errc() || end != text.data() + text.size())
+    throw std::invalid_argument("\"" + text + "\" is no hash");
+  return hash;
+}
+
+Manifest manifest_of(const Json& json) {
+  Manifest manifest;
+  TrainingState& state = manifest.state;
+  json.at("step").get_to(state.step);
+  json.at("applied_steps").get_to(state.applied_steps);
+  json.at("samples_seen").get_to(state.samples_seen);
+  json.at("beta1_power").get_to(state.beta1_power);
+  json.at("beta2_power").get_to(state.beta2_power);
+  json.at("data_fingerprint").get_to(state.data_fingerprint);
+  json.at("config_digest").get_to(state.config_digest);
+  json.at("config").get_to(state.config_yaml);
+  for (const char* name : {kModelFile, kOptimizerFile}) {
+    const Json& file = json.at("files").at(name);
+    manifest.files[name] = {file.at("bytes").get<int64_t>(), parse_hash(file.at("xxh3").get<std::string>())};
+  }
+  return manifest;
+}
+
+}  // namespace
+
+std::string manifest_text(const Manifest& manifest) {
+  const TrainingState& state = manifest.state;
+  Json json = {
+      {"format_version", kFormatVersion},
+      {"step", state.step},
+      {"applied_steps", state.applied_steps},
+      {"samples_seen", state.samples_seen},
+      {"beta1_power", state.beta1_power},  // the shortest decimals that read back to the same bits
+      {"beta2_power", state.beta2_power},
+      {"data_fingerprint", state.data_fingerprint},
+      {"config_digest", state.config_digest},
+      {"config", state.config_yaml},
+      {"files", Json::object()},
+  };
+  for (const auto& [name, file] : manifest.files)
+    json["files"][name] = {{"bytes", file.bytes}, {"xxh3", hash_text(file.xxh3)}};
+  json[kHashKey] = hash_of(json);
+  return dump(json, 2) + "\n";
+}
+
+Manifest parse_manifest(const std::string& text, const std::string& file) {
+  try {
+    // The parser takes a zero byte for the end.
+    if (text.find('\0') != text.npos) throw std::invalid_argument("it has a zero byte");
+    Json json = Json::parse(text, [](int depth, Json::parse_event_t, Json&) {
+      if (depth > kMaxDepth) throw std::invalid_argument("it is nested too deeply");
+      return true;
+    });
+    if (const int version = json.at("format_version"); version != kFormatVersion)
+      throw std::invalid_argument(
+          fmt::format("its format version is {}, this program reads {}", version, kFormatVersion));
+    const std::string hash = json.at(kHashKey);
+    json.erase(kHashKey);
+    if (hash_of(json) != hash) throw std::invalid_argument("its contents do not match their own hash");
+    return manifest_of(json);
+  } catch (const Json::parse_error& where) {
+    throw Error(ExitCode::data, fmt::format("{} is not a valid manifest: no JSON at byte {}", file, where.byte));
+  } catch (const std::exception& why) {
+    throw Error(ExitCode::data, file + " is not a valid manifest: " + why.what());
+  }
+}
+
+}  // namespace ddp

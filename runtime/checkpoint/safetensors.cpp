@@ -1,0 +1,132 @@
+#include "runtime/checkpoint/safetensors.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstring>
+#include <nlohmann/json.hpp>
+
+#include "runtime/base/check.h"
+#include "runtime/base/error.h"
+#include "runtime/base/hash.h"
+
+namespace ddp {
+namespace {
+
+static_assert(std::endian::native == std::endian::little, "safetensors files are little-endian and are read in place");
+
+constexpr int64_t kLengthBytes = 8;
+// A header of 65,536 tensors takes less; the limit keeps a hostile one from costing time and memory.
+constexpr uint64_t kMaxHeaderBytes = 16 << 20;
+// Hashed and written (or read and widened) while in the cache.
+constexpr size_t kPieceBytes = 256 << 10;
+
+// A file that is hashed on its way to the disk.
+class HashedOutput {
+ public:
+  explicit HashedOutput(const std::filesystem::path& path) : path_(path), file_(create_output(path)) {}
+
+  void append(std::span<const std::byte> bytes) {
+    while (!bytes.empty()) {
+      const auto piece = bytes.first(std::min(bytes.size(), kPieceBytes));
+      hash_.update(piece);
+      write_all(file_, piece, path_);
+      written_ += int64_t(piece.size());
+      bytes = bytes.subspan(piece.size());
+    }
+  }
+
+  WrittenFile finish() {
+    sync(file_, path_);
+    return {written_, hash_.digest()};
+  }
+
+ private:
+  std::filesystem::path path_;
+  Fd file_;
+  Xxh3 hash_;
+  int64_t written_ = 0;
+};
+
+int64_t bytes_of(const TensorToSave& tensor) {
+  int64_t n = sizeof(float);
+  for (int64_t d : tensor.shape) n *= d;
+  return n;
+}
+
+// Padded with spaces so that the data starts at a multiple of 8 bytes.
+std::string header_of(std::span<const TensorToSave> tensors) {
+  std::string header = R"({"__metadata__":{"format":"pt"})";
+  int64_t begin = 0;
+  for (const TensorToSave& t : tensors) {
+    const int64_t end = begin + bytes_of(t);
+    header += fmt::format(R"(,{}:{{"dtype":"F32","shape":{},"data_offsets":[{},{}]}})", nlohmann::json(t.name).dump(),
+                          nlohmann::json(t.shape).dump(), begin, end);
+    begin = end;
+  }
+  header += '}';
+  header.resize((header.size() + 7) / 8 * 8, ' ');
+  return header;
+}
+
+float f32_from_bf16(uint16_t x) { return std::bit_cast<float>(uint32_t(x) << 16); }
+
+float f32_from_f16(uint16_t x) {
+  const uint32_t sign = uint32_t(x & 0x8000) << 16, exponent = (x >> 10) & 31, mantissa = x & 1023;
+  if (exponent == 31) return std::bit_cast<float>(sign | 0x7F800000u | mantissa << 13);
+  if (exponent != 0) return std::bit_cast<float>(sign | (exponent + 112) << 23 | mantissa << 13);
+  const float subnormal = float(mantissa) * 0x1p-24f;
+  return sign != 0 ? -subnormal : subnormal;
+}
+
+}  // namespace
+
+WrittenFile write_safetensors(const std::filesystem::path& path, std::span<const TensorToSave> tensors) {
+  const std::string header = header_of(tensors);
+  const uint64_t header_bytes = header.size();
+  HashedOutput out(path);
+  out.append(std::as_bytes(std::span(&header_bytes, 1)));
+  out.append(std::as_bytes(std::span(header)));
+  for (const TensorToSave& t : tensors)
+    out.append(std::as_bytes(std::span(t.data, size_t(bytes_of(t)) / sizeof(float))));
+  return out.finish();
+}
+
+SafetensorsReader::SafetensorsReader(const std::filesystem::path& path) : path_(path), file_(open_input(path)) {
+  const int64_t size = file_size(file_, path_);
+  const auto malformed = [&](const std::string& why) { return malformed_safetensors(path_.string(), why); };
+  if (size < kLengthBytes) throw malformed(fmt::format("{} bytes are too few for a header", size));
+  uint64_t header_bytes = 0;
+  read_exact(file_, std::as_writable_bytes(std::span(&header_bytes, 1)), 0, path_);
+  if (header_bytes > uint64_t(size - kLengthBytes))
+    throw malformed(fmt::format("its header claims {} bytes, the file has {}", header_bytes, size));
+  if (header_bytes > kMaxHeaderBytes)
+    throw malformed(fmt::format("a header of {} bytes, at most {} are read", header_bytes, kMaxHeaderBytes));
+  std::string header(size_t(header_bytes), '\0');
+  read_exact(file_, std::as_writable_bytes(std::span(header)), kLengthBytes, path_);
+  data_begin_ = kLengthBytes + int64_t(header_bytes);
+  tensors_ = parse_safetensors_header(header, size - data_begin_, path_.string());
+}
+
+void SafetensorsReader::read_f32(const SavedTensor& tensor, std::span<float> out) const {
+  DDP_CHECK(int64_t(out.size()) == tensor.numel(), "{} has {} elements, {} asked for", tensor.name, tensor.numel(),
+            out.size());
+  int64_t offset = data_begin_ + tensor.begin;
+  if (tensor.dtype == "F32") return read_exact(file_, std::as_writable_bytes(out), offset, path_);
+  if (tensor.dtype != "F16" && tensor.dtype != "BF16")
+    throw Error(ExitCode::data, fmt::format("{}: tensor {} is {}; F32, F16 and BF16 can be loaded", path_.string(),
+                                            tensor.name, tensor.dtype));
+  const auto widen = tensor.dtype == "F16" ? f32_from_f16 : f32_from_bf16;
+  std::array<uint16_t, kPieceBytes / sizeof(uint16_t)> halves;
+  while (!out.empty()) {
+    const auto piece = std::span(halves).first(std::min(out.size(), halves.size()));
+    read_exact(file_, std::as_writable_bytes(piece), offset, path_);
+    std::transform(piece.begin(), piece.end(), out.begin(), widen);
+    offset += int64_t(piece.size_bytes());
+    out = out.subspan(piece.size());
+  }
+}
+
+}  // namespace ddp

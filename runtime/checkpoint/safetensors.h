@@ -1,0 +1,69 @@
+// Reading and writing the safetensors format: 8 bytes of header length (little-endian), a JSON header, the tensors'
+// bytes. Chosen because everybody's tools read it and nothing in it is executed. Files come from strangers, so the
+// reader trusts no number in one: whatever is wrong is an Error(data) with the file's name, found before memory is
+// allocated for it. Source: https://github.com/huggingface/safetensors (README, "Format").
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "runtime/base/error.h"
+#include "runtime/base/fs.h"
+
+namespace ddp {
+
+struct TensorToSave {
+  std::string name;
+  std::vector<int64_t> shape;
+  const float* data = nullptr;  // product of shape elements, row-major
+};
+
+struct WrittenFile {
+  int64_t bytes = 0;
+  uint64_t xxh3 = 0;
+};
+
+// Writes the tensors as F32 in the order given and fsyncs. The bytes are a function of names, shapes and values alone;
+// nothing but the header is copied. Errors: 74.
+WrittenFile write_safetensors(const std::filesystem::path& path, std::span<const TensorToSave> tensors);
+
+// A tensor as a header describes it.
+struct SavedTensor {
+  std::string name;
+  std::string dtype;  // "F32", "BF16", ...
+  std::vector<int64_t> shape;
+  int64_t begin = 0, end = 0;  // bytes from the start of the data
+
+  int64_t numel() const;
+};
+
+// The tensors of a header whose file holds `data_bytes` bytes of data, in the order of their bytes: known dtypes,
+// unique names, sizes that agree with the shapes, neither holes nor overlaps. `file` stands for the file in errors.
+// Errors: 65.
+std::vector<SavedTensor> parse_safetensors_header(std::string_view header, int64_t data_bytes, const std::string& file);
+
+// The one form of these errors: exit code 65.
+Error malformed_safetensors(const std::string& file, const std::string& why);
+
+class SafetensorsReader {
+ public:
+  // Errors: 66 when there is no such file, 65 when it is malformed.
+  explicit SafetensorsReader(const std::filesystem::path& path);
+  const std::filesystem::path& path() const { return path_; }
+  const std::vector<SavedTensor>& tensors() const { return tensors_; }
+  // Reads tensor.numel() elements into `out`, whose size must agree; F16 and BF16 are widened. Errors: 65 for another
+  // dtype.
+  void read_f32(const SavedTensor& tensor, std::span<float> out) const;
+
+ private:
+  std::filesystem::path path_;
+  Fd file_;
+  int64_t data_begin_ = 0;
+  std::vector<SavedTensor> tensors_;
+};
+
+}  // namespace ddp

@@ -1,0 +1,81 @@
+// What the checkpoint tests share: a temporary folder that goes with the test, files of given bytes, a small model.
+#pragma once
+
+#include <stdlib.h>
+
+#include <catch2/catch.hpp>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "runtime/base/error.h"
+#include "runtime/base/fs.h"
+#include "runtime/checkpoint/checkpoint.h"
+
+namespace ddp::test {
+
+class TemporaryFolder {
+ public:
+  TemporaryFolder() {
+    std::string name = (std::filesystem::temp_directory_path() / "ddp-checkpoint-XXXXXX").string();
+    REQUIRE(::mkdtemp(name.data()) != nullptr);
+    path = name;
+  }
+  ~TemporaryFolder() { std::filesystem::remove_all(path); }
+  std::filesystem::path path;
+};
+
+inline void write_bytes(const std::filesystem::path& path, const std::string& bytes) {
+  write_all(create_output(path), std::as_bytes(std::span(bytes)), path);
+}
+
+// 8 bytes of header length, the header, the data.
+inline std::string safetensors_bytes(const std::string& header, const std::string& data) {
+  const uint64_t n = header.size();
+  return std::string(reinterpret_cast<const char*>(&n), sizeof n) + header + data;
+}
+
+inline void flip_bit(const std::filesystem::path& path, size_t byte) {
+  std::string bytes = read_text(path);
+  bytes.at(byte) ^= 4;
+  write_bytes(path, bytes);
+}
+
+// Three parameters with odd sizes, a padded vocabulary among them, and the flat buffers of a run.
+struct SmallRun {
+  ParamLayout layout;
+  std::vector<float> params, exp_avg, exp_avg_sq;
+  TrainingState state;
+
+  explicit SmallRun(float start = 0.25f) {
+    layout.add("ln_f.weight", {7}, false);
+    layout.add("h.0.attn.c_attn.weight", {5, 33}, true);
+    layout.add("wte.weight", {16, 3}, true, 13);
+    for (auto* buffer : {&params, &exp_avg, &exp_avg_sq}) {
+      buffer->assign(size_t(layout.flat_elements()), 0.0f);
+      for (const Param& p : layout.params())
+        for (int64_t i = 0; i < p.numel / p.shape[0] * p.saved_rows; ++i)
+          (*buffer)[size_t(p.offset + i)] = start += 1.1f;
+    }
+    state = {3, 2, 96, 0.9 * 0.9, 0.1 + 0.2, "bytes-17-abc", "0123456789abcdef", "model: {name: gpt2}\n"};
+  }
+
+  CheckpointContent content(int64_t step) {
+    state.step = step;
+    return {layout, params.data(), exp_avg.data(), exp_avg_sq.data(), state};
+  }
+};
+
+// The exit code of what `run` throws and, in `message`, its text; -1 when it throws nothing.
+template <class F>
+int failure(F&& run, std::string* message = nullptr) {
+  try {
+    run();
+  } catch (const Error& error) {
+    if (message != nullptr) *message = error.what();
+    return int(error.code());
+  }
+  return -1;
+}
+
+}  // namespace ddp::test

@@ -1,0 +1,153 @@
+#include <cstring>
+
+#include "tests/checkpoint/fixture.h"
+
+namespace ddp {
+namespace {
+
+namespace fs = std::filesystem;
+using test::SmallRun;
+
+std::vector<int64_t> steps_in(const fs::path& folder) {
+  std::vector<int64_t> steps;
+  for (const Checkpoint& c : list_checkpoints(folder)) steps.push_back(c.step);
+  return steps;
+}
+
+size_t entries_in(const fs::path& folder) {
+  return size_t(std::distance(fs::directory_iterator(folder), fs::directory_iterator()));
+}
+
+struct Loaded {
+  std::vector<float> params, exp_avg, exp_avg_sq;
+  TrainingState state;
+
+  Loaded(const fs::path& path, const ParamLayout& layout)
+      : params(size_t(layout.flat_elements()), 9.0f), exp_avg(params), exp_avg_sq(params) {
+    state = load_checkpoint(path, layout, params.data(), exp_avg.data(), exp_avg_sq.data());
+  }
+};
+
+TEST_CASE("a checkpoint comes back bit for bit, with zeros for padding") {
+  test::TemporaryFolder folder;
+  SmallRun run;
+  const CommittedCheckpoint done = write_checkpoint(folder.path / "checkpoints", run.content(3), 2);
+  CHECK(done.checkpoint.step == 3);
+  CHECK(done.checkpoint.path == folder.path / "checkpoints" / "step-00000003");
+  CHECK(done.bytes == int64_t(fs::file_size(done.checkpoint.path / kModelFile) +
+                              fs::file_size(done.checkpoint.path / kOptimizerFile)));
+  const Loaded loaded(done.checkpoint.path, run.layout);
+  CHECK(loaded.params == run.params);
+  CHECK(loaded.exp_avg == run.exp_avg);
+  CHECK(loaded.exp_avg_sq == run.exp_avg_sq);
+  CHECK(loaded.state == run.state);
+  CHECK(verify_checkpoint(done.checkpoint.path).state == run.state);
+}
+
+TEST_CASE("padded rows are not saved, whatever they hold") {
+  test::TemporaryFolder folder;
+  SmallRun run;
+  const Param& wte = run.layout.params().back();
+  run.params[size_t(wte.offset + 13 * 3)] = 7.0f;
+  const auto path = write_checkpoint(folder.path, run.content(1), 1).checkpoint.path;
+  const SafetensorsReader model(path / kModelFile);
+  const auto saved =
+      std::find_if(model.tensors().begin(), model.tensors().end(), [](auto& t) { return t.name == "wte.weight"; });
+  REQUIRE(saved != model.tensors().end());
+  CHECK(saved->shape == std::vector<int64_t>{13, 3});
+  CHECK(Loaded(path, run.layout).params[size_t(wte.offset + 13 * 3)] == 0.0f);
+}
+
+TEST_CASE("equal weights make equal tensor files, whatever the rest of the state") {
+  test::TemporaryFolder folder;
+  SmallRun run;
+  const auto first = write_checkpoint(folder.path / "a", run.content(1), 1).checkpoint.path;
+  run.state.config_yaml = "train: {micro_batch: 4}\n";
+  run.state.samples_seen = 1;
+  const auto second = write_checkpoint(folder.path / "b", run.content(2), 1).checkpoint.path;
+  CHECK(read_text(first / kModelFile) == read_text(second / kModelFile));
+  CHECK(read_text(first / kOptimizerFile) == read_text(second / kOptimizerFile));
+}
+
+TEST_CASE("the keep newest checkpoints stay") {
+  test::TemporaryFolder folder;
+  SmallRun run;
+  for (int64_t step : {5, 10, 15, 100'000'000}) write_checkpoint(folder.path, run.content(step), 2);
+  CHECK(steps_in(folder.path) == std::vector<int64_t>{15, 100'000'000});
+  CHECK(entries_in(folder.path) == 2);
+}
+
+TEST_CASE("checkpoints of an abandoned future go once their past is written anew") {
+  test::TemporaryFolder folder;
+  SmallRun run;
+  for (int64_t step : {10, 20, 30}) write_checkpoint(folder.path, run.content(step), 3);
+  write_checkpoint(folder.path, run.content(15), 1);  // after a resume from 10
+  CHECK(steps_in(folder.path) == std::vector<int64_t>{15});
+}
+
+TEST_CASE("a checkpoint of the same step is replaced") {
+  test::TemporaryFolder folder;
+  SmallRun before(0.25f), after(0.75f);
+  write_checkpoint(folder.path, before.content(4), 2);
+  const auto path = write_checkpoint(folder.path, after.content(4), 2).checkpoint.path;
+  verify_checkpoint(path);
+  CHECK(Loaded(path, after.layout).params == after.params);
+  CHECK(entries_in(folder.path) == 1);
+}
+
+TEST_CASE("what a dead run left half-done is cleared away, and a checkpoint about to be replaced comes back") {
+  test::TemporaryFolder folder;
+  SmallRun run;
+  const auto path = write_checkpoint(folder.path, run.content(7), 2).checkpoint.path;
+  write_checkpoint(folder.path, run.content(8), 2);
+  fs::rename(path, folder.path / ".replaced-step-00000007");
+  fs::copy(folder.path / "step-00000008", folder.path / ".replaced-step-00000008");
+  fs::create_directory(folder.path / ".tmp-step-00000009");
+  test::write_bytes(folder.path / ".tmp-step-00000009" / kModelFile, "half");
+  fs::create_directory(folder.path / ".removed-step-00000001");
+  CHECK(steps_in(folder.path) == std::vector<int64_t>{8});
+
+  recover_checkpoints(folder.path);
+  CHECK(steps_in(folder.path) == std::vector<int64_t>{7, 8});
+  CHECK(entries_in(folder.path) == 2);
+  verify_checkpoint(path);
+}
+
+TEST_CASE("a leftover of the same step does not hinder a write") {
+  test::TemporaryFolder folder;
+  SmallRun run;
+  fs::create_directory(folder.path / ".tmp-step-00000002");
+  test::write_bytes(folder.path / ".tmp-step-00000002" / "junk", "junk");
+  const auto path = write_checkpoint(folder.path, run.content(2), 1).checkpoint.path;
+  CHECK(entries_in(path) == 3);
+  CHECK(entries_in(folder.path) == 1);
+}
+
+TEST_CASE("folders and files of other names are no checkpoints") {
+  test::TemporaryFolder folder;
+  for (const char* name : {"step-5", "step-0000000x", "step-", "step--0000001", "notes"})
+    fs::create_directory(folder.path / name);
+  test::write_bytes(folder.path / "step-00000005", "a file");
+  CHECK(list_checkpoints(folder.path).empty());
+  CHECK(list_checkpoints(folder.path / "none").empty());
+}
+
+TEST_CASE("a checkpoint of another model is refused by name before anything is read") {
+  test::TemporaryFolder folder;
+  SmallRun run;
+  const auto path = write_checkpoint(folder.path, run.content(1), 1).checkpoint.path;
+  ParamLayout other;
+  other.add("ln_f.weight", {8}, false);
+  other.add("wte.weight", {16, 3}, true, 13);
+  other.add("wpe.weight", {2, 3}, true);
+  std::vector<float> params(size_t(other.flat_elements()), 9.0f), m = params, v = params;
+  std::string message;
+  CHECK(test::failure([&] { load_checkpoint(path, other, params.data(), m.data(), v.data()); }, &message) == 78);
+  CHECK(message == (path / kModelFile).string() +
+                       " is of another model: ln_f.weight is [7], the model's is [8]; wpe.weight is missing; "
+                       "h.0.attn.c_attn.weight is unknown to the model");
+  CHECK(params == m);
+}
+
+}  // namespace
+}  // namespace ddp

@@ -1,0 +1,210 @@
+// Hostile files: every one must end as one Error(data) line that names the file, quickly and without memory of its
+// size.
+#include <fmt/core.h>
+
+#include <chrono>
+#include <random>
+
+#include "tests/checkpoint/fixture.h"
+
+namespace ddp {
+namespace {
+
+using test::safetensors_bytes;
+using test::TemporaryFolder;
+
+std::string tensor(const std::string& name, const std::string& shape, const std::string& offsets,
+                   const std::string& dtype = "F32") {
+  return fmt::format(R"("{}":{{"dtype":"{}","shape":{},"data_offsets":{}}})", name, dtype, shape, offsets);
+}
+
+std::string with_length(uint64_t length, const std::string& rest) {
+  return std::string(reinterpret_cast<const char*>(&length), sizeof length) + rest;
+}
+
+std::string many_tensors(int n) {
+  std::string header = "{";
+  for (int i = 0; i < n; ++i) header += (i == 0 ? "" : ",") + tensor(std::to_string(i), "[0]", "[0,0]");
+  return header + "}";
+}
+
+struct Malformed {
+  const char* what;
+  std::string bytes;
+  const char* says;  // part of the message
+};
+
+std::vector<Malformed> malformed_files() {
+  const std::string four(4, 'x'), eight(8, 'x');
+  const auto file = [](const std::string& entries, const std::string& data) {
+    return safetensors_bytes("{" + entries + "}", data);
+  };
+  const std::string good = tensor("a", "[1]", "[0,4]");
+  return {
+      {"empty file", "", "0 bytes are too few"},
+      {"shorter than a length", "1234567", "7 bytes are too few"},
+      {"header length 0", with_length(0, ""), "does not start with {"},
+      {"header length 2^63", with_length(uint64_t(1) << 63, "{}"), "claims 9223372036854775808 bytes"},
+      {"header length 2^64-1", with_length(~uint64_t(0), "{}"), "claims 18446744073709551615 bytes"},
+      {"header longer than the file", with_length(3, "{}"), "claims 3 bytes"},
+      {"header longer than any honest one", safetensors_bytes(std::string((16 << 20) + 1, ' '), ""),
+       "at most 16777216"},
+      {"overlap", file(good + "," + tensor("b", "[1]", "[2,6]"), eight), "tensor \"b\" has bytes [2, 6)"},
+      {"the same bytes twice", file(good + "," + tensor("b", "[1]", "[0,4]"), four), "has bytes [0, 4)"},
+      {"hole", file(good + "," + tensor("b", "[1]", "[8,12]"), eight + four), "tensor \"b\" has bytes [8, 12)"},
+      {"hole at the start", file(tensor("b", "[1]", "[4,8]"), eight), "tensor \"b\" has bytes [4, 8)"},
+      {"data behind the last tensor", file(good, eight), "8 bytes of data, its tensors have 4"},
+      {"data without tensors", file("", four), "4 bytes of data"},
+      {"negative offset", file(tensor("a", "[1]", "[-4,0]"), ""), "negative"},
+      {"end before begin", file(tensor("a", "[1]", "[0,0]") + "," + tensor("b", "[1]", "[4,0]"), four), "tensor \"a\""},
+      {"outside of the data", file(tensor("a", "[2]", "[0,8]"), four), "[0, 8)"},
+      {"offset 2^63", file(tensor("a", "[1]", "[0,9223372036854775808]"), four), "too large numbers in data_offsets"},
+      {"offset 10^30", file(tensor("a", "[1]", "[0,1000000000000000000000000000000]"), four), "not a 64-bit integer"},
+      {"fractional offset", file(tensor("a", "[1]", "[0,4.0]"), four), "not a 64-bit integer"},
+      {"one offset", file(tensor("a", "[1]", "[4]"), four), "two data_offsets"},
+      {"three offsets", file(tensor("a", "[1]", "[0,4,4]"), four), "too many"},
+      {"negative dimension", file(tensor("a", "[-1]", "[0,4]"), four), "negative"},
+      {"shape product wraps to 4", file(tensor("a", "[4611686018427387905,4]", "[0,16]"), eight + eight),
+       "do not make"},
+      {"shape product wraps to 0", file(tensor("a", "[4294967296,4294967296]", "[0,0]"), ""), "do not make"},
+      {"too many dimensions", file(tensor("a", "[1,1,1,1,1,1,1,1,1]", "[0,4]"), four), "too many"},
+      {"size is not the shape's", file(tensor("a", "[2]", "[0,4]"), four), "do not make"},
+      {"size is not the dtype's", file(tensor("a", "[1]", "[0,4]", "F16"), four), "do not make"},
+      {"unknown dtype", file(tensor("a", "[1]", "[0,4]", "F31"), four), "unknown dtype \"F31\""},
+      {"dtype is a number", file(R"("a":{"dtype":4,"shape":[1],"data_offsets":[0,4]})", four), "a number where none"},
+      {"no dtype", file(R"("a":{"shape":[1],"data_offsets":[0,4]})", four), "needs dtype, shape"},
+      {"no shape", file(R"("a":{"dtype":"F32","data_offsets":[0,4]})", four), "needs dtype, shape"},
+      {"no offsets", file(R"("a":{"dtype":"F32","shape":[1]})", four), "needs dtype, shape"},
+      {"unknown field", file(R"("a":{"dtype":"F32","shape":[1],"data_offsets":[0,4],"x":1})", four), "field \"x\""},
+      {"field twice", file(R"("a":{"dtype":"F32","dtype":"F32","shape":[1],"data_offsets":[0,4]})", four),
+       "field \"dtype\""},
+      {"name twice", file(good + "," + tensor("a", "[1]", "[4,8]"), eight), "\"a\" is there twice"},
+      {"metadata twice", file(R"("__metadata__":{},"__metadata__":{})", ""), "two __metadata__"},
+      {"metadata key twice", file(R"("__metadata__":{"k":"1","k":"2"})", ""), "\"k\" is there twice"},
+      {"metadata is not text", file(R"("__metadata__":{"k":1})", ""), "a number where none"},
+      {"a list of lists", file(tensor("a", "[[1]]", "[0,4]"), four), "an array where none"},
+      {"a tensor that is null", file(R"("a":null)", ""), "null where none"},
+      {"a name with a bad UTF-8 byte", file(tensor("\xff", "[1]", "[0,4]"), four), "no valid JSON"},
+      {"an overlong UTF-8 name", file(tensor("\xc0\xaf", "[1]", "[0,4]"), four), "no valid JSON"},
+      {"a byte order mark", safetensors_bytes("\xef\xbb\xbf{}", ""), "does not start with {"},
+      {"no valid JSON", safetensors_bytes("{nonsense}", ""), "no valid JSON"},
+      {"unfinished JSON", safetensors_bytes("{", ""), "no valid JSON"},
+      {"two documents", safetensors_bytes("{}{}", ""), "no valid JSON"},
+      {"a zero byte behind the JSON", safetensors_bytes(std::string("{}\0", 3), ""), "a zero byte"},
+      {"a million levels of arrays", file("\"a\":" + std::string(1'000'000, '['), ""), "an array where none"},
+      {"a million levels of objects", safetensors_bytes("{\"a\":" + std::string(1'000'000, '{'), ""), "no valid JSON"},
+      {"one name of 8 MB", file("\"" + std::string(8 << 20, 'n') + "\":1", ""), "a number where none"},
+      {"a number of a million digits", file(tensor("a", "[" + std::string(1'000'000, '9') + "]", "[0,4]"), four),
+       "no valid JSON"},
+      {"more tensors than any model has", safetensors_bytes(many_tensors(70'000), ""), "more than 65536 tensors"},
+      {"a million tensors", safetensors_bytes(many_tensors(1'000'000), ""), "at most 16777216"},
+  };
+}
+
+TEST_CASE("every malformed file is one clear error that names it, in less than a second") {
+  TemporaryFolder folder;
+  const auto path = folder.path / "bad.safetensors";
+  for (const Malformed& bad : malformed_files()) {
+    INFO(bad.what);
+    test::write_bytes(path, bad.bytes);
+    std::string message;
+    const auto begin = std::chrono::steady_clock::now();
+    CHECK(test::failure([&] { SafetensorsReader reader(path); }, &message) == 65);
+    CHECK(std::chrono::steady_clock::now() - begin < std::chrono::seconds(1));
+    INFO(message);
+    CHECK(message.starts_with(path.string() + " is not a valid safetensors file: "));
+    CHECK(message.find(bad.says) != std::string::npos);
+    CHECK(message.find('\n') == std::string::npos);
+    CHECK(message.size() < 400);
+  }
+}
+
+TEST_CASE("a missing file and a folder are missing input") {
+  TemporaryFolder folder;
+  CHECK(test::failure([&] { SafetensorsReader reader(folder.path / "none"); }) == 66);
+  CHECK(test::failure([&] { SafetensorsReader reader(folder.path); }) == 66);
+}
+
+// Mutations that keep some structure, so that they get past the first check.
+std::string mutate(std::string header, std::mt19937& random) {
+  static const std::vector<std::string> pieces = {"{",
+                                                  "}",
+                                                  "[",
+                                                  "]",
+                                                  ",",
+                                                  ":",
+                                                  "\"",
+                                                  "0",
+                                                  "4",
+                                                  "-1",
+                                                  "9223372036854775807",
+                                                  "18446744073709551616",
+                                                  "1e3",
+                                                  "null",
+                                                  "\"a\"",
+                                                  "\"b\"",
+                                                  "\"dtype\"",
+                                                  "\"shape\"",
+                                                  "\"data_offsets\"",
+                                                  "\"F32\"",
+                                                  "\"BF16\"",
+                                                  "\"__metadata__\"",
+                                                  "\\u0000",
+                                                  "\xff",
+                                                  "\xc3\xa9",
+                                                  "true",
+                                                  R"("c":{"dtype":"F32","shape":[0],"data_offsets":[4,4]})"};
+  const auto below = [&](size_t n) { return size_t(random() % n); };
+  for (size_t i = 0, n = 1 + below(4); i < n && !header.empty(); ++i) {
+    const size_t at = below(header.size());
+    switch (below(5)) {
+      case 0:
+        header[at] = char(random());
+        break;
+      case 1:
+        header.erase(at, 1 + below(8));
+        break;
+      case 2:
+        header.insert(at, pieces[below(pieces.size())]);
+        break;
+      case 3:
+        header.insert(at, header.substr(below(header.size()), below(40)));
+        break;
+      case 4:
+        header.replace(at, 1, pieces[below(pieces.size())]);
+        break;
+    }
+  }
+  return header;
+}
+
+TEST_CASE("mutated headers are either refused or describe the data exactly") {
+  std::mt19937 random(20261124);
+  const std::string valid = R"({"__metadata__":{"format":"pt"},)" + tensor("a", "[2,3]", "[0,24]") + "," +
+                            tensor("b", "[]", "[24,28]") + "," + tensor("c", "[3]", "[28,34]", "BF16") + "}";
+  constexpr int64_t kDataBytes = 34;
+  int accepted = 0, refused = 0;
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(2);
+  for (int round = 0; round < 100'000 && std::chrono::steady_clock::now() < end; ++round) {
+    const std::string header = mutate(valid, random);
+    std::vector<SavedTensor> tensors;
+    const int code = test::failure([&] { tensors = parse_safetensors_header(header, kDataBytes, "fuzz"); });
+    if (code != -1) {
+      ++refused;
+      if (code != 65) FAIL("exit code " << code << " for " << header);
+      continue;
+    }
+    ++accepted;
+    int64_t covered = 0;
+    for (const SavedTensor& t : tensors) {
+      if (t.begin != covered || t.end < t.begin) FAIL("tensor " << t.name << " is not contiguous in " << header);
+      covered = t.end;
+    }
+    if (covered != kDataBytes) FAIL("not all data is covered by " << header);
+  }
+  CHECK(accepted > 10);
+  CHECK(refused > 1000);
+}
+
+}  // namespace
+}  // namespace ddp
