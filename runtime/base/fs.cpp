@@ -91,16 +91,16 @@ std::string read_text(const std::filesystem::path& path) {
   return text;
 }
 
-void write_text_atomically(const std::filesystem::path& path, std::string_view text) {
+void write_text_atomically(const std::filesystem::path& path, std::string_view text, bool durable) {
   std::filesystem::path temporary = path;
   temporary += ".tmp";
   {
     const Fd file = create_output(temporary);
     write_all(file, std::as_bytes(std::span(text)), temporary);
-    sync(file, temporary);
+    if (durable) sync(file, temporary);
   }
   if (::rename(temporary.c_str(), path.c_str()) != 0) fail_io("rename", temporary);
-  sync_folder(path.has_parent_path() ? path.parent_path() : ".");
+  if (durable) sync_folder(path.has_parent_path() ? path.parent_path() : ".");
 }
 
 }  // namespace ddp

@@ -1,0 +1,236 @@
+#include "launcher/cli.h"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cmath>
+#include <set>
+
+#include "runtime/base/error.h"
+#include "runtime/board/board.h"
+
+namespace ddp {
+namespace {
+
+constexpr const char* kHint = "see ddp-launch --help";
+
+constexpr const char* kRunFooter = R"(
+Other commands (each has --help):
+  ddp-launch plan train.yaml        memory, FLOPs and the largest micro-batch, without training
+  ddp-launch sample RUN             text from a trained model
+  ddp-launch bench launch           how long a launch takes
+
+Examples:
+  ddp-launch --nproc 4 --device cpu configs/gpt2-tiny.yaml
+  ddp-launch --gpus 0,1,2,3 --set train.steps=2000 --output-dir runs/a train.yaml
+  ddp-launch --resume auto train.yaml      go on from the newest checkpoint
+
+Signals: Ctrl-C once finishes the step, writes a checkpoint and exits 75; twice stops at once. SIGUSR1 writes a checkpoint.
+Exit codes: 0 done, 64 command line, 66 input missing, 73 output folder, 75 stopped but resumable, 78 configuration,
+124 hang, 128+N a rank died of signal N.)";
+
+// A vector option that took every word after it would swallow train.yaml: one word each time it is given.
+void one_word_each(CLI::Option* option) { option->allow_extra_args(false); }
+
+void add_train_options(CLI::App& app, TrainOptions& train) {
+  app.add_option("config", train.config_file, "The configuration of the run (YAML)")->option_text("train.yaml");
+  CLI::Option* gpus = app.add_option("--gpus", train.gpus, "One rank on each of these GPUs")->option_text("0,1,...");
+  gpus->delimiter(',')->check(CLI::NonNegativeNumber);
+  one_word_each(gpus);
+  app.add_option("--nproc", train.nproc, "Number of ranks (default 1)")
+      ->check(CLI::Range(1, kMaxRanks))
+      ->option_text("N")
+      ->excludes(gpus);
+  app.add_option("--device", train.device, "cpu, cuda or auto: GPUs where there are some (default auto)")
+      ->check(CLI::IsMember({"cpu", "cuda", "auto"}))
+      ->option_text("NAME");
+  one_word_each(app.add_option("--set", train.overrides, "Override a key of the YAML; may be repeated")
+                    ->option_text("key.path=value"));
+  app.add_option("--output-dir", train.output_dir, "The run's folder, instead of output_dir")->option_text("DIR");
+}
+
+void check_train_options(const TrainOptions& train) {
+  if (train.config_file.empty()) throw Error(ExitCode::usage, "no train.yaml given", kHint);
+  std::set<int> seen;
+  for (const int gpu : train.gpus)
+    if (!seen.insert(gpu).second) throw Error(ExitCode::usage, fmt::format("--gpus names GPU {} twice", gpu));
+  if (train.gpus.size() > size_t(kMaxRanks))
+    throw Error(ExitCode::usage, fmt::format("--gpus names more than {} GPUs", kMaxRanks));
+  if (!train.gpus.empty() && train.device == "cpu")
+    throw Error(ExitCode::usage, "--gpus and --device cpu exclude each other",
+                fmt::format("leave one out, or use --nproc {} --device cpu", train.gpus.size()));
+}
+
+// Parses and turns CLI11's own errors and exit codes into ours. True when `command` became a text to show.
+bool parse(CLI::App& app, std::span<const std::string> args, Command& command) {
+  std::vector<std::string> reversed(args.rbegin(), args.rend());  // what CLI11 wants
+  try {
+    app.parse(std::move(reversed));
+    return false;
+  } catch (const CLI::CallForHelp&) {
+    command.text = app.help();
+  } catch (const CLI::CallForVersion&) {
+    command.text = app.version() + "\n";
+  } catch (const CLI::ParseError& e) {
+    throw Error(ExitCode::usage, e.what(), kHint);
+  }
+  command.verb = Verb::show;
+  return true;
+}
+
+Command parse_run(std::span<const std::string> args) {
+  Command command;
+  CLI::App app("Trains a model data-parallel: one process (rank) for each GPU or CPU slot.", "ddp-launch [run]");
+  app.set_version_flag("--version", "ddp-launch " DDP_VERSION);
+  add_train_options(app, command.train);
+  app.add_option(
+         "--resume", command.train.resume,
+         "none: a folder that holds a run is refused (default); auto: its newest good checkpoint; or a checkpoint")
+      ->option_text("auto|none|PATH");
+  app.add_option("--stop-after", command.train.stop_after, "Write a checkpoint and exit 75 after step N")
+      ->check(CLI::PositiveNumber)
+      ->option_text("N");
+  CLI::Option* explain = app.add_option("--explain", command.explain_key, "Explain a key of the YAML, or all of them");
+  explain->expected(0, 1)->option_text("[key]");
+  app.footer(kRunFooter);
+  if (parse(app, args, command)) return command;
+  if (explain->count() > 0) {
+    command.verb = Verb::explain;
+    return command;
+  }
+  check_train_options(command.train);
+  if (command.train.resume.empty()) throw Error(ExitCode::usage, "--resume is empty", "use auto, none or a checkpoint");
+  return command;
+}
+
+Command parse_plan(std::span<const std::string> args) {
+  Command command;
+  command.verb = Verb::plan;
+  std::string memory;
+  CLI::App app("Plans a run without starting it: memory by category, FLOPs, the largest micro-batch that fits.",
+               "ddp-launch plan");
+  add_train_options(app, command.train);
+  app.add_flag("--json", command.plan.json, "Print JSON");
+  app.add_option("--memory", memory, "A device's memory: say what fits")->option_text("11GiB");
+  app.footer("\nExample:\n  ddp-launch plan --nproc 4 --memory 11GiB configs/gpt2-tiny.yaml");
+  if (parse(app, args, command)) return command;
+  check_train_options(command.train);
+  if (!memory.empty()) command.plan.memory_bytes = parse_bytes(memory);
+  return command;
+}
+
+Command parse_sample(std::span<const std::string> args) {
+  Command command;
+  command.verb = Verb::sample;
+  SampleOptions& sample = command.sample;
+  CLI::App app("Prints text that the model of a run's newest checkpoint makes of a prompt.", "ddp-launch sample");
+  app.add_option("run", sample.run, "The run's folder")->required()->option_text("RUN");
+  app.add_option("--prompt", sample.prompt, "The text to go on from")->required()->option_text("TEXT");
+  app.add_option("--tokens", sample.tokens, "Number of tokens to make (default 200)")
+      ->check(CLI::PositiveNumber)
+      ->option_text("N");
+  app.add_option("--temperature", sample.temperature, "0: the likeliest token; 1: as the model says (default 0.8)")
+      ->check(CLI::NonNegativeNumber)
+      ->option_text("X");
+  app.add_option("--top-k", sample.top_k, "Draw among the K likeliest tokens only (default 0: all)")
+      ->check(CLI::NonNegativeNumber)
+      ->option_text("K");
+  app.add_option("--seed", sample.seed, "Of the draws (default 1)")->check(CLI::NonNegativeNumber)->option_text("S");
+  app.footer("\nExample:\n  ddp-launch sample runs/gpt2-tiny --prompt \"In the beginning\" --tokens 200");
+  parse(app, args, command);
+  return command;
+}
+
+Command parse_bench(std::span<const std::string> args) {
+  Command command;
+  command.verb = Verb::bench_launch;
+  CLI::App app("Measures the launcher: start ranks, let them meet at a barrier, and leave.", "ddp-launch bench");
+  CLI::App* launch = app.add_subcommand("launch", "From the command to all ranks past their first barrier");
+  app.require_subcommand(1);
+  launch->add_option("--nproc", command.bench.nproc, "Number of ranks (default 4)")
+      ->check(CLI::Range(1, kMaxRanks))
+      ->option_text("N");
+  launch->add_option("--repeat", command.bench.repeat, "Launches, of which the median is shown (default 21)")
+      ->check(CLI::Range(1, 100'000))
+      ->option_text("N");
+  launch->add_flag("--json", command.bench.json, "Print each launch's time stamps (CLOCK_MONOTONIC) as a line of JSON");
+  app.footer("\nExample:\n  ddp-launch bench launch --nproc 4");
+  parse(app, args, command);
+  return command;
+}
+
+bool needs_quotes(std::string_view word) {
+  constexpr std::string_view kPlain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_=+./,:@%";
+  return word.empty() || word.find_first_not_of(kPlain) != std::string_view::npos;
+}
+
+std::string shell_quoted(std::string_view word) {
+  if (!needs_quotes(word)) return std::string(word);
+  std::string out = "'";
+  for (const char c : word) {
+    if (c == '\'')
+      out += "'\\''";
+    else
+      out += c;
+  }
+  return out + "'";
+}
+
+}  // namespace
+
+Command parse_command_line(std::span<const std::string> args) {
+  const std::string first = args.empty() ? "" : args.front();
+  if (first == "plan") return parse_plan(args.subspan(1));
+  if (first == "sample") return parse_sample(args.subspan(1));
+  if (first == "bench") return parse_bench(args.subspan(1));
+  return parse_run(first == "run" ? args.subspan(1) : args);
+}
+
+int64_t parse_bytes(std::string_view text) {
+  struct Unit {
+    const char* name;
+    double bytes;
+  };
+  constexpr std::array<Unit, 10> kUnits = {{{"", 1.0},
+                                            {"B", 1.0},
+                                            {"KB", 1e3},
+                                            {"MB", 1e6},
+                                            {"GB", 1e9},
+                                            {"TB", 1e12},
+                                            {"KiB", 1024.0},
+                                            {"MiB", 1048576.0},
+                                            {"GiB", 1073741824.0},
+                                            {"TiB", 1099511627776.0}}};
+  double number = 0;
+  const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  std::string_view unit(stop, size_t(text.data() + text.size() - stop));
+  while (unit.starts_with(' ')) unit.remove_prefix(1);
+  const auto known = std::find_if(kUnits.begin(), kUnits.end(), [&](const Unit& u) { return unit == u.name; });
+  const double bytes = known == kUnits.end() ? 0.0 : number * known->bytes;
+  if (error != std::errc{} || !(bytes >= 1.0 && bytes < 9e18))
+    throw Error(ExitCode::usage, fmt::format("'{}' is not an amount of memory", text),
+                "write for instance 11GiB or 500MB");
+  return int64_t(std::llround(bytes));
+}
+
+std::string resume_command(std::string_view program, std::span<const std::string> args) {
+  std::string out = shell_quoted(program);
+  if (!args.empty() && args.front() == "run") {
+    out += " run";
+    args = args.subspan(1);
+  }
+  out += " --resume auto";
+  for (size_t i = 0; i < args.size(); ++i) {
+    const std::string& word = args[i];
+    if (word == "--resume" || word == "--stop-after")
+      ++i;  // and its value
+    else if (!word.starts_with("--resume=") && !word.starts_with("--stop-after="))
+      out += " " + shell_quoted(word);
+  }
+  return out;
+}
+
+}  // namespace ddp

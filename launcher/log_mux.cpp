@@ -1,0 +1,82 @@
+#include "launcher/log_mux.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "runtime/base/error.h"
+
+namespace ddp {
+namespace {
+
+std::string printable(std::string_view line) {
+  std::string out(line);
+  const size_t first = !out.empty() && (out[0] == kStatusMark || out[0] == kConsoleMark) ? 1 : 0;
+  std::replace_if(
+      out.begin() + ptrdiff_t(first), out.end(),
+      [](char c) { return ((unsigned char)c < 0x20 && c != '\t') || c == '\x7f'; }, '?');
+  return out;
+}
+
+}  // namespace
+
+void LineSplitter::feed(std::string_view bytes, const Sink& sink) {
+  while (!bytes.empty()) {
+    const size_t newline = bytes.find('\n');
+    const size_t room = kMaxLineBytes - partial_.size();
+    const size_t n = std::min({newline == std::string_view::npos ? bytes.size() : newline, room, bytes.size()});
+    partial_ += bytes.substr(0, n);
+    bytes.remove_prefix(n);
+    const bool ended = !bytes.empty() && bytes.front() == '\n';
+    if (ended) bytes.remove_prefix(1);
+    if (ended && partial_.ends_with('\r')) partial_.pop_back();
+    if (!ended && partial_.size() < kMaxLineBytes) return;
+    sink(printable(partial_));
+    partial_.clear();
+  }
+}
+
+void LineSplitter::finish(const Sink& sink) {
+  if (!partial_.empty()) sink(printable(partial_));
+  partial_.clear();
+}
+
+LogMux::LogMux(int num_ranks, int logs_fd, Console& console) : console_(console), splitters_(size_t(num_ranks)) {
+  for (int rank = 0; rank < num_ranks && logs_fd >= 0; ++rank) {
+    const std::string name = fmt::format("rank-{}.log", rank);
+    files_.emplace_back(::openat(logs_fd, name.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0644));
+    if (!files_.back()) throw Error(ExitCode::cannot_create, "cannot create logs/" + name + ": " + errno_text(errno));
+  }
+}
+
+void LogMux::feed(int rank, std::string_view bytes) {
+  splitters_[size_t(rank)].feed(bytes, [&](std::string_view line) { take(rank, line); });
+}
+
+void LogMux::finish(int rank) {
+  splitters_[size_t(rank)].finish([&](std::string_view line) { take(rank, line); });
+}
+
+void LogMux::take(int rank, std::string_view line) {
+  if (line.starts_with(kStatusMark)) return console_.status(line.substr(1));
+  const bool bare = line.starts_with(kConsoleMark);
+  if (bare) line.remove_prefix(1);
+  log(rank, line);
+  console_.line(bare ? std::string(line) : fmt::format("[rank {}] {}", rank, line));
+}
+
+void LogMux::log(int rank, std::string_view line) {
+  if (files_.empty()) return;
+  const std::string whole = std::string(line) + "\n";
+  try {
+    write_all(files_[size_t(rank)], std::as_bytes(std::span(whole)), fmt::format("logs/rank-{}.log", rank));
+  } catch (const Error& e) {  // a full disk must not end the training
+    if (!std::exchange(log_failed_, true))
+      console_.message(fmt::format("ddp-launch: warning: {}; logs are incomplete", e.what()));
+  }
+}
+
+}  // namespace ddp

@@ -1,0 +1,52 @@
+// Turns the bytes of the ranks' pipes into lines: each goes to the rank's own log file and to the console. The line
+// protocol:
+//   \x1e TEXT   transient status (rank 0 on a terminal): redrawn in place, never in the log
+//   \x1f TEXT   console line: printed as it is, and logged
+//   TEXT        printed as "[rank N] TEXT", and logged
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "launcher/console.h"
+#include "runtime/base/fs.h"
+
+namespace ddp {
+
+inline constexpr char kStatusMark = '\x1e', kConsoleMark = '\x1f';
+inline constexpr size_t kMaxLineBytes = 64 * 1024;
+
+// Cuts a stream of bytes into lines. A line ends at \n (a \r before it is dropped); one longer than kMaxLineBytes is
+// handed out in pieces; NUL and other control characters but tab become '?', so that garbage cannot steer a terminal.
+class LineSplitter {
+ public:
+  using Sink = std::function<void(std::string_view line)>;
+  void feed(std::string_view bytes, const Sink& sink);
+  void finish(const Sink& sink);  // the last line, when it lacks its newline
+
+ private:
+  std::string partial_;
+};
+
+class LogMux {
+ public:
+  // `logs` is an open folder, -1 for no log files. Files are appended to, so that a resumed run keeps its history.
+  LogMux(int num_ranks, int logs_fd, Console& console);
+
+  void feed(int rank, std::string_view bytes);
+  void finish(int rank);
+
+ private:
+  void take(int rank, std::string_view line);
+  void log(int rank, std::string_view line);
+
+  Console& console_;
+  std::vector<LineSplitter> splitters_;
+  std::vector<Fd> files_;
+  bool log_failed_ = false;  // told once
+};
+
+}  // namespace ddp

@@ -1,0 +1,115 @@
+#include "launcher/report.h"
+
+#include <fmt/format.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "runtime/base/error.h"
+
+namespace ddp {
+namespace {
+
+constexpr int64_t kUpdateNs = 1'000'000'000;
+
+std::string utc_now() {
+  const time_t now = ::time(nullptr);
+  tm parts;
+  ::gmtime_r(&now, &parts);
+  char text[32];
+  ::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts);
+  return text;
+}
+
+bool worth_resuming(int exit_code) {
+  const auto code = ExitCode(exit_code);
+  return code != ExitCode::usage && code != ExitCode::no_input && code != ExitCode::config;
+}
+
+nlohmann::json failure_json(const Failure& failure, const Placement& placement) {
+  return {{"rank", failure.rank},
+          {"device", placement.label(failure.rank)},
+          {"step", failure.where.step},
+          {"phase", phase_name(failure.where.phase)},
+          {"bucket", failure.where.bucket},
+          {"cause", failure.cause},
+          {"also", failure.also},
+          {"victims", failure.victims},
+          {"stopped_in_s", double(failure.stop_ns) * 1e-9}};
+}
+
+}  // namespace
+
+std::string failure_sentence(const Failure& failure, const Placement& placement, const std::string& resume) {
+  const RankView& where = failure.where;
+  std::string text = fmt::format("FAILED rank {} ({}) step {} {}", failure.rank, placement.label(failure.rank),
+                                 where.step, phase_name(where.phase));
+  if (where.phase == Phase::backward && where.bucket >= 0) text += fmt::format(", bucket {}", where.bucket);
+  text += ": " + failure.cause;
+  if (!failure.also.empty()) text += fmt::format("; also {}", fmt::join(failure.also, ", "));
+  if (!failure.victims.empty())
+    text += fmt::format("; rank{} {} stopped in {:.1f} s", failure.victims.size() == 1 ? "" : "s",
+                        fmt::join(failure.victims, ","), double(failure.stop_ns) * 1e-9);
+  if (!resume.empty() && worth_resuming(failure.exit_code)) text += "; resume: " + resume;
+  return text;
+}
+
+std::string final_sentence(const Outcome& outcome, int64_t step, const Placement& placement,
+                           const std::string& resume) {
+  switch (outcome.state) {
+    case RunState::failed:
+      return failure_sentence(outcome.failure, placement, resume);
+    case RunState::stopped:
+      if (outcome.signal != 0)
+        return fmt::format("STOPPED at once by SIG{} in step {}, without a checkpoint; resume: {}",
+                           ::sigabbrev_np(outcome.signal), step, resume);
+      return fmt::format("STOPPED after step {}, checkpoint written; resume: {}", step, resume);
+    case RunState::running:
+    case RunState::finished:
+      return {};
+  }
+  return {};
+}
+
+StatusFile::StatusFile(const std::filesystem::path& folder, const Placement& placement, Console& console)
+    : path_(folder / "status.json"), placement_(placement), console_(console), started_(utc_now()) {}
+
+void StatusFile::update(int64_t step, int64_t now_ns) {
+  if (written_ns_ != 0 && now_ns - written_ns_ < kUpdateNs) return;
+  written_ns_ = now_ns;
+  const nlohmann::json status = {{"state", run_state_name(RunState::running)},
+                                 {"step", step},
+                                 {"ranks", placement_.ranks()},
+                                 {"pid", ::getpid()},
+                                 {"started", started_},
+                                 {"exit_code", nullptr},
+                                 {"error", nullptr}};
+  write(status.dump() + "\n", false);
+}
+
+void StatusFile::conclude(const Outcome& outcome, int64_t step, const std::string& sentence) {
+  nlohmann::json status = {{"state", run_state_name(outcome.state)},
+                           {"step", step},
+                           {"ranks", placement_.ranks()},
+                           {"pid", ::getpid()},
+                           {"started", started_},
+                           {"ended", utc_now()},
+                           {"exit_code", outcome.exit_code},
+                           {"error", nullptr}};
+  if (!sentence.empty()) status["error"] = sentence;
+  if (outcome.state == RunState::failed) status["failure"] = failure_json(outcome.failure, placement_);
+  write(status.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n", true);
+}
+
+void StatusFile::write(const std::string& text, bool durable) {
+  try {
+    write_text_atomically(path_, text, durable);
+  } catch (const Error& e) {
+    if (!std::exchange(failed_, true)) console_.message(fmt::format("ddp-launch: warning: {}", e.what()));
+  }
+}
+
+}  // namespace ddp

@@ -1,0 +1,41 @@
+// What a run leaves behind about itself: the one sentence that ends stderr, and status.json, which says the same to
+// programs.
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include "launcher/console.h"
+#include "launcher/devices.h"
+#include "launcher/supervisor.h"
+
+namespace ddp {
+
+// "FAILED rank 2 (cpu 2) step 1841 backward, bucket 4: <cause>; ranks 0,1,3 stopped in 0.4 s; resume: <command>".
+// `resume` may be empty, and is left out where the same command would only fail again (usage, input, configuration).
+std::string failure_sentence(const Failure& failure, const Placement& placement, const std::string& resume);
+
+// The sentence of any end but a finished run's, which needs none (empty): failed, stopped on request, stopped at once.
+std::string final_sentence(const Outcome& outcome, int64_t step, const Placement& placement, const std::string& resume);
+
+// status.json of a run's folder: state running | finished | stopped | failed, step, pid, started, exit_code, error, and
+// for a failure its parts. Always replaced as one. A disk that is full is told once and does not end the run.
+class StatusFile {
+ public:
+  StatusFile(const std::filesystem::path& folder, const Placement& placement, Console& console);
+
+  void update(int64_t step, int64_t now_ns);  // writes at most once a second
+  void conclude(const Outcome& outcome, int64_t step, const std::string& sentence);
+
+ private:
+  void write(const std::string& text, bool durable);
+
+  std::filesystem::path path_;
+  const Placement& placement_;
+  Console& console_;
+  std::string started_;  // UTC, ISO 8601
+  int64_t written_ns_ = 0;
+  bool failed_ = false;
+};
+
+}  // namespace ddp

@@ -1,0 +1,101 @@
+#include "launcher/run.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include "launcher/console.h"
+#include "launcher/devices.h"
+#include "launcher/log_mux.h"
+#include "launcher/report.h"
+#include "launcher/run_folder.h"
+#include "launcher/spawn.h"
+#include "launcher/supervise.h"
+#include "runtime/base/cores.h"
+#include "runtime/base/error.h"
+
+namespace ddp {
+namespace {
+
+// Opens the file that `key` names, so that a typing error costs a second and not a rendezvous.
+void check_input(const char* key, const std::string& path) {
+  if (path.empty()) return;
+  try {
+    file_size(open_input(path), path);
+  } catch (const Error& e) {
+    throw Error(ExitCode::no_input, fmt::format("{}: {}", key, e.what()));
+  }
+}
+
+void check_inputs(const Config& config, const std::string& resume) {
+  check_input("data.train", config.data.train);
+  check_input("data.valid", config.data.valid);
+  check_input("model.init_from", config.model.init_from);
+  if (resume != "auto" && resume != "none" && ::access(resume.c_str(), R_OK) != 0)
+    throw Error(ExitCode::no_input, fmt::format("--resume: cannot open {}: {}", resume, errno_text(errno)),
+                "use auto, none or a folder like runs/x/checkpoints/step-00000100");
+}
+
+std::vector<RankEnv> rank_environments(const TrainOptions& train, const Placement& placement, const Board& board,
+                                       const Fd& segment, bool tty) {
+  std::vector<RankEnv> envs;
+  for (int rank = 0; rank < placement.ranks(); ++rank) {
+    RankEnv& env = envs.emplace_back();
+    env.rank = env.local_rank = rank;
+    env.world_size = env.local_world_size = placement.ranks();
+    env.board_fd = board.fd().get();
+    env.segment_fd = segment.get();
+    env.device = placement.device;
+    env.device_index = placement.indices[size_t(rank)];
+    env.tty = tty;
+    env.resume = train.resume;
+    env.stop_after = train.stop_after;
+  }
+  return envs;
+}
+
+}  // namespace
+
+Config resolve_config(const TrainOptions& train, const Placement& placement) {
+  Config config = load_config(train.config_file, train.overrides);
+  if (!train.output_dir.empty()) config.output_dir = train.output_dir;
+  check_config(config, placement.ranks());
+  return config;
+}
+
+Outcome run_training(const TrainOptions& train, const std::string& resume, int64_t launched_ns,
+                     const Signals& signals) {
+  const Placement placement = place_ranks(train, probe_host());
+  const Config config = resolve_config(train, placement);
+  check_inputs(config, train.resume);
+  const std::filesystem::path program = find_rank_program();
+  const RunFolder folder(config.output_dir);
+  if (train.resume == "none" && folder.holds_run())
+    throw Error(ExitCode::cannot_create, fmt::format("{} already holds a run", config.output_dir),
+                "go on with it: " + resume + "; or choose another --output-dir");
+
+  const int cores = usable_cores();
+  Board board = Board::create(placement.ranks());
+  board->job = uint32_t(Job::train);
+  board->launched_ns = launched_ns;
+  board->oversubscribed =
+      placement.ranks() * threads_per_rank(config.train.threads_per_rank, placement.ranks(), cores) > cores;
+  board.set_config(to_yaml(config));
+  const Fd segment = create_segment();
+
+  Console console(STDOUT_FILENO, STDERR_FILENO);
+  LogMux logs(placement.ranks(), folder.open_logs().get(), console);
+  StatusFile status(folder.path(), placement, console);
+  RankGroup ranks(program, rank_environments(train, placement, board, segment, console.is_terminal()), board);
+  Supervision job{board, ranks, logs, console, signals, {}, {}};
+  job.limits.hang_ns = int64_t(config.train.hang_timeout_s * 1e9);
+  job.on_tick = [&](int64_t now_ns) { status.update(newest_step(board), now_ns); };
+  const Outcome outcome = supervise(job);
+  const int64_t step = newest_step(board);
+  const std::string sentence = final_sentence(outcome, step, placement, resume);
+  status.conclude(outcome, step, sentence);
+  console.status({});
+  if (!sentence.empty()) console.message(sentence);
+  return outcome;
+}
+
+}  // namespace ddp

@@ -1,0 +1,98 @@
+#include "launcher/run_folder.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <string>
+
+#include "runtime/base/error.h"
+
+namespace ddp {
+namespace {
+
+constexpr const char* kLockName = ".lock";
+
+// Why `name` in `parent` could not be opened as a folder.
+[[noreturn]] void refuse(int parent, const std::string& name, const std::filesystem::path& path, int error) {
+  struct stat info;
+  if ((error == ENOTDIR || error == ELOOP) && ::fstatat(parent, name.c_str(), &info, AT_SYMLINK_NOFOLLOW) == 0) {
+    if (S_ISLNK(info.st_mode))
+      throw Error(ExitCode::permission, fmt::format("output folder {}: '{}' is a symbolic link", path.string(), name),
+                  "name the real folder");
+    if (!S_ISREG(info.st_mode))
+      throw Error(ExitCode::permission, fmt::format("output folder {}: '{}' is no folder", path.string(), name),
+                  "choose another --output-dir");
+  }
+  throw Error(ExitCode::cannot_create,
+              fmt::format("output folder {}: cannot create '{}': {}", path.string(), name, errno_text(error)),
+              "choose another --output-dir");
+}
+
+// Opens the folder `name` in `parent`, which is created if missing, and never through a symbolic link.
+Fd enter(int parent, const std::string& name, const std::filesystem::path& path) {
+  constexpr int kFlags = O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+  Fd folder(::openat(parent, name.c_str(), kFlags));
+  if (!folder && errno == ENOENT) {
+    if (::mkdirat(parent, name.c_str(), 0777) != 0 && errno != EEXIST) refuse(parent, name, path, errno);
+    folder = Fd(::openat(parent, name.c_str(), kFlags));
+  }
+  if (!folder) refuse(parent, name, path, errno);
+  return folder;
+}
+
+}  // namespace
+
+RunFolder::RunFolder(const std::filesystem::path& path) : path_(path) {
+  for (const std::filesystem::path& part : path)
+    if (part == "..")
+      throw Error(ExitCode::permission, fmt::format("output folder {} contains '..'", path.string()),
+                  "write the path without it");
+  folder_ = Fd(::open(path.is_absolute() ? "/" : ".", O_PATH | O_DIRECTORY | O_CLOEXEC));
+  for (const std::filesystem::path& part : path.relative_path())
+    if (!part.empty() && part != ".") folder_ = enter(folder_.get(), part.string(), path);
+  lock();
+}
+
+void RunFolder::lock() {
+  for (;;) {
+    Fd file(::openat(folder_.get(), kLockName, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644));
+    if (!file) refuse(folder_.get(), kLockName, path_, errno);
+    if (::flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
+      char owner[16] = {};
+      [[maybe_unused]] const ssize_t n = ::pread(file.get(), owner, sizeof owner - 1, 0);
+      throw Error(ExitCode::cannot_create,
+                  fmt::format("output folder {} is in use by process {}", path_.string(), owner),
+                  "wait for it, or choose another --output-dir");
+    }
+    // The last owner may have removed the file between our open and our lock: then a lock on it protects nothing.
+    struct stat ours, named;
+    if (::fstat(file.get(), &ours) != 0 || ::fstatat(folder_.get(), kLockName, &named, AT_SYMLINK_NOFOLLOW) != 0 ||
+        ours.st_ino != named.st_ino)
+      continue;
+    const std::string pid = std::to_string(::getpid());
+    if (::ftruncate(file.get(), 0) == 0) write_all(file, std::as_bytes(std::span(pid)), path_ / kLockName);
+    lock_ = std::move(file);
+    return;
+  }
+}
+
+RunFolder::~RunFolder() {
+  if (lock_) ::unlinkat(folder_.get(), kLockName, 0);
+}
+
+bool RunFolder::holds_run() const {
+  std::error_code ignored;
+  if (std::filesystem::exists(path_ / "metrics.jsonl", ignored)) return true;
+  for (auto it = std::filesystem::directory_iterator(path_ / "checkpoints", ignored);
+       it != std::filesystem::directory_iterator(); it.increment(ignored))
+    if (it->path().filename().string().starts_with("step-")) return true;
+  return false;
+}
+
+Fd RunFolder::open_logs() const { return enter(folder_.get(), "logs", path_); }
+
+}  // namespace ddp

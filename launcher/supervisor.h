@@ -1,0 +1,123 @@
+// The policy of a run, as a pure state machine: what happened goes in, what to do comes out. It makes no system call
+// and keeps no clock, so every fault can be played to it in a table-driven test; supervise.cpp feeds it and carries out
+// its actions.
+//
+//   running --SIGINT/TERM/HUP--> stopping --again--> killed
+//      |                            |
+//      +---- a rank fails ----------+----> failing --grace over, or a signal--> (SIGKILL) --all gone--> done
+//
+// The first failure decides: the rank that holds the board's first-failure slot, else the first abnormal exit that is
+// seen.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "runtime/board/board.h"
+
+namespace ddp {
+
+// What is known of one rank, copied from the board and /proc.
+struct RankView {
+  Phase phase = Phase::not_started;
+  int64_t step = 0;
+  int32_t bucket = -1;
+  int64_t heartbeat_ns = 0;
+  bool reported = false;  // an error record is complete
+  int error_code = 0;     // of that record
+  std::string error_text;
+  bool stopped = false;  // by SIGSTOP
+};
+
+struct RankExit {
+  int rank = 0;
+  int wait_status = 0;  // as of waitpid
+  bool oom = false;     // the kernel's out-of-memory killer was busy meanwhile
+};
+
+struct Action {
+  enum class Kind {
+    abort,               // set the abort word to 1 + rank (or kAbortByUser for rank -1), wake the waiters
+    kill,                // SIGKILL the process groups of all ranks that still live
+    request_stop,        // finish the step, commit, exit 75
+    request_checkpoint,  // commit at the next step and go on
+    say,                 // `text` to the user
+  };
+  Kind kind;
+  int rank = -1;
+  std::string text;
+};
+using Actions = std::vector<Action>;
+
+enum class RunState { running, finished, stopped, failed };
+const char* run_state_name(RunState state);
+
+struct Failure {
+  int rank = -1;
+  RankView where;  // when it failed
+  std::string cause;
+  int exit_code = 0;
+  std::vector<std::string> also;  // other ranks that failed by themselves: "rank 3: killed by SIGSEGV"
+  std::vector<int> victims;       // ranks that lived and were made to stop
+  int64_t stop_ns = 0;            // from the failure to the last exit
+};
+
+struct Outcome {
+  RunState state = RunState::running;
+  int exit_code = 0;
+  int signal = 0;   // not 0: end with this signal, so that a shell sees it
+  Failure failure;  // of RunState::failed
+};
+
+struct SupervisorLimits {
+  int64_t hang_ns = 600'000'000'000;   // without progress of any rank, in time that the launcher itself ran
+  int64_t grace_ns = 2'000'000'000;    // from the abort word to SIGKILL
+  int64_t stopped_ns = 1'000'000'000;  // until a stopped rank is worth a warning
+  int64_t gap_ns = 1'000'000'000;  // a longer time between two ticks means that the launcher was stopped: not counted
+};
+
+class Supervisor {
+ public:
+  Supervisor(int num_ranks, const SupervisorLimits& limits, int64_t now_ns);
+
+  // `first_failure` is the board's slot after the caller offered it to an abnormally exited rank: 1 + rank, 0 none.
+  Actions on_exit(const RankExit& exit, std::span<const RankView> ranks, uint32_t first_failure, int64_t now_ns);
+  Actions on_signal(int signal);
+  // Several times a second.
+  Actions on_tick(std::span<const RankView> ranks, uint32_t first_failure, int64_t now_ns);
+
+  bool done() const { return num_alive_ == 0; }
+  // Meaningful once done.
+  const Outcome& outcome() const { return outcome_; }
+  // Whether this end of a rank is a failure by itself.
+  static bool is_failure(int wait_status, Phase phase);
+
+ private:
+  enum class Mode { running, stopping, failing, killed };
+  struct Rank {
+    bool alive = true;
+    int wait_status = 0;
+    int64_t stopped_for_ns = 0;
+    bool stop_told = false;
+  };
+
+  Actions fail(int rank, int exit_code, const std::string& cause, std::span<const RankView> ranks, int64_t now_ns);
+  void warn_of_stopped(std::span<const RankView> ranks, int64_t ran_ns, Actions& actions);
+  bool hangs(std::span<const RankView> ranks, int64_t ran_ns);
+  void conclude(int64_t now_ns);
+
+  SupervisorLimits limits_;
+  std::vector<Rank> ranks_;
+  int num_alive_;
+  Mode mode_ = Mode::running;
+  bool kill_sent_ = false;
+  int64_t failed_at_ns_ = 0;
+  int64_t last_tick_ns_;
+  int64_t idle_ns_ = 0;         // launcher-running time without progress
+  std::vector<int64_t> pulse_;  // per rank, what progress would change
+  Outcome outcome_;
+};
+
+}  // namespace ddp

@@ -1,0 +1,129 @@
+// A rank without a model: it attaches to the board, meets the others, and then behaves as FAKE_RANK tells it. The
+// variable is a list of "RANK:WORD" (RANK may be *), carried out in order by the ranks they name; a rank without a word
+// finishes well.
+//   exit=N      exit with N at once                 early=N    exit with N before meeting
+//   signal=N    die of signal N                     error=N    report an error with code N on the board, then exit N
+//   wait        wait in a barrier that nobody else enters: for the abort word, a stop request or for ever
+//   loop        make no progress and look at nothing
+//   say=TEXT    print TEXT and a newline            linger     loop for ever after reporting (used after error=)
+//   fds         print the open descriptors          checkpoint  wait for a checkpoint request, then go on
+//   child       leave a child process behind that sleeps, printing its pid
+#include <dirent.h>
+#include <fmt/format.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <set>
+#include <string>
+#include <vector>
+
+#include "runtime/base/clock.h"
+#include "runtime/base/error.h"
+#include "runtime/base/rank_env.h"
+#include "runtime/board/board.h"
+
+namespace {
+
+using namespace ddp;
+
+std::vector<std::string> words_for(int rank) {
+  std::vector<std::string> words;
+  const char* script = ::getenv("FAKE_RANK");
+  std::string text = script == nullptr ? "" : script;
+  for (size_t at = 0; at < text.size();) {
+    const size_t comma = std::min(text.find(',', at), text.size());
+    const std::string entry = text.substr(at, comma - at);
+    const size_t colon = entry.find(':');
+    const std::string who = entry.substr(0, colon);
+    if (who == "*" || who == std::to_string(rank)) words.push_back(entry.substr(colon + 1));
+    at = comma + 1;
+  }
+  return words;
+}
+
+[[noreturn]] void loop_forever() {
+  for (;;) ::pause();
+}
+
+// Progress that never ends, as a training loop's; leaves when it is told to.
+[[noreturn]] void train_forever(const RankEnv& env, Board& board) {
+  RankStatus& status = board->ranks[size_t(env.rank)];
+  FutexWord nothing{0};
+  status.phase.store(uint32_t(Phase::forward));
+  for (;;) {
+    status.heartbeat_ns.store(monotonic_ns());
+    try {
+      wait_while_equal(nothing, 0, {&board->abort_word, 10, 0}, "a test");
+    } catch (const Aborted&) {
+      ::_exit(int(ExitCode::rendezvous));
+    } catch (const Error&) {  // 10 ms are over
+    }
+    if (board->stop_requested.load() != 0) ::_exit(int(ExitCode::stopped_early));
+  }
+}
+
+void print_descriptors() {
+  std::set<int> fds;
+  DIR* folder = ::opendir("/proc/self/fd");
+  while (const dirent* entry = ::readdir(folder))
+    if (entry->d_name[0] != '.') fds.insert(::atoi(entry->d_name));
+  fds.erase(::dirfd(folder));
+  ::closedir(folder);
+  fmt::print("{} descriptors\n", fds.size());
+}
+
+void carry_out(const std::string& word, const RankEnv& env, Board& board) {
+  const size_t equals = word.find('=');
+  const std::string verb = word.substr(0, equals), value = equals == std::string::npos ? "" : word.substr(equals + 1);
+  RankStatus& status = board->ranks[size_t(env.rank)];
+  if (verb == "exit") ::_exit(std::stoi(value));
+  if (verb == "signal") ::raise(std::stoi(value));
+  if (verb == "error") {
+    status.phase.store(uint32_t(Phase::backward));
+    status.bucket.store(4);
+    board.report_error(env.rank, std::stoi(value), "it broke");
+    ::_exit(std::stoi(value));
+  }
+  if (verb == "linger") {
+    board.report_error(env.rank, int(ExitCode::io), "it lingers");
+    loop_forever();
+  }
+  if (verb == "step") status.step.store(std::stoll(value));
+  if (verb == "say") fmt::print("{}\n", value);
+  if (verb == "env") fmt::print("{}={}\n", value, ::getenv(value.c_str()));
+  if (verb == "fds") print_descriptors();
+  if (verb == "child" && ::fork() == 0) loop_forever();
+  if (verb == "checkpoint")
+    while (board->checkpoint_requests.load() == 0) ::usleep(1000);
+  ::fflush(stdout);
+  if (verb == "train") train_forever(env, board);
+  if (verb == "loop") loop_forever();
+}
+
+}  // namespace
+
+int main() {
+  const int64_t entered_ns = monotonic_ns();
+  try {
+    const RankEnv env = read_rank_env();
+    Board board = Board::attach(Fd(env.board_fd));
+    RankStatus& status = board->ranks[size_t(env.rank)];
+    status.entered_ns.store(entered_ns);
+    const std::vector<std::string> words = words_for(env.rank);
+    for (const std::string& word : words)
+      if (word.starts_with("early=")) ::_exit(std::stoi(word.substr(6)));
+    const WaitPolicy policy{&board->abort_word, 60'000, board->oversubscribed != 0 ? 0 : 200};
+    board->barrier.arrive_and_wait(uint32_t(env.world_size), policy, "rendezvous");
+    status.met_ns.store(monotonic_ns());
+    for (const std::string& word : words) carry_out(word, env, board);
+    status.phase.store(uint32_t(Phase::finished));
+    return 0;
+  } catch (const Aborted&) {
+    return int(ExitCode::rendezvous);
+  } catch (const Error& e) {
+    fmt::print("{}\n", e.what());
+    return int(e.code());
+  }
+}
