@@ -49,7 +49,7 @@ class Builder {
     const size_t dot = key.find('.');
     const Section* section = find_section(dot == std::string::npos ? "" : key.substr(0, dot));
     if (section == nullptr || dot == 0) fail_unknown(where, key);
-    if (dot == std::string::npos && find_section(key) != nullptr)
+    if (!key.empty() && find_section(key) != nullptr)
       throw config_error(where, key + " is a section", "name one of its keys: " + keys_of(*find_section(key)));
     const YamlNode value = read_yaml(std::string_view(text).substr(equals + 1), {.name = where, .has_lines = false});
     set_field(*section, dot == std::string::npos ? key : key.substr(dot + 1), where, value);

@@ -78,8 +78,8 @@ constexpr Field kData[] = {
      .at = leaf<&Config::data, &DataConfig::format>,
      .choices = kFormats,
      .meaning =
-         "bytes: the file itself, a token a byte; tokens: a .bin of uint16 (headerless as nanoGPT's, or with llm.c's "
-         "header) or of uint32 (with llm.c's header)"},
+         "bytes: the file itself, a token a byte; tokens: a .bin with llm.c's header, which tells uint16 or uint32, or "
+         "headerless as nanoGPT's: uint16, or uint32 when model.vocab is above 65536"},
     {.key = "train",
      .at = leaf<&Config::data, &DataConfig::train>,
      .unit = "path",
@@ -203,7 +203,8 @@ constexpr Field kEval[] = {
      .unit = "micro-batches",
      .range = {1, 1'000'000},
      .resume_may_change = true,
-     .meaning = "micro-batches of an evaluation over all ranks, always the first samples of the file"},
+     .meaning = "micro-batches of an evaluation over all ranks: always the first samples of data.valid, fewer where it "
+                "is shorter"},
 };
 
 constexpr Field kCheckpoint[] = {

@@ -44,7 +44,8 @@ class ValueReader {
     if (node_.kind != YamlNode::Kind::scalar) fail_type(node_, "text (\"\" for none)");
     const auto is_control = [](char c) { return uint8_t(c) < 0x20 || c == 0x7F; };
     if (std::any_of(node_.text.begin(), node_.text.end(), is_control)) fail_type(node_, "text on one line");
-    if (field_.required && node_.text.empty()) fail_type(node_, "text that is not empty");
+    const bool may_be_empty = !field_.required && field_.at.get(Config{}) == Value(std::string());
+    if (node_.text.empty() && !may_be_empty) fail_type(node_, "text that is not empty");
     check_choice(node_.text);
     out = node_.text;
   }

@@ -1,0 +1,86 @@
+// Values against each other and against the number of ranks.
+#include <catch2/catch.hpp>
+
+#include "tests/config/support.h"
+
+using namespace ddp;
+using namespace ddp::test;
+using Catch::Contains;
+
+namespace {
+
+Config batches(int64_t micro, int64_t global, bool deterministic = false) {
+  Config c = parse(kMinimal);
+  c.train.micro_batch = micro;
+  c.train.global_batch = global;
+  c.train.deterministic = deterministic;
+  return c;
+}
+
+Failure check_failure(const Config& config, int ranks = 1) {
+  return failure_of([&] { check_config(config, ranks); });
+}
+
+}  // namespace
+
+TEST_CASE("a global batch is cut into micro-batches over ranks, or the error lists what works") {
+  CHECK_NOTHROW(check_config(batches(8, 64), 4));
+  CHECK(accumulation_steps(batches(8, 64), 4) == 2);
+  CHECK(accumulation_steps(batches(8, 64), 1) == 8);
+
+  const Failure f = check_failure(batches(8, 60), 2);
+  CHECK(f.code == 78);
+  CHECK_THAT(f.message, Contains("global_batch values that work: 48 or 64") &&
+                            Contains("micro_batch values that work: 1, 2, 3, 5, 6, 10"));
+  CHECK_THAT(check_failure(batches(8, 8), 3).message,
+             Contains("global_batch values that work: 24") && Contains("ranks that divide global_batch: 1, 2, 4, 8"));
+}
+
+TEST_CASE("deterministic takes every power-of-two number of ranks up to the lanes") {
+  struct Case {
+    int64_t micro, global, lanes;
+  };
+  for (const Case& c :
+       {Case{8, 8, 1}, Case{8, 24, 1}, Case{8, 32, 4}, Case{4, 48, 4}, Case{1, 128, 8}, Case{3, 72, 8}}) {
+    const Config config = batches(c.micro, c.global, true);
+    INFO(c.micro << " " << c.global);
+    CHECK(num_lanes(config) == c.lanes);
+    for (int ranks = 1; ranks <= 16; ++ranks) {
+      const bool power_of_two = (ranks & (ranks - 1)) == 0;
+      CHECK(check_failure(config, ranks).code == (power_of_two && ranks <= c.lanes ? 0 : 78));
+    }
+  }
+  CHECK_THAT(check_failure(batches(8, 48, true), 3).message, Contains("numbers of ranks that work: 1, 2"));
+  CHECK_THAT(check_failure(batches(8, 48, true), 4).message,
+             Contains("micro_batch values that work: 1, 2, 3, 4, 6, 12"));
+  CHECK_NOTHROW(check_config(batches(8, 48), 3));
+}
+
+TEST_CASE("every micro_batch that an error offers works") {
+  Config c = batches(7, 96, true);
+  for (const int64_t micro : {1, 2, 3, 4, 6, 12}) {
+    c.train.micro_batch = micro;
+    CHECK_NOTHROW(check_config(c, 8));
+  }
+}
+
+TEST_CASE("heads divide width") {
+  Config c = parse(kMinimal);
+  c.model.width = 100;
+  c.model.heads = 3;
+  CHECK_THAT(check_failure(c).message,
+             Contains("heads that work: 1, 2, 4, 5, 10") && Contains("widths that work: 99 or 102"));
+}
+
+TEST_CASE("limits between keys") {
+  const auto message = [](const std::vector<std::string>& overrides) {
+    const Failure f = check_failure(parse(kMinimal, overrides));
+    CHECK(f.code == 78);
+    return f.message;
+  };
+  CHECK_THAT(message({"optimizer.lr=1e-3", "schedule.min_lr=2e-3"}), Contains("set it to 0.001 or less"));
+  CHECK_THAT(message({"train.steps=5", "schedule.warmup_steps=6"}), Contains("set it to 5 or less"));
+  CHECK_THAT(message({"eval.every=5"}), Contains("data.valid"));
+  CHECK_THAT(message({"data.format=bytes", "model.vocab=255"}), Contains("256"));
+  CHECK_NOTHROW(check_config(parse(kMinimal, {"train.steps=5", "schedule.warmup_steps=5", "schedule.min_lr=1e-3"}), 1));
+}

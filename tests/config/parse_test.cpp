@@ -1,0 +1,209 @@
+// From YAML to values: defaults, presets, overrides, and an error with its position for everything else.
+#include <catch2/catch.hpp>
+
+#include "tests/config/support.h"
+
+using namespace ddp;
+using namespace ddp::test;
+using Catch::Contains;
+
+TEST_CASE("values of a file replace the defaults, key by key") {
+  const Config c = parse(
+      "model: {layers: 2, dropout: 0.1}\n"
+      "data:\n  format: bytes\n  train: 'with space.txt'\n"
+      "train: {steps: 10, deterministic: true, bucket_mb: 1}\n"
+      "optimizer: {lr: 5e-4, betas: [0, .99]}\n"
+      "eval:\n"
+      "output_dir: out\n");
+  CHECK(c.model.layers == 2);
+  CHECK(c.model.heads == 12);
+  CHECK(c.model.dropout == 0.1);
+  CHECK(c.data.train == "with space.txt");
+  CHECK(c.train.steps == 10);
+  CHECK(c.train.deterministic);
+  CHECK(c.train.bucket_mb == 1.0);
+  CHECK(c.optimizer.lr == 5e-4);
+  CHECK(c.optimizer.betas == std::array<double, 2>{0.0, 0.99});
+  CHECK(c.eval.every == 0);
+  CHECK(c.output_dir == "out");
+}
+
+TEST_CASE("a preset sets the sizes and a size beside it wins") {
+  const std::vector<std::array<int64_t, 3>> sizes = {{12, 12, 768}, {24, 16, 1024}, {36, 20, 1280}, {48, 25, 1600}};
+  const std::vector<std::string> names = {"gpt2-small", "gpt2-medium", "gpt2-large", "gpt2-xl"};
+  for (size_t i = 0; i < names.size(); ++i) {
+    const ModelConfig m = parse(kMinimal + "model: {preset: " + names[i] + "}").model;
+    CHECK(std::array<int64_t, 3>{m.layers, m.heads, m.width} == sizes[i]);
+    CHECK(m.context == 1024);
+    CHECK(m.vocab == 50257);
+  }
+  const ModelConfig m = parse(kMinimal + "model: {preset: gpt2-xl, context: 256}", {"model.layers=3"}).model;
+  CHECK(m.layers == 3);
+  CHECK(m.context == 256);
+  CHECK(m.width == 1600);
+}
+
+TEST_CASE("the vocabulary of bytes is 256 unless a vocabulary or a preset is given") {
+  CHECK(parse("data: {format: bytes, train: a}").model.vocab == 256);
+  CHECK(parse("data: {format: bytes, train: a}\nmodel: {vocab: 300}").model.vocab == 300);
+  CHECK(parse("data: {format: bytes, train: a}\nmodel: {preset: gpt2-small}").model.vocab == 50257);
+  CHECK(parse("data: {train: a}", {"data.format=bytes"}).model.vocab == 256);
+  CHECK(parse("data: {train: a}").model.vocab == 50257);
+}
+
+TEST_CASE("overrides win over the file, the last one over the others") {
+  const Config c = parse(kMinimal + "train: {seed: 1}", {"train.seed=2", "train.seed=3", "optimizer.betas=[0.8, 0.9]",
+                                                         "output_dir=runs/a=b", "data.valid=\"\""});
+  CHECK(c.train.seed == 3);
+  CHECK(c.optimizer.betas == std::array<double, 2>{0.8, 0.9});
+  CHECK(c.output_dir == "runs/a=b");
+  CHECK(c.data.valid.empty());
+}
+
+TEST_CASE("an unknown key is an error with its position and the nearest known key") {
+  struct Case {
+    std::string text, where, nearest;
+  };
+  const std::vector<Case> cases = {
+      {"data: {train: a}\ntrain:\n  stpes: 3\n", "t.yaml:3:3", "train.steps?"},
+      {"data: {train: a}\ntrian: {steps: 3}\n", "t.yaml:2:1", "train?"},
+      {"data: {train: a}\ntrain: {lr: 3}\n", "t.yaml:2:9", "optimizer.lr?"},
+      {"data: {train: a}\nmicro_batch: 3\n", "t.yaml:2:1", "train.micro_batch?"},
+      {"data: {train: a}\noutput_dri: 3\n", "t.yaml:2:1", "output_dir?"},
+      {"data: {train: a}\ntrain.steps: 3\n", "t.yaml:2:1", "nested"},
+      {"data: {train: a}\n<<: {steps: 3}\n", "t.yaml:2:1", "did you mean"},
+      {"data: {train: a}\n'': 3\n", "t.yaml:2:1", "did you mean"},
+  };
+  for (const Case& c : cases) {
+    INFO(c.text);
+    const Failure f = parse_failure(c.text);
+    CHECK(f.code == 78);
+    CHECK_THAT(f.message, Contains(c.where + ": unknown key") && Contains(c.nearest));
+  }
+}
+
+TEST_CASE("what YAML allows and a configuration must not is an error with its position") {
+  struct Case {
+    std::string text, where, what;
+  };
+  const std::vector<Case> cases = {
+      {"data: {train: a}\ndata: {train: b}", "t.yaml:2:1", "duplicate key"},
+      {"data:\n  train: a\n  train: b", "t.yaml:3:3", "first set at t.yaml:2:3"},
+      {"data: &x {train: a}", "t.yaml:1:", "anchor"},
+      {"data: {train: &x a, valid: *x}", "t.yaml:1:", "anchor"},
+      {"data: {train: *x}", "t.yaml:1:15", ""},
+      {"data: {train: a}\n---\ndata: {train: b}", "t.yaml:", "second document"},
+      {"data: {train: a}\n...\n---\n", "t.yaml:", "second document"},
+      {"data: {train: !!str a}", "t.yaml:1:15", "tag"},
+      {"data: {[a]: b}", "t.yaml:1:8", "not text"},
+      {"data: {train: a", "t.yaml:1:", "not YAML"},
+      {"data: [a]", "t.yaml:1:7", "section"},
+      {"data: a", "t.yaml:1:7", "section"},
+      {"- data", "t.yaml:1:1", "not a map"},
+      {"data: {train: [[[[[[[[[[[[a]]]]]]]]]]]]}", "t.yaml:1:", "deeper"},
+      {"data: {train: " + std::string(5000, 'a') + "}", "t.yaml:1:15", "5000 bytes"},
+      {"data: {train: a}\n#" + std::string(70000, 'a'), "t.yaml", "limit"},
+      {"data: {train: \"a\xff\"}", "t.yaml:1:17", "0xff"},
+      {std::string("data:\n {train: a\0}", 18), "t.yaml:2:11", "0x00"},
+      {"data: {train: \"a\\0\"}", "t.yaml:1:15", "one line"},
+      {"data: {train: \"a\\nb\"}", "t.yaml:1:15", "one line"},
+  };
+  for (const Case& c : cases) {
+    INFO(c.text.substr(0, 100));
+    const Failure f = parse_failure(c.text);
+    CHECK(f.code == 78);
+    CHECK_THAT(f.message, Catch::StartsWith(c.where) && Contains(c.what));
+    CHECK(f.message.find('\n') == std::string::npos);
+    CHECK(f.message.size() < 400);
+  }
+}
+
+TEST_CASE("a value of the wrong type or out of range is an error with its position and what works") {
+  struct Case {
+    std::string section, key, value, hint;
+  };
+  const std::vector<Case> cases = {
+      {"train", "steps", "many", "an integer in [1, 1000000000]"},
+      {"train", "steps", "0", "[1, 1000000000]"},
+      {"train", "steps", "-1", "[1, 1000000000]"},
+      {"train", "steps", "1.5", "an integer"},
+      {"train", "steps", "1e3", "an integer"},
+      {"train", "steps", "'10'", "an integer"},
+      {"train", "steps", "010", "leading zero"},
+      {"train", "steps", "0x10", "an integer"},
+      {"train", "steps", "1_000", "an integer"},
+      {"train", "steps", "[1]", "an integer"},
+      {"train", "steps", "{a: 1}", "an integer"},
+      {"train", "steps", "99999999999999999999", "an integer"},
+      {"train", "seed", "~", "nothing"},
+      {"train", "deterministic", "yes", "true or false"},
+      {"train", "deterministic", "1", "true or false"},
+      {"train", "deterministic", "'true'", "true or false"},
+      {"train", "precision", "bf16", "available: fp32"},
+      {"train", "bucket_mb", "0", "(0, 1000000]"},
+      {"optimizer", "lr", ".nan", "a finite number"},
+      {"optimizer", "lr", "nan", "a finite number"},
+      {"optimizer", "lr", "-.inf", "a finite number"},
+      {"optimizer", "lr", "inf", "a finite number"},
+      {"optimizer", "lr", "1e999", "a finite number"},
+      {"optimizer", "lr", "01.5", "leading zero"},
+      {"optimizer", "lr", "1e", "a finite number"},
+      {"optimizer", "betas", "0.9", "two numbers"},
+      {"optimizer", "betas", "[0.9]", "two numbers"},
+      {"optimizer", "betas", "[0.9, 1]", "[0, 1)"},
+      {"model", "dropout", "1", "[0, 1)"},
+      {"model", "preset", "gpt2-smal", "nearest: gpt2-small"},
+      {"schedule", "name", "cosin", "nearest: cosine"},
+      {"output_dir", "", "[a]", "text"},
+      {"output_dir", "", "''", "text that is not empty"},
+      {"output_dir", "", "", "nothing"},
+  };
+  for (const Case& c : cases) {
+    const std::string dotted = c.key.empty() ? c.section : c.section + "." + c.key;
+    INFO(dotted << " = " << c.value);
+    const std::string line = c.key.empty() ? c.section + ": " : c.section + ": {" + c.key + ": ";
+    const Failure in_file = parse_failure(kMinimal + line + c.value + (c.key.empty() ? "" : "}"));
+    CHECK(in_file.code == 78);
+    CHECK_THAT(in_file.message, Catch::StartsWith("t.yaml:2:") && Contains(dotted) && Contains(c.hint));
+    const Failure on_command_line = parse_failure(kMinimal, {dotted + "=" + c.value});
+    CHECK(on_command_line.code == 78);
+    CHECK_THAT(on_command_line.message,
+               Catch::StartsWith("--set " + dotted + "=" + c.value + ": ") && Contains(dotted) && Contains(c.hint));
+  }
+}
+
+TEST_CASE("a faulty override names itself") {
+  struct Case {
+    std::string override_text, what;
+  };
+  const std::vector<Case> cases = {
+      {"train.stpes=3", "did you mean train.steps?"},
+      {"train=3", "name one of its keys: steps"},
+      {"train.steps", "no value"},
+      {"=3", "unknown key"},
+      {".steps=3", "unknown key"},
+      {"train.steps.x=3", "did you mean train.steps?"},
+      {"output_dir='a", "not YAML"},
+      {"train.steps=&a 3", "anchor"},
+  };
+  for (const Case& c : cases) {
+    INFO(c.override_text);
+    const Failure f = parse_failure(kMinimal, {c.override_text});
+    CHECK(f.code == 78);
+    CHECK_THAT(f.message, Catch::StartsWith("--set " + c.override_text + ": ") && Contains(c.what));
+  }
+}
+
+TEST_CASE("a missing data.train is an error at its section, unless an override gives it") {
+  CHECK_THAT(parse_failure("train: {steps: 1}").message, Contains("t.yaml:1:1: data.train is missing"));
+  CHECK_THAT(parse_failure("\ndata: {format: bytes}").message, Contains("t.yaml:2:1: data.train is missing"));
+  CHECK_THAT(parse_failure("").message, Contains("t.yaml:1:1: data.train is missing"));
+  CHECK(parse_failure("data: {train: ''}").code == 78);
+  CHECK(parse("", {"data.train=x"}).data.train == "x");
+}
+
+TEST_CASE("a missing file is 66 and names the file") {
+  const Failure f = failure_of([] { load_config("/no/such/file.yaml", {}); });
+  CHECK(f.code == 66);
+  CHECK_THAT(f.message, Contains("/no/such/file.yaml"));
+}

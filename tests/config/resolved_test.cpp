@@ -1,0 +1,133 @@
+// Printing, comparing and explaining a resolved configuration, and the documents that must agree with it.
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <catch2/catch.hpp>
+#include <cmath>
+#include <limits>
+
+#include "runtime/base/fs.h"
+#include "runtime/config/fields.h"
+#include "runtime/config/nearest.h"
+#include "tests/config/support.h"
+
+using namespace ddp;
+using namespace ddp::test;
+using Catch::Contains;
+
+namespace {
+
+const std::filesystem::path kSource = DDP_SOURCE_DIR;
+
+// A valid value of the field that differs from the one it has, as YAML.
+std::string other_value(const Field& field, const Config& config) {
+  const Value value = field.at.get(config);
+  if (const auto* x = std::get_if<int64_t>(&value)) return std::to_string(*x + 1);
+  if (const auto* x = std::get_if<double>(&value)) return *x == 0 ? "0.125" : fmt::format("{}", *x / 2);
+  if (const auto* x = std::get_if<bool>(&value)) return *x ? "false" : "true";
+  if (const auto* x = std::get_if<std::string>(&value)) {
+    for (const std::string_view choice : field.choices)
+      if (choice != *x) return std::string(choice);
+    return field.choices.empty() ? "another" : "";
+  }
+  return "[0.5, 0.75]";
+}
+
+}  // namespace
+
+TEST_CASE("a printed configuration reads back to the same values") {
+  Config c = parse(kMinimal + "model: {preset: gpt2-medium, layers: 3}");
+  c.data.valid = "a \"b\": #c\\ \xc3\xa9";
+  c.model.init_from = "null";
+  c.output_dir = "-x: [";
+  c.optimizer.lr = 0.1 + 0.2;
+  c.optimizer.eps = std::numeric_limits<double>::denorm_min();
+  c.optimizer.betas = {1.0 / 3.0, std::nextafter(1.0, 0.0)};
+  c.train.seed = 9'007'199'254'740'993;  // not a double
+  c.train.bucket_mb = 1e-5;
+  const Config again = parse(to_yaml(c));
+  CHECK(flatten(again) == flatten(c));
+  CHECK(again.optimizer.lr == c.optimizer.lr);
+  CHECK(again.optimizer.eps == c.optimizer.eps);
+  CHECK(again.optimizer.betas == c.optimizer.betas);
+  CHECK(again.train.seed == c.train.seed);
+  CHECK(again.data.valid == c.data.valid);
+  CHECK(again.output_dir == c.output_dir);
+  CHECK(config_digest(again) == config_digest(c));
+  CHECK(to_yaml(again) == to_yaml(c));
+}
+
+TEST_CASE("the preset stays as information and the sizes are printed") {
+  const Config c = parse(kMinimal + "model: {preset: gpt2-medium, layers: 3}");
+  CHECK_THAT(to_yaml(c), Contains("preset: gpt2-medium") && Contains("layers: 3") && Contains("width: 1024"));
+}
+
+TEST_CASE("flatten lists every leaf in the order of the YAML") {
+  const auto leaves = flatten(parse(kMinimal));
+  CHECK(leaves.front() == std::pair<std::string, std::string>("model.name", "gpt2"));
+  CHECK(leaves.back() == std::pair<std::string, std::string>("output_dir", "runs/default"));
+  CHECK(std::count(leaves.begin(), leaves.end(), std::pair<std::string, std::string>("train.seed", "1")) == 1);
+}
+
+TEST_CASE("a resume may change exactly the keys that do not determine the result, and the digest follows") {
+  const Config before = parse(kMinimal);
+  std::vector<std::string> free_keys;
+  for_each_field([&](const Section& section, const Field& field) {
+    const std::string other = other_value(field, before), key = full_key(section, field);
+    if (other.empty()) return;  // a single choice
+    INFO(key << "=" << other);
+    Config now = before;
+    field.at.set(now, field.at.get(parse(kMinimal, {key + "=" + other})));
+    const std::vector<std::string> conflicts = resume_conflicts(before, now);
+    CHECK((config_digest(before) == config_digest(now)) == conflicts.empty());
+    if (conflicts.empty())
+      free_keys.push_back(key);
+    else
+      CHECK_THAT(conflicts.at(0), Catch::StartsWith(key + ": ") && Contains(" became "));
+  });
+  CHECK(free_keys == std::vector<std::string>{"model.preset", "data.valid", "data.num_workers", "train.micro_batch",
+                                              "train.bucket_mb", "train.threads_per_rank", "train.hang_timeout_s",
+                                              "eval.every", "eval.batches", "checkpoint.every", "checkpoint.keep",
+                                              "log.every", "output_dir"});
+  CHECK(resume_conflicts(before, parse(kMinimal, {"train.seed=2", "train.steps=7"})) ==
+        std::vector<std::string>{"train.steps: 400 became 7", "train.seed: 1 became 2"});
+}
+
+TEST_CASE("explain tells type, unit, default and range of a key, a section or everything") {
+  CHECK_THAT(explain("train.steps"), Contains("integer") && Contains("steps") && Contains("400") && Contains("[1, "));
+  CHECK_THAT(explain("data.train"), Contains("required"));
+  CHECK_THAT(explain("eval"), Contains("`eval.every`") && !Contains("`train.steps`"));
+  for (const auto& [key, value] : flatten(parse(kMinimal))) CHECK_THAT(explain(""), Contains("`" + key + "`"));
+  const Failure f = failure_of([] { explain("train.stpes"); });
+  CHECK(f.code == 64);
+  CHECK_THAT(f.message, Contains("train.steps"));
+}
+
+TEST_CASE("configs/README.md holds the tables that explain prints") {
+  const std::string readme = read_text(kSource / "configs/README.md");
+  for (const Section& section : sections()) {
+    INFO("replace the table of section '" << section.name << "' by: ddp-launch --explain");
+    const std::string table =
+        section.name.empty() ? explain("").substr(explain("").rfind("\n\n") + 2) : explain(section.name);
+    CHECK_THAT(readme, Contains(table));
+  }
+}
+
+TEST_CASE("every recipe in configs/ parses and passes the checks on 1, 2 and 4 ranks") {
+  int n_recipes = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(kSource / "configs")) {
+    if (entry.path().extension() != ".yaml") continue;
+    ++n_recipes;
+    INFO(entry.path());
+    for (const int ranks : {1, 2, 4}) CHECK_NOTHROW(check_config(load_config(entry.path(), {}), ranks));
+  }
+  CHECK(n_recipes >= 2);
+}
+
+TEST_CASE("edit distance counts insertions, deletions and replacements") {
+  CHECK(edit_distance("", "") == 0);
+  CHECK(edit_distance("abc", "") == 3);
+  CHECK(edit_distance("", "abc") == 3);
+  CHECK(edit_distance("kitten", "sitting") == 3);
+  CHECK(edit_distance("steps", "stpes") == 2);
+}
