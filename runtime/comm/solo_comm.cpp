@@ -1,0 +1,54 @@
+// The communicator of a run with one rank, and of the dry run: on any device, since it only copies.
+#include <vector>
+
+#include "runtime/base/check.h"
+#include "runtime/comm/communicator.h"
+
+namespace ddp {
+namespace {
+
+class SoloComm final : public Communicator {
+ public:
+  explicit SoloComm(Device& device) : device_(device) {}
+
+  int rank() const override { return 0; }
+  int size() const override { return 1; }
+
+  void* allocate_symmetric(int64_t bytes) override {
+    Buffer<uint8_t>& buffer = buffers_.emplace_back(device_, bytes);
+    Stream stream(device_, StreamRole::communication);
+    Event zeroed(device_);
+    device_.fill_zero(buffer.data(), bytes, stream.handle());
+    zeroed.record(stream);
+    zeroed.synchronize({});
+    return buffer.data();
+  }
+
+  void all_reduce(const TensorView& x, Stream&) override { check_sum(x); }
+  void broadcast(const TensorView&, int root, Stream&) override { DDP_CHECK(root == 0, "root {} of 1 rank", root); }
+  void reduce_scatter(const TensorView& in, const TensorView& out, Stream& stream) override {
+    check_sum(in);
+    copy(in, out, stream);
+  }
+  void all_gather(const TensorView& in, const TensorView& out, Stream& stream) override { copy(in, out, stream); }
+  void barrier(Stream&) override {}
+
+ private:
+  static void check_sum(const TensorView& x) {
+    DDP_CHECK(x.dtype == DType::f32 || x.dtype == DType::f64, "a sum of {}", dtype_name(x.dtype));
+  }
+  void copy(const TensorView& in, const TensorView& out, Stream& stream) {
+    DDP_CHECK(in.dtype == out.dtype && in.numel() == out.numel(), "{} elements to {} on 1 rank", in.numel(),
+              out.numel());
+    if (in.data != out.data) device_.copy(out.data, in.data, in.bytes(), stream.handle());
+  }
+
+  Device& device_;
+  std::vector<Buffer<uint8_t>> buffers_;  // symmetric memory
+};
+
+}  // namespace
+
+std::unique_ptr<Communicator> make_solo_comm(Device& device) { return std::make_unique<SoloComm>(device); }
+
+}  // namespace ddp
