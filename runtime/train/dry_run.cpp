@@ -1,0 +1,84 @@
+#include "runtime/train/dry_run.h"
+
+#include "models/registry.h"
+
+namespace ddp {
+namespace {
+
+class CostCounter final : public OpObserver {
+ public:
+  explicit CostCounter(std::map<std::string, OpCost>& ops) : ops_(ops) {}
+  void before(const OpInfo& info, Stream&) override {
+    OpCost& op = ops_[info.name];
+    ++op.calls;
+    op.flops += info.flops;
+    op.bytes += info.bytes;
+  }
+  void after(const OpInfo&, Stream&) override {}
+
+ private:
+  std::map<std::string, OpCost>& ops_;
+};
+
+}  // namespace
+
+int64_t DryRun::flops() const {
+  int64_t total = 0;
+  for (const auto& [name, op] : ops) total += op.flops;
+  return total;
+}
+
+int64_t DryRun::device_bytes() const {
+  return memory.params + memory.grads + memory.optimizer + memory.input + memory.metrics + arena.arena_bytes;
+}
+
+DryRun dry_run(const Config& config, int ranks, const Model& model) {
+  DryRun result;
+  const std::unique_ptr<Device> device = make_meta_device();
+  const std::unique_ptr<Communicator> comm = make_solo_comm(*device);
+  CostCounter counter(result.ops);
+  Arena arena;
+  TrainStep step({.config = config,
+                  .ranks = ranks,
+                  .device = *device,
+                  .table = meta_op_table(),
+                  .comm = *comm,
+                  .model = model,
+                  .observer = &counter},
+                 arena);
+  const HostBatch batch(config.train.micro_batch, config.model.context);
+  step.enqueue(1, [&]() -> const HostBatch& { return batch; }, {});
+  const std::map<std::string, OpCost> ops = result.ops;  // of training alone
+  Buffer<double> loss_sum(*device, 1);
+  step.enqueue_eval(batch, loss_sum.view());
+
+  result.ops = ops;
+  result.arena = arena.plan();
+  result.memory = step.memory();
+  result.symmetric_bytes = grad_reducer_bytes(model.layout(), step.shape().reducer_options()).symmetric;
+  result.all_reduce_bytes = model.layout().flat_elements() * int64_t(sizeof(float));
+  result.num_buckets = int(step.reducer().buckets().size());
+  return result;
+}
+
+int64_t largest_micro_batch(const Config& config, int64_t memory_bytes) {
+  Config trial = config;
+  trial.train.deterministic = false;
+  const std::unique_ptr<Model> model = make_model(config.model);
+  const auto fits = [&](int64_t micro_batch) {
+    trial.train.micro_batch = trial.train.global_batch = micro_batch;
+    return dry_run(trial, 1, *model).device_bytes() <= memory_bytes;
+  };
+  int64_t low = 0, high = 1;  // low fits, high does not
+  while (high < (1 << 20) && fits(high)) {
+    low = high;
+    high *= 2;
+  }
+  while (high - low > 1) {
+    const int64_t middle = (low + high) / 2;
+    (fits(middle) ? low : high) = middle;
+  }
+  return low;
+}
+
+}  // namespace ddp

@@ -1,0 +1,37 @@
+// The dry run: one step and one evaluation of the real training code on the meta device. What comes out is exact
+// because it is the same code: every tensor of the arena with its lifetime, every op with its cost, every buffer with
+// its size.
+#pragma once
+
+#include <map>
+#include <string>
+
+#include "runtime/config/config.h"
+#include "runtime/device/arena.h"
+#include "runtime/state/model.h"
+#include "runtime/train/train_step.h"
+
+namespace ddp {
+
+struct OpCost {
+  int64_t calls = 0, flops = 0, bytes = 0;
+};
+
+struct DryRun {
+  ArenaPlan arena;
+  TrainStep::Memory memory;
+  int64_t symmetric_bytes = 0;   // of `memory.grads`: what the communicator allocates
+  int64_t all_reduce_bytes = 0;  // a rank's gradients in a step
+  int num_buckets = 0;
+  std::map<std::string, OpCost> ops;  // of one step of one rank
+  int64_t flops() const;              // sum of ops
+  int64_t device_bytes() const;       // memory + arena
+};
+
+// Errors: as make_model. Neither data nor device is touched.
+DryRun dry_run(const Config& config, int ranks, const Model& model);
+
+// The largest micro-batch whose device_bytes() fit, with accumulation 1 and one rank; 0 when not even one sample does.
+int64_t largest_micro_batch(const Config& config, int64_t memory_bytes);
+
+}  // namespace ddp

@@ -1,0 +1,49 @@
+#include "runtime/train/input_stager.h"
+
+#include <algorithm>
+
+namespace ddp {
+
+InputStager::Slot::Slot(Device& device, int64_t batch, int64_t context)
+    : staging(size_t(batch * (2 * context + 1))),
+      on_device(device, batch * (2 * context + 1)),
+      copied(device),
+      used(device) {}
+
+InputStager::InputStager(Device& device, int64_t batch, int64_t context)
+    : batch_(batch), context_(context), copy_stream_(device, StreamRole::copy) {
+  slots_.reserve(kSlots);
+  for (int i = 0; i < kSlots; ++i) slots_.emplace_back(device, batch, context);
+}
+
+Batch InputStager::upload(const HostBatch& host, Stream& compute, const WaitPolicy& wait) {
+  const int64_t n = batch_ * context_;
+  DDP_CHECK(int64_t(host.tokens.size()) == n && int64_t(host.targets.size()) == n &&
+                int64_t(host.sample_ids.size()) == batch_,
+            "a batch of {} tokens, expected {}", host.tokens.size(), n);
+  current_ = (current_ + 1) % kSlots;
+  Slot& slot = slots_[size_t(current_)];
+  slot.copied.synchronize(wait);  // of two uploads ago: the staging memory is free again
+  auto at = std::copy(host.tokens.begin(), host.tokens.end(), slot.staging.begin());
+  at = std::copy(host.targets.begin(), host.targets.end(), at);
+  std::copy(host.sample_ids.begin(), host.sample_ids.end(), at);
+
+  copy_stream_.wait(slot.used);
+  compute.device().copy(slot.on_device.data(), slot.staging.data(), slot.on_device.bytes(), copy_stream_.handle());
+  slot.copied.record(copy_stream_);
+  compute.wait(slot.copied);
+  const TensorView all = slot.on_device.view();
+  return {.tokens = all.slice(0, n).view({batch_, context_}),
+          .targets = all.slice(n, n).view({batch_, context_}),
+          .sample_ids = all.slice(2 * n, batch_)};
+}
+
+void InputStager::release(Stream& compute) { slots_[size_t(current_)].used.record(compute); }
+
+int64_t InputStager::bytes() const {
+  int64_t total = 0;
+  for (const Slot& slot : slots_) total += slot.on_device.bytes();
+  return total;
+}
+
+}  // namespace ddp

@@ -1,0 +1,114 @@
+#include "runtime/train/train_step.h"
+
+#include <cmath>
+
+namespace ddp {
+
+StepShape step_shape(const Config& config, int ranks) {
+  return {.micro_batch = config.train.micro_batch,
+          .context = config.model.context,
+          .num_micro_steps = int(accumulation_steps(config, ranks)),
+          .lanes_per_rank = config.train.deterministic ? int(num_lanes(config)) / ranks : 1,
+          .global_tokens = config.train.global_batch * config.model.context,
+          .bucket_bytes = std::llround(config.train.bucket_mb * 1024 * 1024)};
+}
+
+GradReducerOptions StepShape::reducer_options() const {
+  return {.bucket_bytes = bucket_bytes, .num_micro_steps = num_micro_steps, .lanes_per_rank = lanes_per_rank};
+}
+
+namespace {
+
+GradReducerOptions reducer_options(const TrainStep::Parts& parts, const StepShape& shape) {
+  GradReducerOptions options = shape.reducer_options();
+  options.on_launch = parts.on_bucket;
+  options.wait = parts.wait;
+  return options;
+}
+
+}  // namespace
+
+TrainStep::TrainStep(const Parts& parts, Arena& arena)
+    : parts_(parts),
+      arena_(arena),
+      shape_(step_shape(parts.config, parts.ranks)),
+      compute_(parts.device, StreamRole::compute),
+      params_(parts.device, parts.model.layout().flat_elements()),
+      reducer_(parts.device, parts.table, parts.comm, parts.model.layout(), reducer_options(parts, shape_)),
+      optimizer_(make_optimizer(parts.device, parts.model.layout(),
+                                {.optimizer = parts.config.optimizer,
+                                 .schedule = parts.config.schedule,
+                                 .steps = parts.config.train.steps,
+                                 .clip_norm = parts.config.train.clip_norm},
+                                compute_)),
+      stager_(parts.device, shape_.micro_batch, shape_.context),
+      metrics_(parts.device),
+      token_loss_(parts.device, shape_.micro_batch * shape_.context),
+      drained_(parts.device) {}
+
+TrainStep::~TrainStep() {
+  try {
+    drain();
+  } catch (...) {  // the error has been reported, or is on its way already
+  }
+}
+
+void TrainStep::enqueue(int64_t number, const NextBatch& next, const GradReducer::Votes& votes) {
+  MetricsRing::Slot& slot = metrics_.slot(number);
+  slot.begin.record(compute_);
+  for (int i = 0; i < shape_.num_micro_steps; ++i) {
+    const Batch batch = stager_.upload(next(), compute_, parts_.wait);
+    const GradReducer::Target target = reducer_.begin_micro_step(i);
+    arena_.begin(Program::train);
+    parts_.model.train(exec(), arena_,
+                       {.params = params_.data(),
+                        .grads = target.grads,
+                        .accumulate = target.accumulate,
+                        .batch = batch,
+                        .attempted_step = &optimizer_->scalars()->attempted_step,
+                        .seed = uint32_t(parts_.config.train.seed),
+                        .grad_scale = float(1.0 / double(shape_.global_tokens)),
+                        .token_loss = token_loss_.view(),
+                        .ready = [&](ParamId p) { reducer_.on_grad_ready(p, compute_); }});
+    arena_.end();
+    sum_into(exec(), {.out = target.loss, .x = token_loss_.view(), .accumulate = target.accumulate});
+    stager_.release(compute_);
+    reducer_.end_micro_step(compute_);
+  }
+  slot.backward_done.record(compute_);
+  reducer_.finish(votes, compute_);
+  slot.reduced.record(compute_);
+  optimizer_->step(exec(), params_.view(),
+                   {.flat = reducer_.gradients(),
+                    .partials = reducer_.partials(),
+                    .slot_begin = reducer_.slot_begin(),
+                    .loss_votes = reducer_.loss_votes()},
+                   slot.device_metrics());
+  metrics_.publish(number, compute_);
+}
+
+void TrainStep::enqueue_eval(const HostBatch& batch, const TensorView& loss_sum) {
+  const Batch on_device = stager_.upload(batch, compute_, parts_.wait);
+  arena_.begin(Program::evaluate);
+  parts_.model.evaluate(exec(), arena_,
+                        {.params = params_.data(), .batch = on_device, .token_loss = token_loss_.view()});
+  arena_.end();
+  sum_into(exec(), {.out = loss_sum, .x = token_loss_.view(), .accumulate = false});
+  stager_.release(compute_);
+}
+
+void TrainStep::drain() {
+  drained_.record(compute_);
+  drained_.synchronize(parts_.wait);
+}
+
+TrainStep::Memory TrainStep::memory() const {
+  const GradReducerBytes grads = grad_reducer_bytes(layout(), shape_.reducer_options());
+  return {.params = params_.bytes(),
+          .grads = grads.symmetric + grads.device,
+          .optimizer = optimizer_->bytes(),
+          .input = stager_.bytes(),
+          .metrics = token_loss_.bytes() + metrics_.bytes()};
+}
+
+}  // namespace ddp

@@ -1,0 +1,87 @@
+// One training step as work on a device: micro-batches forward and backward, overlapped reduction, update. The same
+// code runs on every device and, on the meta device, is the dry run that plans memory.
+#pragma once
+
+#include <functional>
+#include <memory>
+
+#include "kernels/op_table.h"
+#include "runtime/comm/communicator.h"
+#include "runtime/config/config.h"
+#include "runtime/optim/optimizer.h"
+#include "runtime/reduce/grad_reducer.h"
+#include "runtime/state/model.h"
+#include "runtime/train/input_stager.h"
+#include "runtime/train/metrics_ring.h"
+
+namespace ddp {
+
+// What a step is made of, for one rank.
+struct StepShape {
+  int64_t micro_batch = 1, context = 1;
+  int num_micro_steps = 1;  // of this rank
+  int lanes_per_rank = 1;
+  int64_t global_tokens = 1;  // of a global batch
+  int64_t bucket_bytes = 0;
+  GradReducerOptions reducer_options() const;
+};
+StepShape step_shape(const Config& config, int ranks);
+
+class TrainStep {
+ public:
+  struct Parts {
+    const Config& config;
+    int ranks;
+    Device& device;
+    const OpTable& table;
+    Communicator& comm;
+    const Model& model;
+    WaitPolicy wait = {};
+    OpObserver* observer = nullptr;
+    std::function<void(int bucket)> on_bucket = {};  // a bucket's all-reduce was enqueued
+  };
+  // Allocates everything a run needs but the arena, which is handed in: recording for a dry run, placed for a run.
+  TrainStep(const Parts& parts, Arena& arena);
+  // Ends only when what was enqueued has run: it uses memory of this object.
+  ~TrainStep();
+
+  // Called for each micro-batch in turn; the batch is read before the next call.
+  using NextBatch = std::function<const HostBatch&()>;
+  // Enqueues step `number` and returns; metrics().slot(number).end is its end.
+  void enqueue(int64_t number, const NextBatch& next, const GradReducer::Votes& votes);
+  // Enqueues an evaluation: loss_sum (1) f64 on the device = the sum of the batch's token losses.
+  void enqueue_eval(const HostBatch& batch, const TensorView& loss_sum);
+  // Blocks until all enqueued work is done; rethrows its first error.
+  void drain();
+
+  // Bytes of device memory by what they are for.
+  struct Memory {
+    int64_t params = 0, grads = 0, optimizer = 0, input = 0, metrics = 0;
+  };
+  Memory memory() const;
+
+  TensorView params() const { return params_.view(); }
+  Optimizer& optimizer() { return *optimizer_; }
+  GradReducer& reducer() { return reducer_; }
+  MetricsRing& metrics() { return metrics_; }
+  Stream& compute() { return compute_; }
+  const StepShape& shape() const { return shape_; }
+  const ParamLayout& layout() const { return parts_.model.layout(); }
+
+ private:
+  Exec exec() { return {.table = &parts_.table, .stream = &compute_, .observer = parts_.observer}; }
+
+  Parts parts_;
+  Arena& arena_;
+  StepShape shape_;
+  Stream compute_;
+  Buffer<float> params_;
+  GradReducer reducer_;
+  std::unique_ptr<Optimizer> optimizer_;
+  InputStager stager_;
+  MetricsRing metrics_;
+  Buffer<float> token_loss_;  // (B * T)
+  Event drained_;
+};
+
+}  // namespace ddp
