@@ -1,0 +1,160 @@
+#include "models/gpt2/gpt2.h"
+
+#include <algorithm>
+#include <catch2/catch.hpp>
+#include <cmath>
+#include <set>
+
+#include "tests/support/model_runner.h"
+
+using namespace ddp;
+using ddp::test::ModelRunner;
+
+namespace {
+
+constexpr int64_t kVocab = 50;
+gpt2::Options tiny(float dropout = 0.0f, bool tied = true) {
+  return {
+      .layers = 2, .heads = 2, .width = 24, .context = 9, .vocab = kVocab, .dropout = dropout, .tie_embeddings = tied};
+}
+
+// Weights that make every path matter: larger than the initial ones, biases and norms not at their neutral values.
+void scramble(const Model& model, std::vector<float>& params) {
+  std::mt19937 random(11);
+  std::normal_distribution<float> normal(0.0f, 0.2f);
+  for (const Param& p : model.layout().params()) {
+    const int64_t live = p.numel / p.shape[0] * p.saved_rows;
+    for (int64_t i = 0; i < live; ++i) params[size_t(p.offset + i)] += normal(random);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("the gradient of every parameter tensor agrees with finite differences of the loss") {
+  const auto [dropout, tied] = GENERATE(std::pair(0.0f, true), std::pair(0.2f, true), std::pair(0.0f, false));
+  CAPTURE(dropout, tied);
+  const gpt2::Gpt2 model(tiny(dropout, tied));
+  ModelRunner run(model, 3, 9, kVocab);
+  scramble(model, run.params);
+  run.train();
+  const std::vector<float> grads = run.grads, params = run.params;
+
+  std::mt19937 random(12);
+  std::normal_distribution<double> normal;
+  for (const Param& p : model.layout().params()) {
+    CAPTURE(p.name);
+    // Along the gradient mixed with noise, so that the expected change is far from zero and every element takes part.
+    const int64_t live = p.numel / p.shape[0] * p.saved_rows;
+    std::vector<double> direction(static_cast<size_t>(live));
+    double norm = 0, rms = 0;
+    for (int64_t i = 0; i < live; ++i) rms += std::pow(grads[size_t(p.offset + i)], 2);
+    rms = std::sqrt(rms / double(live));
+    REQUIRE(rms > 0);
+    for (int64_t i = 0; i < live; ++i) {
+      direction[size_t(i)] = double(grads[size_t(p.offset + i)]) / rms + normal(random);
+      norm += direction[size_t(i)] * direction[size_t(i)];
+    }
+    norm = std::sqrt(norm);
+    double expected = 0;
+    for (int64_t i = 0; i < live; ++i) expected += double(grads[size_t(p.offset + i)]) * direction[size_t(i)] / norm;
+    const double h = 2e-3;
+    const auto loss_at = [&](double step) {
+      for (int64_t i = 0; i < live; ++i)
+        run.params[size_t(p.offset + i)] =
+            float(double(params[size_t(p.offset + i)]) + step * direction[size_t(i)] / norm);
+      const double loss = run.train();
+      std::copy(params.begin(), params.end(), run.params.begin());
+      return loss;
+    };
+    const double measured = (loss_at(h) - loss_at(-h)) / (2 * h);
+    REQUIRE(measured == Approx(expected).epsilon(4e-3).margin(2e-3));
+  }
+}
+
+TEST_CASE("gradients are announced once each, in the order of the layout but for a bias after its weight") {
+  for (bool tied : {true, false}) {
+    const gpt2::Gpt2 model(tiny(0.0f, tied));
+    ModelRunner run(model, 2, 9, kVocab);
+    run.train();
+    REQUIRE(run.announced.size() == model.layout().params().size());
+    REQUIRE(std::is_sorted(run.announced.begin(), run.announced.end()));
+    REQUIRE(std::set<int>(run.announced.begin(), run.announced.end()).size() == run.announced.size());
+  }
+}
+
+TEST_CASE("accumulating adds exactly what a first pass writes") {
+  for (bool tied : {true, false}) {
+    const gpt2::Gpt2 model(tiny(0.0f, tied));
+    ModelRunner run(model, 2, 9, kVocab);
+    std::fill(run.grads.begin(), run.grads.end(), 1e30f);  // "=" must not read what was there
+    for (const Param& p : model.layout().params())         // padding stays zero
+      std::fill(run.grads.begin() + p.offset + p.numel, run.grads.begin() + p.offset + (p.numel + 63) / 64 * 64, 0.0f);
+    run.train();
+    const std::vector<float> once = run.grads;
+    run.train(/*accumulate=*/true);
+    for (size_t i = 0; i < once.size(); ++i)
+      REQUIRE(run.grads[i] == Approx(2 * double(once[i])).epsilon(1e-5).margin(1e-6));
+  }
+}
+
+TEST_CASE("padding rows of the vocabulary get no gradient and do not change the loss") {
+  const gpt2::Gpt2 model(tiny());
+  ModelRunner run(model, 2, 9, kVocab);
+  run.train();
+  const Param& wte = model.layout().params().back();
+  REQUIRE(wte.name == "wte.weight");
+  REQUIRE(wte.shape[0] == 64);
+  REQUIRE(wte.saved_rows == kVocab);
+  for (int64_t i = kVocab * 24; i < wte.numel; ++i) REQUIRE(run.grads[size_t(wte.offset + i)] == 0.0f);
+}
+
+TEST_CASE("a fresh model is as wrong as a uniform guess, and evaluation equals training's loss") {
+  const gpt2::Gpt2 model(tiny());
+  ModelRunner run(model, 2, 9, kVocab);
+  const double trained = run.train();
+  REQUIRE(trained / 18 == Approx(std::log(double(kVocab))).epsilon(0.02));
+  REQUIRE(run.evaluate() == trained);
+}
+
+TEST_CASE("generation looks at no later token") {
+  const gpt2::Gpt2 model(tiny());
+  ModelRunner run(model, 1, 9, kVocab);
+  scramble(model, run.params);
+  const std::vector<float> before = run.generate(4, 64);
+  for (size_t i = 5; i < 9; ++i) run.tokens[i] = 0;
+  REQUIRE(run.generate(4, 64) == before);
+  run.tokens[4] = (run.tokens[4] + 1) % int32_t(kVocab);
+  REQUIRE(run.generate(4, 64) != before);
+}
+
+TEST_CASE("dropout depends on the step and the sample's id alone") {
+  const gpt2::Gpt2 model(tiny(0.3f));
+  ModelRunner run(model, 2, 9, kVocab);
+  const double first = run.train();
+  REQUIRE(run.train() == first);
+  run.attempted_step = 2;
+  REQUIRE(run.train() != first);
+  run.attempted_step = 1;
+  // Swapping the samples with their ids swaps the token losses.
+  const std::vector<float> loss = (run.train(), run.token_loss);
+  std::swap_ranges(run.tokens.begin(), run.tokens.begin() + 9, run.tokens.begin() + 9);
+  std::swap_ranges(run.targets.begin(), run.targets.begin() + 9, run.targets.begin() + 9);
+  std::swap(run.sample_ids[0], run.sample_ids[1]);
+  run.train();
+  REQUIRE(std::equal(loss.begin(), loss.begin() + 9, run.token_loss.begin() + 9));
+}
+
+TEST_CASE("the number of threads changes no bit of loss and gradients") {
+  const gpt2::Gpt2 model({.layers = 2, .heads = 3, .width = 96, .context = 33, .vocab = 300, .dropout = 0.1f});
+  std::vector<float> grads;
+  for (int threads : {1, 2, 3, 5}) {
+    ModelRunner run(model, 3, 33, 300, threads);
+    run.train();
+    if (grads.empty()) grads = run.grads;
+    REQUIRE(run.grads == grads);
+  }
+}
+
+TEST_CASE("the published model has its number of parameters") {
+  REQUIRE(gpt2::Gpt2(gpt2::Options{}).layout().num_parameters() == 124'439'808);
+}
