@@ -1,0 +1,22 @@
+#include "runtime/reduce/bucket_plan.h"
+
+namespace ddp {
+
+std::vector<Bucket> plan_buckets(const ParamLayout& layout, int64_t bucket_bytes) {
+  const int64_t limit = bucket_bytes / int64_t(sizeof(float));
+  const std::vector<Param>& params = layout.params();
+  std::vector<Bucket> buckets;
+  for (size_t i = 0; i < params.size(); ++i) {
+    const Param& p = params[i];
+    const int64_t end = i + 1 < params.size() ? params[i + 1].offset : layout.flat_elements();
+    if (buckets.empty() || end - buckets.back().begin > limit)
+      buckets.push_back({.first_param = int(i), .begin = p.offset, .first_slot = p.first_slot});
+    Bucket& bucket = buckets.back();
+    ++bucket.num_params;
+    bucket.end = end;
+    bucket.num_slots += p.num_slots;
+  }
+  return buckets;
+}
+
+}  // namespace ddp

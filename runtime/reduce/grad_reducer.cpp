@@ -1,0 +1,143 @@
+#include "runtime/reduce/grad_reducer.h"
+
+#include <utility>
+
+#include "runtime/base/check.h"
+#include "runtime/reduce/lane_tree.h"
+
+namespace ddp {
+namespace {
+
+int64_t symmetric_size(int64_t bytes) { return (bytes + 255) / 256 * 256; }
+
+}  // namespace
+
+GradReducerBytes grad_reducer_bytes(const ParamLayout& layout, const GradReducerOptions& options) {
+  const int64_t grads = layout.flat_elements() * int64_t(sizeof(float));
+  const int64_t more_lanes = num_lane_buffers(options.lanes_per_rank) - 1;
+  return {.symmetric = symmetric_size(grads) + symmetric_size(3 * sizeof(double)),
+          .device = more_lanes * (grads + int64_t(sizeof(double))) +
+                    (layout.num_slots() + 1) * int64_t(sizeof(int64_t)) + layout.num_slots() * int64_t(sizeof(double))};
+}
+
+GradReducer::GradReducer(Device& device, const OpTable& table, Communicator& comm, const ParamLayout& layout,
+                         GradReducerOptions options)
+    : device_(device),
+      table_(table),
+      comm_(comm),
+      layout_(layout),
+      options_(std::move(options)),
+      buckets_(plan_buckets(layout, options_.bucket_bytes)),
+      grads_(static_cast<float*>(comm.allocate_symmetric(layout.flat_elements() * int64_t(sizeof(float))))),
+      loss_votes_(static_cast<double*>(comm.allocate_symmetric(kLossVotes * int64_t(sizeof(double))))),
+      slot_begin_(device, layout.num_slots() + 1),
+      partials_(device, layout.num_slots()),
+      grads_ready_(device),
+      reduced_(device),
+      vote_sources_{VoteSource{.copied = Event(device)}, VoteSource{.copied = Event(device)}},
+      comm_stream_(device, StreamRole::communication),
+      announced_(layout.params().size()),
+      num_pending_(buckets_.size()) {
+  const int lanes = options_.lanes_per_rank;
+  DDP_CHECK(lanes >= 1 && std::has_single_bit(unsigned(lanes)) && options_.num_micro_steps % lanes == 0,
+            "{} lanes for {} micro-steps", lanes, options_.num_micro_steps);
+  for (size_t b = 0; b < buckets_.size(); ++b)
+    bucket_of_.insert(bucket_of_.end(), size_t(buckets_[b].num_params), int(b));
+
+  device.copy(slot_begin_.data(), layout.slot_begin().data(), slot_begin_.bytes(), comm_stream_.handle());
+  const int more_lanes = num_lane_buffers(lanes) - 1;
+  if (more_lanes > 0) lane_losses_ = Buffer<double>(device, more_lanes);
+  for (int i = 0; i < more_lanes; ++i) {
+    lane_grads_.emplace_back(device, layout.flat_elements());
+    device.fill_zero(lane_grads_.back().data(), lane_grads_.back().bytes(), comm_stream_.handle());  // the padding
+  }
+  reduced_.record(comm_stream_);
+  reduced_.synchronize(options_.wait);
+}
+
+TensorView GradReducer::loss(int buffer) const {
+  return {buffer == 0 ? loss_votes_ : lane_losses_.data() + (buffer - 1), DType::f64, {1}};
+}
+
+// Adds elements [begin, end) of the buffers of the subtrees that the end of the lane completes.
+void GradReducer::combine_grads(int lane, int64_t begin, int64_t end, Stream& stream) {
+  combine_lanes(lane, [&](int to, int from) {
+    const Shape shape{end - begin};
+    add_into({&table_, &stream},
+             {.y = {grads(to) + begin, DType::f32, shape}, .x = {grads(from) + begin, DType::f32, shape}});
+  });
+}
+
+void GradReducer::combine_losses(int lane, Stream& stream) {
+  combine_lanes(lane, [&](int to, int from) { add_into({&table_, &stream}, {.y = loss(to), .x = loss(from)}); });
+}
+
+GradReducer::Target GradReducer::begin_micro_step(int i) {
+  DDP_CHECK(i == next_micro_step_ && i < options_.num_micro_steps, "micro-step {}, expected {} of {}", i,
+            next_micro_step_, options_.num_micro_steps);
+  ++next_micro_step_;
+  if (i == 0) {
+    announced_.assign(announced_.size(), false);
+    for (size_t b = 0; b < buckets_.size(); ++b) num_pending_[b] = buckets_[b].num_params;
+    next_bucket_ = 0;
+  }
+  const int lane = lane_of(i), buffer = lane_buffer(lane);
+  const bool first_of_lane = i == 0 || lane_of(i - 1) != lane;
+  return {.grads = grads(buffer), .loss = loss(buffer), .accumulate = !first_of_lane};
+}
+
+// Buckets launch in index order, never in completion order, so that every rank issues the same collectives.
+void GradReducer::on_grad_ready(ParamId p, Stream& compute) {
+  if (next_micro_step_ != options_.num_micro_steps) return;  // all but the last micro-step only accumulate
+  DDP_CHECK(!announced_[size_t(p.index)], "gradient of {} announced twice in one step", layout_[p].name);
+  announced_[size_t(p.index)] = true;
+  --num_pending_[size_t(bucket_of_[size_t(p.index)])];
+  for (; next_bucket_ < buckets_.size() && num_pending_[next_bucket_] == 0; ++next_bucket_)
+    launch(buckets_[next_bucket_], compute);
+}
+
+void GradReducer::launch(const Bucket& bucket, Stream& compute) {
+  order_after(compute);
+  combine_grads(options_.lanes_per_rank - 1, bucket.begin, bucket.end, comm_stream_);
+  const TensorView slice = gradients().slice(bucket.begin, bucket.end - bucket.begin);
+  comm_.all_reduce(slice, comm_stream_);
+  sum_squares({&table_, &comm_stream_}, {.partials = partials().slice(bucket.first_slot, bucket.num_slots),
+                                         .x = slice,
+                                         .slot_begin = slot_begin().slice(bucket.first_slot, bucket.num_slots + 1)});
+  if (options_.on_launch) options_.on_launch(int(next_bucket_));
+}
+
+void GradReducer::order_after(Stream& compute) {
+  grads_ready_.record(compute);
+  comm_stream_.wait(grads_ready_);
+}
+
+void GradReducer::end_micro_step(Stream& compute) {
+  const int lane = lane_of(next_micro_step_ - 1);
+  // The last lane is combined bucket by bucket, right before the all-reduce.
+  if (lane + 1 == options_.lanes_per_rank || lane_of(next_micro_step_) == lane) return;
+  combine_grads(lane, 0, layout_.flat_elements(), compute);
+  combine_losses(lane, compute);
+}
+
+void GradReducer::finish(const Votes& votes, Stream& compute) {
+  DDP_CHECK(next_micro_step_ == options_.num_micro_steps, "finish after {} of {} micro-steps", next_micro_step_,
+            options_.num_micro_steps);
+  for (size_t i = 0; i < announced_.size(); ++i)
+    DDP_CHECK(announced_[i], "gradient of {} never announced", layout_.params()[i].name);
+  next_micro_step_ = 0;
+
+  VoteSource& source = vote_sources_[size_t(num_steps_++ % 2)];
+  source.copied.synchronize(options_.wait);  // of the step before the last: done long ago
+  source.values = {double(votes.stop), double(votes.checkpoint)};
+  order_after(
+      compute);  // the loss; a model without parameters in the last bucket does not exist, but the order is not implied
+  device_.copy(loss_votes_ + 1, source.values.data(), sizeof source.values, comm_stream_.handle());
+  source.copied.record(comm_stream_);
+  combine_losses(options_.lanes_per_rank - 1, comm_stream_);
+  comm_.all_reduce(loss_votes(), comm_stream_);
+  reduced_.record(comm_stream_);
+  compute.wait(reduced_);
+}
+
+}  // namespace ddp

@@ -1,0 +1,128 @@
+// GradReducer: sums the gradients (and the loss) of a step over micro-steps and ranks, bucket by bucket, while backward
+// still runs. It owns the flat gradient buffers and the communication stream. The trainer's use, on the host, all of it
+// enqueued:
+//
+//   for (int i = 0; i < num_micro_steps; ++i) {
+//     const GradReducer::Target target = reducer.begin_micro_step(i);
+//     ...forward, loss and backward into target on compute; the model announces on_grad_ready(p, compute)...
+//     reducer.end_micro_step(compute);
+//   }
+//   reducer.finish(votes, compute);  // what follows on compute may read gradients(), partials(), loss_votes()
+//
+// The order of summation: a lane adds its micro-steps in order, lanes add as lane_tree.h says, ranks as the
+// communicator does. So ranks x lanes_per_rank = L gives the same bits for every number of ranks, when the ranks'
+// micro-steps are contiguous.
+#pragma once
+
+#include <array>
+#include <functional>
+#include <vector>
+
+#include "kernels/ops.h"
+#include "runtime/comm/communicator.h"
+#include "runtime/reduce/bucket_plan.h"
+#include "runtime/state/param_layout.h"
+
+namespace ddp {
+
+struct GradReducerOptions {
+  int64_t bucket_bytes = 25 << 20;
+  int num_micro_steps = 1;  // of this rank in a step
+  int lanes_per_rank = 1;   // a power of two that divides num_micro_steps; 1 unless deterministic
+  std::function<void(int bucket)>
+      on_launch{};    // called on the host when a bucket's all-reduce has been enqueued; may be empty
+  WaitPolicy wait{};  // of the host's few waits
+};
+
+// What a GradReducer will take, for the plan and for ShmCommOptions::symmetric_bytes.
+struct GradReducerBytes {
+  int64_t symmetric = 0;  // Communicator::allocate_symmetric
+  int64_t device = 0;     // Device::allocate: the buffers of further lanes, slot tables
+};
+GradReducerBytes grad_reducer_bytes(const ParamLayout& layout, const GradReducerOptions& options);
+
+class GradReducer {
+ public:
+  // Where a micro-step writes. "=" or "+=" to every gradient and to loss, the latter where accumulate.
+  struct Target {
+    float* grads;     // flat, by the layout; padding is zero and must stay so
+    TensorView loss;  // f64 (1): the sum of the micro-step's losses
+    bool accumulate;
+  };
+  // This rank's wishes, counted over ranks in the same step on every rank.
+  struct Votes {
+    bool stop = false, checkpoint = false;
+  };
+
+  // Collective. Device, table, communicator and layout outlive the reducer.
+  GradReducer(Device& device, const OpTable& table, Communicator& comm, const ParamLayout& layout,
+              GradReducerOptions options);
+  GradReducer(const GradReducer&) = delete;
+  GradReducer& operator=(const GradReducer&) = delete;
+
+  // Micro-steps come in order, from 0. Those before the last only accumulate, the last one's announcements launch
+  // buckets.
+  Target begin_micro_step(int i);
+  // Called once in the last micro-step for each parameter, when the last write to its gradient is enqueued (not
+  // finished) on compute.
+  void on_grad_ready(ParamId p, Stream& compute);
+  void end_micro_step(Stream& compute);
+  // Checks that every parameter was announced, reduces loss and votes, and lets compute wait for the last all-reduce.
+  void finish(const Votes& votes, Stream& compute);
+
+  // Of all ranks after finish, in the order of compute, until the next step's first micro-step:
+  TensorView gradients() const { return {grads_, DType::f32, {layout_.flat_elements()}}; }
+  TensorView partials() const { return partials_.view(); }  // f64 (slots): sums of squares
+  TensorView loss_votes() const {
+    return {loss_votes_, DType::f64, {kLossVotes}};
+  }  // loss sum, votes to stop, to checkpoint
+  TensorView slot_begin() const {
+    return slot_begin_.view();
+  }  // i64 (slots + 1), ParamLayout::slot_begin on the device
+
+  const std::vector<Bucket>& buckets() const { return buckets_; }
+  Stream& comm_stream() { return comm_stream_; }
+
+ private:
+  static constexpr int kLossVotes = 3;
+
+  int lane_of(int micro_step) const { return micro_step / (options_.num_micro_steps / options_.lanes_per_rank); }
+  float* grads(int buffer) const { return buffer == 0 ? grads_ : lane_grads_[size_t(buffer - 1)].data(); }
+  TensorView loss(int buffer) const;
+  void combine_grads(int lane, int64_t begin, int64_t end, Stream& stream);
+  void combine_losses(int lane, Stream& stream);
+  void launch(const Bucket& bucket, Stream& compute);
+  void order_after(Stream& compute);
+
+  Device& device_;
+  const OpTable& table_;
+  Communicator& comm_;
+  const ParamLayout& layout_;
+  const GradReducerOptions options_;
+  const std::vector<Bucket> buckets_;
+  std::vector<int> bucket_of_;  // by parameter
+
+  float* grads_;                           // buffer 0, symmetric
+  double* loss_votes_;                     // kLossVotes, symmetric; its first element is buffer 0 of the loss
+  std::vector<Buffer<float>> lane_grads_;  // buffers 1, 2, ...
+  Buffer<double> lane_losses_;
+  Buffer<int64_t> slot_begin_;
+  Buffer<double> partials_;
+
+  Event grads_ready_, reduced_;
+  // Host memory that the votes are copied from: two, since the host may be a step ahead of the device.
+  struct VoteSource {
+    std::array<double, kLossVotes - 1> values{};
+    Event copied;
+  };
+  std::array<VoteSource, 2> vote_sources_;
+  Stream comm_stream_;  // after all that its queued work refers to
+
+  int64_t num_steps_ = 0;
+  int next_micro_step_ = 0;
+  std::vector<bool> announced_;   // by parameter
+  std::vector<int> num_pending_;  // by bucket: parameters not yet announced
+  size_t next_bucket_ = 0;        // the first not yet launched
+};
+
+}  // namespace ddp
