@@ -4,8 +4,8 @@
 #include <string>
 #include <vector>
 
-#include "runtime/base/error.h"
 #include "runtime/config/config.h"
+#include "tests/support/failure.h"
 
 namespace ddp::test {
 
@@ -13,22 +13,6 @@ inline const std::string kMinimal = "data: {train: a.bin}\n";
 
 inline Config parse(const std::string& text, const std::vector<std::string>& overrides = {}) {
   return parse_config(text, "t.yaml", overrides);
-}
-
-struct Failure {
-  int code;  // 0: nothing was thrown
-  std::string message;
-};
-
-// What `call` throws.
-template <class Call>
-Failure failure_of(Call call) {
-  try {
-    call();
-  } catch (const Error& e) {
-    return {int(e.code()), e.what()};
-  }
-  return {0, ""};
 }
 
 inline Failure parse_failure(const std::string& text, const std::vector<std::string>& overrides = {}) {

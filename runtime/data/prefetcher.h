@@ -1,0 +1,68 @@
+// Prepares a rank's micro-batches ahead of the training loop, in order, on threads of its own, so that reading hides
+// behind computing. A fixed ring of batches is filled and reused: no allocation after the constructor.
+//
+// Step t (from 1) takes stream positions [(t-1) * global_batch, t * global_batch); rank r of R the r-th R-th of them,
+// cut into micro-batches in order.
+#pragma once
+
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <thread>
+#include <vector>
+
+#include "runtime/base/wait.h"
+#include "runtime/data/data_source.h"
+
+namespace ddp {
+
+struct PrefetchOptions {
+  int64_t micro_batch = 1, global_batch = 1;  // samples; micro_batch * num_ranks divides global_batch
+  int64_t context = 1;                        // tokens of a sample
+  int rank = 0, num_ranks = 1;
+  int64_t first_step = 1;
+  int64_t num_workers = 1;  // threads; the ring holds two batches more: one in use and one ready
+  WaitPolicy wait;          // of next()
+};
+
+class Prefetcher {
+ public:
+  // Starts reading at once. `source` outlives the prefetcher. Errors: 71 when no thread can be started.
+  Prefetcher(const DataSource& source, const PrefetchOptions& options);
+  // Stops the threads: waits for reads in flight, at most a batch a thread.
+  ~Prefetcher();
+  Prefetcher(const Prefetcher&) = delete;
+  Prefetcher& operator=(const Prefetcher&) = delete;
+
+  struct Next {
+    const HostBatch& batch;  // valid until the next call
+    double wait_ms;          // how long the caller stood still for it
+  };
+  // The next micro-batch. For one thread. Throws what the source threw for this batch; Aborted; Error(hang) after the
+  // deadline.
+  Next next();
+
+ private:
+  // A place of the ring. `turn` counts up: 2g, free for the g-th batch of this place; 2g + 1, that batch is ready.
+  struct Slot {
+    Slot(int64_t num_samples, int64_t context) : batch(num_samples, context) {}
+    HostBatch batch;
+    std::exception_ptr error;
+    FutexWord turn{0};
+  };
+
+  Slot& slot_of(uint64_t index) { return *slots_[index % slots_.size()]; }
+  uint32_t free_turn(uint64_t index) const { return uint32_t(2 * (index / slots_.size())); }
+  void prepare(uint64_t index, Slot& slot) const;
+  void work(uint64_t worker);
+  void stop();
+
+  const DataSource& source_;
+  const PrefetchOptions options_;
+  std::vector<std::unique_ptr<Slot>> slots_;
+  FutexWord stop_{0};
+  uint64_t next_ = 0;  // index of the batch that next() returns, from 0 at first_step
+  std::vector<std::thread> workers_;
+};
+
+}  // namespace ddp
