@@ -1,0 +1,101 @@
+#include "runtime/metrics/console_sink.h"
+
+#include <fmt/core.h>
+
+#include <cmath>
+#include <cstdlib>
+
+#include "runtime/metrics/text.h"
+
+namespace ddp {
+namespace {
+
+constexpr char kTransientMark = '\x1e', kPermanentMark = '\x1f';
+
+std::string eval_text(const EvalRecord& r) {
+  std::string text = fmt::format("loss {:.4f}", r.loss);
+  if (!std::isnan(r.bits_per_byte)) text += fmt::format(", {:.3f} bits per byte", r.bits_per_byte);
+  return text;
+}
+
+}  // namespace
+
+ConsoleMode console_mode_from_environment() {
+  if (std::getenv("DDP_BOARD_FD") == nullptr) return ConsoleMode::bare;
+  const char* tty = std::getenv("DDP_TTY");
+  return tty != nullptr && std::string_view(tty) == "1" ? ConsoleMode::terminal : ConsoleMode::plain;
+}
+
+ConsoleSink::ConsoleSink(ConsoleMode mode, int64_t log_every, std::FILE* out)
+    : mode_(mode), log_every_(log_every), out_(out) {}
+
+void ConsoleSink::start_up(const StartUp& b) {
+  line(fmt::format("start-up {} ms: launch {}, rendezvous {}, data {}, first step {}", brief_ms_text(b.total_ms),
+                   brief_ms_text(b.launch_ms), brief_ms_text(b.rendezvous_ms), brief_ms_text(b.data_ms),
+                   brief_ms_text(b.first_step_ms)));
+}
+
+std::string ConsoleSink::step_text(const StepRecord& r) const {
+  const double eta_s = double(r.total_steps - r.step) * step_ms_.value() * 1e-3;
+  return fmt::format(
+      "step {}/{}  loss {:.4f}  {} tok/s  {:.1f} ms (compute {:.1f} comm {:.1f} data {:.1f})  ETA {}  mem {}", r.step,
+      r.total_steps, r.loss, count_text(tokens_per_s_.value()), r.step_ms, r.compute_ms(), r.exposed_comm_ms,
+      r.data_wait_ms, duration_text(eta_s), bytes_text(r.memory_bytes));
+}
+
+void ConsoleSink::write(const StepRecord& r) {
+  step_ms_.add(r.step_ms);
+  tokens_per_s_.add(r.tokens_per_s());
+  if (totals_.first_step == 0) totals_.first_step = r.step;
+  totals_.tokens += r.tokens;
+  totals_.step_ms += r.step_ms;
+  totals_.exposed_comm_ms += r.exposed_comm_ms;
+  totals_.last = r;
+
+  if (mode_ == ConsoleMode::terminal) {
+    put(kTransientMark, bar_text(r.step, r.total_steps) + " " + step_text(r));
+  } else if ((log_every_ > 0 && r.step % log_every_ == 0) || r.step == r.total_steps) {
+    line(step_text(r));
+  }
+}
+
+void ConsoleSink::write(const EvalRecord& r) {
+  last_eval_ = r;
+  if (!best_eval_ || r.loss < best_eval_->loss) best_eval_ = r;
+  line(fmt::format("eval at step {}: {}", r.step, eval_text(r)));
+}
+
+void ConsoleSink::checkpoint(int64_t step, int64_t bytes, double ms) {
+  line(fmt::format("checkpoint of step {}: {} in {} ms", step, bytes_text(bytes), brief_ms_text(ms)));
+}
+
+void ConsoleSink::summary(const RunEnd& end) {
+  const StepRecord& last = totals_.last;
+  if (totals_.first_step > 0) {
+    line(fmt::format("{} steps {}-{} of {} in {}: {} tok/s, exposed communication {:.1f}% of the step time",
+                     last.step == last.total_steps ? "finished" : "stopped early,", totals_.first_step, last.step,
+                     last.total_steps, duration_text(end.seconds), count_text(totals_.tokens / totals_.step_ms * 1e3),
+                     100 * totals_.exposed_comm_ms / totals_.step_ms));
+    line(fmt::format("  train       loss {:.4f}", last.loss));
+  }
+  if (last_eval_) line(fmt::format("  eval        {} at step {}", eval_text(*last_eval_), last_eval_->step));
+  if (best_eval_ && best_eval_->step != last_eval_->step)
+    line(fmt::format("  best eval   {} at step {}", eval_text(*best_eval_), best_eval_->step));
+  line(fmt::format("  metrics     {}", (end.run_folder / "metrics.jsonl").string()));
+  if (end.checkpoint.empty()) return;
+  line(fmt::format("  checkpoint  {}", end.checkpoint.string()));
+  line(fmt::format("  sample      ddp-launch sample {} --prompt \"In the beginning\" --tokens 200",
+                   end.run_folder.string()));
+}
+
+void ConsoleSink::line(std::string_view text) { put(kPermanentMark, text); }
+
+void ConsoleSink::put(char mark, std::string_view text) {
+  std::string whole = mode_ == ConsoleMode::bare ? "" : std::string(1, mark);
+  whole += text;
+  whole += '\n';
+  std::fwrite(whole.data(), 1, whole.size(), out_);
+  std::fflush(out_);
+}
+
+}  // namespace ddp

@@ -1,0 +1,29 @@
+// What is known of a step and of an evaluation once they are done: the one form in which the trainer hands them to
+// every sink.
+#pragma once
+
+#include <cstdint>
+
+namespace ddp {
+
+struct StepRecord {
+  int64_t step = 0, total_steps = 0;  // steps count from 1
+  double loss = 0;                    // mean over the global batch, before the update
+  double lr = 0, grad_norm = 0;
+  int64_t tokens = 0;  // of the global batch
+  // The step's wall time, and its parts: waiting for data, communication that nothing hid; the rest is computing.
+  double step_ms = 0, data_wait_ms = 0, exposed_comm_ms = 0;
+  int64_t samples_seen = 0;  // since the run's first step, this one included
+  int64_t memory_bytes = 0;  // device memory in use on this rank
+
+  double compute_ms() const { return step_ms - data_wait_ms - exposed_comm_ms; }
+  double tokens_per_s() const { return double(tokens) / step_ms * 1e3; }
+};
+
+struct EvalRecord {
+  int64_t step = 0;
+  double loss = 0;
+  double bits_per_byte = 0;  // NaN where the data's bytes are not known (token files)
+};
+
+}  // namespace ddp

@@ -1,0 +1,145 @@
+#include <catch2/catch.hpp>
+#include <cmath>
+#include <cstdlib>
+#include <vector>
+
+#include "runtime/metrics/console_sink.h"
+
+namespace ddp {
+namespace {
+
+// A sink and the lines that it has written since they were last taken.
+struct Console {
+  char* text = nullptr;
+  size_t size = 0, taken = 0;
+  std::FILE* out = ::open_memstream(&text, &size);
+  ConsoleSink sink;
+
+  explicit Console(ConsoleMode mode, int64_t log_every = 1) : sink(mode, log_every, out) {}
+  Console(const Console&) = delete;
+  Console& operator=(const Console&) = delete;
+  ~Console() {
+    std::fclose(out);
+    std::free(text);
+  }
+
+  std::vector<std::string> take() {
+    std::vector<std::string> lines;
+    for (size_t end; (end = std::string_view(text, size).find('\n', taken)) != std::string_view::npos; taken = end + 1)
+      lines.emplace_back(text + taken, end - taken);
+    return lines;
+  }
+};
+
+StepRecord record(int64_t step, double step_ms = 40) {
+  StepRecord r;
+  r.step = step;
+  r.total_steps = 1000;
+  r.loss = 2.81234;
+  r.tokens = 2048;
+  r.step_ms = step_ms;
+  r.data_wait_ms = 0.12;
+  r.exposed_comm_ms = 1.2;
+  r.memory_bytes = 12 << 20;
+  return r;
+}
+
+using Lines = std::vector<std::string>;
+
+TEST_CASE("on a terminal every step is a transient line with a bar") {
+  Console console(ConsoleMode::terminal, 100);
+  console.sink.write(record(120));
+  CHECK(console.take() ==
+        Lines{"\x1e[=>        ] step 120/1000  loss 2.8123  51.2k tok/s  40.0 ms (compute 38.7 comm 1.2 "
+              "data 0.1)  ETA 0:35  mem 12 MiB"});
+}
+
+TEST_CASE("elsewhere every log.every-th step and the last are permanent lines") {
+  Console console(ConsoleMode::plain, 10);
+  for (int64_t step : {9, 10, 11, 1000}) console.sink.write(record(step));
+  const Lines lines = console.take();
+  REQUIRE(lines.size() == 2);
+  CHECK(lines[0] ==
+        "\x1fstep 10/1000  loss 2.8123  51.2k tok/s  40.0 ms (compute 38.7 comm 1.2 data 0.1)  ETA 0:40  mem 12 MiB");
+  CHECK(lines[1].starts_with("\x1fstep 1000/1000 "));
+}
+
+TEST_CASE("without a launcher lines carry no marks") {
+  Console console(ConsoleMode::bare);
+  console.sink.write(record(1));
+  console.sink.line("hello");
+  const Lines lines = console.take();
+  REQUIRE(lines.size() == 2);
+  CHECK(lines[0].starts_with("step 1/1000 "));
+  CHECK(lines[1] == "hello");
+}
+
+TEST_CASE("speed and ETA follow recent steps and forget the first") {
+  Console console(ConsoleMode::bare);
+  const auto shows = [&](const StepRecord& r) {
+    console.sink.write(r);
+    const std::string line = console.take().at(0);
+    return line.substr(line.find("loss 2.8123  ") + 13, 20) + line.substr(line.find("ETA"), 9);
+  };
+  CHECK(shows(record(998, 2048)).starts_with("1.00k tok/s"));
+  CHECK(shows(record(900, 100)).starts_with("20.5k tok/s"));
+  CHECK(shows(record(900, 200)).ends_with("ETA 0:11 "));  // 100 steps of 110 ms
+}
+
+TEST_CASE("start-up, evaluations, checkpoints and warnings are permanent lines") {
+  Console console(ConsoleMode::terminal);
+  console.sink.start_up({213.2, 4.1, 0.6, 3.0, 180});
+  console.sink.write(EvalRecord{100, 2.1, 3.0297});
+  console.sink.write(EvalRecord{200, 2.05, NAN});
+  console.sink.checkpoint(100, 12 << 20, 85.3);
+  console.sink.warning("disk is full");
+  CHECK(console.take() == Lines{"\x1fstart-up 213 ms: launch 4.1, rendezvous 0.6, data 3, first step 180",
+                                "\x1f"
+                                "eval at step 100: loss 2.1000, 3.030 bits per byte",
+                                "\x1f"
+                                "eval at step 200: loss 2.0500",
+                                "\x1f"
+                                "checkpoint of step 100: 12 MiB in 85 ms",
+                                "\x1fwarning: disk is full"});
+}
+
+TEST_CASE("the summary tells steps, speed, losses and where things are") {
+  Console console(ConsoleMode::bare, 0);
+  for (int64_t step : {998, 999}) console.sink.write(record(step));
+  console.sink.write(EvalRecord{998, 2.0, 2.885});
+  console.sink.write(EvalRecord{999, 2.1, 3.030});
+  console.sink.write(record(1000));
+  console.take();
+  console.sink.summary({47.2, "runs/x", "runs/x/checkpoints/step-00001000"});
+  CHECK(console.take() ==
+        Lines{"finished steps 998-1000 of 1000 in 0:47: 51.2k tok/s, exposed communication 3.0% of the step time",
+              "  train       loss 2.8123", "  eval        loss 2.1000, 3.030 bits per byte at step 999",
+              "  best eval   loss 2.0000, 2.885 bits per byte at step 998", "  metrics     runs/x/metrics.jsonl",
+              "  checkpoint  runs/x/checkpoints/step-00001000",
+              "  sample      ddp-launch sample runs/x --prompt \"In the beginning\" --tokens 200"});
+}
+
+TEST_CASE("a run that stopped early says so, and one without steps has a summary too") {
+  Console console(ConsoleMode::bare, 0);
+  console.sink.summary({0, "runs/x", ""});
+  CHECK(console.take() == Lines{"  metrics     runs/x/metrics.jsonl"});
+  console.sink.write(record(5));
+  console.sink.summary({1, "runs/x", ""});
+  CHECK(console.take().at(0).starts_with("stopped early, steps 5-5 of 1000 in 0:01: "));
+}
+
+TEST_CASE("the environment tells the mode") {
+  const auto mode = [](const char* board_fd, const char* tty) {
+    board_fd != nullptr ? ::setenv("DDP_BOARD_FD", board_fd, 1) : ::unsetenv("DDP_BOARD_FD");
+    tty != nullptr ? ::setenv("DDP_TTY", tty, 1) : ::unsetenv("DDP_TTY");
+    return console_mode_from_environment();
+  };
+  CHECK(mode("3", "1") == ConsoleMode::terminal);
+  CHECK(mode("3", "0") == ConsoleMode::plain);
+  CHECK(mode("3", nullptr) == ConsoleMode::plain);
+  CHECK(mode(nullptr, "1") == ConsoleMode::bare);
+  mode(nullptr, nullptr);
+}
+
+}  // namespace
+}  // namespace ddp
