@@ -1,0 +1,131 @@
+#include "tests/launcher/launched.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <catch2/catch.hpp>
+
+#include "runtime/base/clock.h"
+
+namespace ddp {
+namespace {
+
+constexpr int64_t kPatienceMs = 10'000;
+
+int64_t ms_now() { return monotonic_ns() / 1'000'000; }
+
+int count(const std::string& text, const std::string& word) {
+  int n = 0;
+  for (size_t at = text.find(word); at != std::string::npos; at = text.find(word, at + 1)) ++n;
+  return n;
+}
+
+void write_file(const std::string& path, const std::string& text) {
+  write_all(create_output(path), std::as_bytes(std::span(text)), path);
+}
+
+}  // namespace
+
+Workplace::Workplace() {
+  REQUIRE(::mkdtemp(folder_.data()) != nullptr);
+  write_file(path("data.txt"), std::string(4096, 'a'));
+  write_file(path("train.yaml"),
+             "model: {name: gpt2, layers: 1, heads: 1, width: 16, context: 16, vocab: 256}\n"
+             "data: {format: bytes, train: data.txt, valid: data.txt}\n"
+             "train: {steps: 4, micro_batch: 1, global_batch: 12}\n"
+             "output_dir: out\n");
+}
+
+Workplace::~Workplace() { std::filesystem::remove_all(folder_); }
+
+Launched::Launched(const Workplace& place, const std::vector<std::string>& args, const Options& options) {
+  ::prctl(PR_SET_CHILD_SUBREAPER, 1);
+  int out[2], err[2];
+  REQUIRE(::pipe2(out, O_CLOEXEC) == 0);
+  REQUIRE(::pipe2(err, O_CLOEXEC) == 0);
+  std::vector<std::string> words = {DDP_LAUNCH_PATH};
+  words.insert(words.end(), args.begin(), args.end());
+  std::vector<char*> argv;
+  for (std::string& word : words) argv.push_back(word.data());
+  argv.push_back(nullptr);
+  pid_ = ::fork();
+  REQUIRE(pid_ >= 0);
+  if (pid_ == 0) {
+    ::dup2(out[1], 1);
+    ::dup2(err[1], 2);
+    if (options.ignore_hup) ::signal(SIGHUP, SIG_IGN);
+    if (options.leak_descriptor) ::dup2(err[1], 100);
+    ::setenv("DDP_RANK", options.rank_program.empty() ? FAKE_RANK_PATH : options.rank_program.c_str(), 1);
+    ::setenv("FAKE_RANK", options.script.c_str(), 1);
+    if (::chdir(place.path("").c_str()) == 0) ::execv(argv[0], argv.data());
+    ::_exit(99);
+  }
+  out_ = Fd(out[0]), err_ = Fd(err[0]);
+  ::close(out[1]);
+  ::close(err[1]);
+}
+
+Launched::~Launched() {
+  if (pid_ > 0) {
+    ::kill(pid_, SIGKILL);
+    ::waitpid(pid_, nullptr, 0);
+  }
+}
+
+void Launched::signal(int signal) const { ::kill(pid_, signal); }
+
+bool Launched::take_output(int timeout_ms) {
+  pollfd fds[2] = {{out_.get(), POLLIN, 0}, {err_.get(), POLLIN, 0}};
+  if (::poll(fds, 2, timeout_ms) <= 0) return false;
+  bool more = false;
+  for (int i = 0; i < 2; ++i) {
+    if ((fds[i].revents & (POLLIN | POLLHUP)) == 0) continue;
+    char buffer[4096];
+    const ssize_t n = ::read(fds[i].fd, buffer, sizeof buffer);
+    if (n > 0) (i == 0 ? out_text_ : err_text_).append(buffer, size_t(n));
+    if (n == 0) (i == 0 ? out_ : err_).reset();
+    more |= n > 0;
+  }
+  return more || out_ || err_;
+}
+
+bool Launched::prints(const std::string& text, int times) {
+  for (const int64_t deadline = ms_now() + kPatienceMs; ms_now() < deadline && (out_ || err_);) {
+    if (count(out_text_ + err_text_, text) >= times) return true;
+    take_output(100);
+  }
+  return count(out_text_ + err_text_, text) >= times;
+}
+
+int Launched::end() {
+  for (const int64_t deadline = ms_now() + kPatienceMs; ms_now() < deadline && (out_ || err_);) take_output(100);
+  if (out_ || err_) FAIL("ddp-launch did not end; stdout: " << out_text_ << " stderr: " << err_text_);
+  int status = 0;
+  REQUIRE(::waitpid(pid_, &status, 0) == pid_);
+  pid_ = -1;
+  return WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+bool Launched::nothing_left() {
+  for (const int64_t deadline = ms_now() + 2000; ms_now() < deadline;) {
+    const pid_t pid = ::waitpid(-1, nullptr, WNOHANG);
+    if (pid < 0 && errno == ECHILD) return true;
+    if (pid == 0) ::poll(nullptr, 0, 1);
+  }
+  return false;
+}
+
+std::string Launched::last_error_line() const {
+  if (err_text_.empty() || err_text_.back() != '\n') return err_text_;
+  const size_t before = err_text_.rfind('\n', err_text_.size() - 2);
+  const size_t start = before == std::string::npos ? 0 : before + 1;
+  return err_text_.substr(start, err_text_.size() - 1 - start);
+}
+
+}  // namespace ddp

@@ -1,0 +1,64 @@
+// A ddp-launch under test: started with fake ranks in a temporary folder, watched through its pipes, and never left
+// behind. The test process is a subreaper, so that every descendant that outlives the launcher becomes its child and is
+// found.
+#pragma once
+
+#include <sys/types.h>
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "runtime/base/fs.h"
+
+namespace ddp {
+
+// A temporary working folder with a small configuration (train.yaml, output_dir "out") and its data.
+class Workplace {
+ public:
+  Workplace();
+  ~Workplace();
+  std::string path(const std::string& name) const { return folder_ + "/" + name; }
+  std::string read(const std::string& name) const { return read_text(path(name)); }
+  bool has(const std::string& name) const { return std::filesystem::exists(path(name)); }
+
+ private:
+  std::string folder_ = "/tmp/ddp-launcher-XXXXXX";
+};
+
+class Launched {
+ public:
+  struct Options {
+    std::string script;            // FAKE_RANK: see fake_rank.cpp
+    std::string rank_program;      // DDP_RANK; empty: fake_rank
+    bool ignore_hup = false;       // as nohup does
+    bool leak_descriptor = false;  // it inherits a descriptor that nobody meant for it
+  };
+  Launched(const Workplace& place, const std::vector<std::string>& args, const Options& options);
+  Launched(const Workplace& place, const std::vector<std::string>& args, const std::string& script = {})
+      : Launched(place, args, Options{script, {}, false, false}) {}
+  ~Launched();
+
+  pid_t pid() const { return pid_; }
+  void signal(int signal) const;
+  void close_stdout() { out_.reset(); }  // nobody reads it any more
+  // Waits until `text` was printed `times` times on stdout or stderr; false after 10 s.
+  bool prints(const std::string& text, int times = 1);
+  // Waits for the end (10 s at most): the exit code, or minus the signal that ended it.
+  int end();
+  // Whether no descendant of it lives, at most 2 s after its end.
+  static bool nothing_left();
+
+  const std::string& out() const { return out_text_; }
+  const std::string& err() const { return err_text_; }
+  std::string last_error_line() const;
+
+ private:
+  bool take_output(int timeout_ms);
+
+  pid_t pid_ = -1;
+  Fd out_, err_;
+  std::string out_text_, err_text_;
+};
+
+}  // namespace ddp

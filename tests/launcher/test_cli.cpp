@@ -1,0 +1,172 @@
+#include <catch2/catch.hpp>
+
+#include "launcher/cli.h"
+#include "launcher/devices.h"
+#include "runtime/base/error.h"
+
+using namespace ddp;
+
+namespace {
+
+Command parse(std::vector<std::string> args) { return parse_command_line(args); }
+
+int code_of(std::vector<std::string> args) {
+  try {
+    parse_command_line(args);
+  } catch (const Error& e) {
+    CHECK(std::string(e.what()).find('\n') == std::string::npos);
+    return int(e.code());
+  }
+  return 0;
+}
+
+std::string placement_error(const TrainOptions& train, const HostDevices& host) {
+  try {
+    place_ranks(train, host);
+  } catch (const Error& e) {
+    CHECK(e.code() == ExitCode::usage);
+    return e.what();
+  }
+  return {};
+}
+
+}  // namespace
+
+TEST_CASE("a command without a subcommand is a run with its defaults") {
+  const Command command = parse({"train.yaml"});
+  CHECK(command.verb == Verb::run);
+  CHECK(command.train.config_file == "train.yaml");
+  CHECK(command.train.device == "auto");
+  CHECK(command.train.resume == "none");
+  CHECK(command.train.nproc == 0);
+  CHECK(parse({"run", "train.yaml"}).train.config_file == "train.yaml");
+}
+
+TEST_CASE("list options do not swallow the configuration file") {
+  const Command gpus = parse({"--gpus", "0,2,3", "train.yaml"});
+  CHECK(gpus.train.gpus == std::vector<int>{0, 2, 3});
+  CHECK(gpus.train.config_file == "train.yaml");
+  const Command set = parse({"--set", "optimizer.betas=[0.9, 0.95]", "--set", "data.train=a,b", "train.yaml"});
+  CHECK(set.train.overrides == std::vector<std::string>{"optimizer.betas=[0.9, 0.95]", "data.train=a,b"});
+  CHECK(set.train.config_file == "train.yaml");
+}
+
+TEST_CASE("every option of a run arrives") {
+  const Command command = parse({"train.yaml", "--nproc", "4", "--device", "cpu", "--output-dir", "runs/a", "--resume",
+                                 "auto", "--stop-after", "50"});
+  CHECK(command.train.nproc == 4);
+  CHECK(command.train.device == "cpu");
+  CHECK(command.train.output_dir == "runs/a");
+  CHECK(command.train.resume == "auto");
+  CHECK(command.train.stop_after == 50);
+}
+
+TEST_CASE("usage errors are 64 and one line") {
+  const std::vector<std::vector<std::string>> wrong = {
+      {},
+      {"--nproc", "4"},
+      {"--nproc", "0", "train.yaml"},
+      {"--nproc", "65", "train.yaml"},
+      {"--nproc", "four", "train.yaml"},
+      {"--gpus", "0,0", "train.yaml"},
+      {"--gpus", "-1", "train.yaml"},
+      {"--gpus", "0", "--nproc", "1", "train.yaml"},
+      {"--gpus", "0", "--device", "cpu", "train.yaml"},
+      {"--device", "tpu", "train.yaml"},
+      {"--stop-after", "0", "train.yaml"},
+      {"--resume", "", "train.yaml"},
+      {"--no-such-option", "train.yaml"},
+      {"train.yaml", "another.yaml"},
+      {"plan"},
+      {"plan", "--memory", "eleven", "train.yaml"},
+      {"sample", "--prompt", "x"},
+      {"sample", "runs/a"},
+      {"bench"},
+      {"bench", "launch", "--repeat", "0"},
+  };
+  for (const auto& args : wrong) {
+    std::string shown;
+    for (const std::string& word : args) shown += word + " ";
+    INFO("ddp-launch " << shown);
+    CHECK(code_of(args) == 64);
+  }
+}
+
+TEST_CASE("plan takes the options of a run, and an amount of memory") {
+  const Command command =
+      parse({"plan", "--nproc", "2", "--set", "train.steps=1", "--memory", "11GiB", "--json", "a.yaml"});
+  CHECK(command.verb == Verb::plan);
+  CHECK(command.train.nproc == 2);
+  CHECK(command.train.config_file == "a.yaml");
+  CHECK(command.plan.json);
+  CHECK(command.plan.memory_bytes == 11811160064);
+}
+
+TEST_CASE("amounts of memory") {
+  CHECK(parse_bytes("4096") == 4096);
+  CHECK(parse_bytes("1.5 KiB") == 1536);
+  CHECK(parse_bytes("10GB") == 10'000'000'000);
+  for (const char* wrong : {"", "GiB", "0", "-1GiB", "5 parsecs", "1e30", "nan"}) {
+    INFO(wrong);
+    CHECK_THROWS_AS(parse_bytes(wrong), Error);
+  }
+}
+
+TEST_CASE("sample, bench, explain, version and help") {
+  const Command sample = parse(
+      {"sample", "runs/a", "--prompt", "In the", "--tokens", "7", "--temperature", "0", "--top-k", "5", "--seed", "9"});
+  CHECK(sample.verb == Verb::sample);
+  CHECK(sample.sample.run == "runs/a");
+  CHECK(sample.sample.prompt == "In the");
+  CHECK(sample.sample.tokens == 7);
+  CHECK(sample.sample.temperature == 0.0);
+  CHECK(sample.sample.top_k == 5);
+  CHECK(sample.sample.seed == 9);
+  CHECK(parse({"bench", "launch", "--nproc", "3"}).bench.nproc == 3);
+  CHECK(parse({"--explain"}).verb == Verb::explain);
+  CHECK(parse({"--explain", "train.seed"}).explain_key == "train.seed");
+  CHECK(parse({"--version"}).text.starts_with("ddp-launch "));
+  for (const char* verb : {"run", "plan", "sample", "bench"}) {
+    const Command help = parse({verb, "--help"});
+    CHECK(help.verb == Verb::show);
+    CHECK(help.text.find("Example") != std::string::npos);
+  }
+}
+
+TEST_CASE("the command that resumes keeps everything but --resume and --stop-after") {
+  const auto resume = [](std::vector<std::string> args) { return resume_command("ddp-launch", args); };
+  CHECK(resume({"--nproc", "4", "a.yaml"}) == "ddp-launch --resume auto --nproc 4 a.yaml");
+  CHECK(resume({"run", "--resume", "none", "--stop-after", "5", "a.yaml"}) == "ddp-launch run --resume auto a.yaml");
+  CHECK(resume({"--resume=none", "--stop-after=5", "my config.yaml"}) == "ddp-launch --resume auto 'my config.yaml'");
+  CHECK(resume({"it's.yaml"}) == "ddp-launch --resume auto 'it'\\''s.yaml'");
+}
+
+TEST_CASE("ranks are placed on what the host has") {
+  const HostDevices bare{}, with_gpus{true, true, 4};
+  TrainOptions train;
+  CHECK(place_ranks(train, bare).device == "cpu");
+  CHECK(place_ranks(train, bare).ranks() == 1);
+  CHECK(place_ranks(train, with_gpus).device == "cuda");
+  train.nproc = 4;
+  train.device = "cpu";
+  CHECK(place_ranks(train, with_gpus).label(3) == "cpu 3");
+  train = {};
+  train.gpus = {3, 1};
+  CHECK(place_ranks(train, with_gpus).label(0) == "GPU 3");
+}
+
+TEST_CASE("devices that are not there are refused with what to do instead") {
+  const HostDevices bare{}, no_backend{false, true, 4}, with_gpus{true, true, 4};
+  TrainOptions train;
+  train.gpus = {0, 1, 2, 3};
+  CHECK_THAT(placement_error(train, bare),
+             Catch::Contains("no NVIDIA driver") && Catch::Contains("--nproc 4 --device cpu"));
+  CHECK_THAT(placement_error(train, no_backend), Catch::Contains("no CUDA backend"));
+  train.gpus = {4};
+  CHECK_THAT(placement_error(train, with_gpus), Catch::Contains("GPU 4"));
+  train = {};
+  train.device = "cuda";
+  CHECK_THAT(placement_error(train, bare), Catch::Contains("no NVIDIA driver"));
+  train.nproc = 5;
+  CHECK_THAT(placement_error(train, with_gpus), Catch::Contains("has 4"));
+}

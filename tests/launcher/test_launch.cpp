@@ -1,0 +1,286 @@
+// ddp-launch as a user meets it: its exit codes, its last line, what it writes, and that it leaves nothing behind. The
+// ranks are fake_rank processes, which misbehave as told.
+#include <signal.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <catch2/catch.hpp>
+#include <nlohmann/json.hpp>
+
+#include "tests/launcher/launched.h"
+
+using namespace ddp;
+using Catch::Contains;
+using Catch::StartsWith;
+
+namespace {
+
+const std::vector<std::string> kFour = {"--nproc", "4", "train.yaml"};
+
+nlohmann::json status_of(const Workplace& place) { return nlohmann::json::parse(place.read("out/status.json")); }
+
+std::vector<std::string> with(std::vector<std::string> more) {
+  more.insert(more.end(), kFour.begin(), kFour.end());
+  return more;
+}
+
+}  // namespace
+
+TEST_CASE("a run in which all ranks finish ends with 0 and says nothing more") {
+  const Workplace place;
+  Launched run(place, kFour, "*:step=4,1:say=hello");
+  CHECK(run.end() == 0);
+  CHECK(run.out() == "[rank 1] hello\n");
+  CHECK(run.err().empty());
+  CHECK(place.read("out/logs/rank-1.log") == "hello\n");
+  CHECK(place.read("out/logs/rank-3.log").empty());
+  CHECK_FALSE(place.has("out/.lock"));
+  CHECK(status_of(place)["state"] == "finished");
+  CHECK(status_of(place)["step"] == 4);
+  CHECK(Launched::nothing_left());
+}
+
+TEST_CASE("the first rank to fail gives the exit code and the last line, and takes the others down") {
+  struct Row {
+    const char* script;
+    int code;
+    const char* cause;
+  };
+  const Row row = GENERATE(
+      Row{"2:signal=9,*:train", 137, "killed by SIGKILL"}, Row{"2:signal=11,*:train", 139, "killed by SIGSEGV"},
+      Row{"2:signal=6,*:train", 134, "killed by SIGABRT"}, Row{"2:exit=74,*:train", 74, "exited with code 74"},
+      Row{"2:exit=0,*:train", 70, "exited before its work was done"},
+      Row{"2:early=0", 70, "exited before its work was done"}, Row{"2:early=71", 71, "exited with code 71"},
+      Row{"2:error=79,*:train", 79, "backward, bucket 4: it broke"},
+      Row{"2:child,2:exit=74,*:child,*:train", 74, "exited with code 74"});
+  INFO(row.script);
+  const Workplace place;
+  Launched run(place, kFour, row.script);
+  CHECK(run.end() == row.code);
+  CHECK(Launched::nothing_left());
+  const std::string line = run.last_error_line();
+  CHECK_THAT(line, StartsWith("FAILED rank 2 (cpu 2) step ") && Contains(row.cause) &&
+                       Contains("; ranks 0,1,3 stopped in ") && Contains("resume: ") &&
+                       Contains("--resume auto --nproc 4 train.yaml"));
+  const nlohmann::json status = status_of(place);
+  CHECK(status["state"] == "failed");
+  CHECK(status["exit_code"] == row.code);
+  CHECK(status["error"] == line);
+  CHECK(status["failure"]["rank"] == 2);
+  CHECK(status["failure"]["victims"] == std::vector<int>{0, 1, 3});
+  CHECK(status["failure"]["stopped_in_s"].get<double>() < 1.0);
+  CHECK_FALSE(place.has("out/.lock"));
+}
+
+TEST_CASE("ranks that do not look at the abort word are killed after the grace") {
+  const Workplace place;
+  Launched run(place, kFour, "1:linger,*:loop");
+  CHECK(run.end() == 74);
+  CHECK(Launched::nothing_left());
+  CHECK_THAT(run.last_error_line(), Contains("it lingers; ranks 0,2,3 stopped in 2."));
+}
+
+TEST_CASE("one INT or TERM finishes the step and exits 75, naming how to go on") {
+  const int signal = GENERATE(SIGINT, SIGTERM, SIGHUP);
+  const Workplace place;
+  Launched run(place, with({"--stop-after", "9"}), "*:step=7,*:say=up,*:train");
+  REQUIRE(run.prints("up", 4));
+  run.signal(signal);
+  CHECK(run.end() == 75);
+  CHECK_THAT(run.err(), Contains("finishing the step, then checkpoint; again to stop at once"));
+  CHECK_THAT(run.last_error_line(), StartsWith("STOPPED after step 7, checkpoint written; resume: ") &&
+                                        Contains("--resume auto --nproc 4 train.yaml"));
+  CHECK(status_of(place)["state"] == "stopped");
+  CHECK(Launched::nothing_left());
+}
+
+TEST_CASE("a second INT or TERM stops at once, by the signal itself") {
+  const int signal = GENERATE(SIGINT, SIGTERM);
+  const Workplace place;
+  Launched run(place, kFour, "*:say=up,*:loop");
+  REQUIRE(run.prints("up", 4));
+  run.signal(signal);
+  REQUIRE(run.prints("again to stop at once"));
+  run.signal(signal);
+  CHECK(run.end() == -signal);
+  CHECK(Launched::nothing_left());
+  CHECK_FALSE(place.has("out/.lock"));
+  CHECK(status_of(place)["exit_code"] == 128 + signal);
+}
+
+TEST_CASE("USR1 asks the ranks for a checkpoint and the run goes on") {
+  const Workplace place;
+  Launched run(place, kFour, "*:say=up,*:checkpoint");
+  REQUIRE(run.prints("up", 4));
+  run.signal(SIGUSR1);
+  CHECK(run.end() == 0);
+}
+
+TEST_CASE("HUP under nohup changes nothing") {
+  const Workplace place;
+  Launched run(place, kFour, Launched::Options{"*:say=up,*:checkpoint", {}, true, false});
+  REQUIRE(run.prints("up", 4));
+  run.signal(SIGHUP);
+  run.signal(SIGUSR1);
+  CHECK(run.end() == 0);
+  CHECK(run.err().empty());
+}
+
+TEST_CASE("a reader of stdout that goes away does not end the run, and the log goes on") {
+  const Workplace place;
+  Launched run(place, kFour, "*:say=up,*:checkpoint,*:say=down");
+  REQUIRE(run.prints("up", 4));
+  run.close_stdout();
+  run.signal(SIGUSR1);
+  CHECK(run.end() == 0);
+  CHECK(place.read("out/logs/rank-0.log") == "up\ndown\n");
+}
+
+TEST_CASE("ranks die with a launcher that is killed") {
+  const Workplace place;
+  Launched run(place, kFour, "*:say=up,*:loop");
+  REQUIRE(run.prints("up", 4));
+  run.signal(SIGKILL);
+  CHECK(run.end() == -SIGKILL);
+  CHECK(Launched::nothing_left());
+}
+
+TEST_CASE("a run without progress is a hang, 124") {
+  const Workplace place;
+  Launched run(place, with({"--set", "train.hang_timeout_s=1"}), "*:loop");
+  CHECK(run.end() == 124);
+  CHECK_THAT(run.last_error_line(), StartsWith("FAILED rank 0") && Contains("no rank made progress for 1 s"));
+  CHECK(Launched::nothing_left());
+}
+
+TEST_CASE("a stopped rank is named within two seconds") {
+  const Workplace place;
+  Launched run(place, kFour, "2:signal=19,*:train");
+  CHECK(run.prints("rank 2 is stopped"));
+  run.signal(SIGINT);
+  REQUIRE(run.prints("again to stop"));
+  run.signal(SIGINT);
+  CHECK(run.end() == -SIGINT);
+  CHECK(Launched::nothing_left());
+}
+
+TEST_CASE("two runs cannot share a folder, and the first is left alone") {
+  const Workplace place;
+  Launched first(place, kFour, "*:say=up,*:checkpoint");
+  REQUIRE(first.prints("up", 4));
+  Launched second(place, kFour);
+  CHECK(second.end() == 73);
+  CHECK_THAT(second.err(), Contains("out is in use by process " + std::to_string(first.pid()) + ";"));
+  first.signal(SIGUSR1);
+  CHECK(first.end() == 0);
+}
+
+TEST_CASE("a folder that holds a run is refused, naming how to go on, unless it is resumed") {
+  const char* holds = GENERATE("out/metrics.jsonl/", "out/checkpoints/step-00000100/");
+  const Workplace place;
+  std::filesystem::create_directories(place.path(holds));
+  Launched fresh(place, kFour);
+  CHECK(fresh.end() == 73);
+  CHECK_THAT(fresh.err(), Contains("already holds a run") && Contains("--resume auto"));
+  CHECK_FALSE(place.has("out/logs"));
+  Launched resumed(place, with({"--resume", "auto"}), "0:env=DDP_RESUME");
+  CHECK(resumed.end() == 0);
+  CHECK_THAT(resumed.out(), Contains("DDP_RESUME=auto"));
+}
+
+TEST_CASE("an output folder that is a trap is refused") {
+  const Workplace place;
+  std::filesystem::create_directory(place.path("real"));
+  std::filesystem::create_directory_symlink("real", place.path("link"));
+  ::mkfifo(place.path("fifo").c_str(), 0600);
+  struct Row {
+    const char* folder;
+    int code;
+  };
+  for (const Row& row : {Row{"link", 77}, Row{"link/run", 77}, Row{"fifo", 77}, Row{"real/../run", 77},
+                         Row{"data.txt", 73}, Row{"data.txt/run", 73}, Row{"/proc/run", 73}}) {
+    INFO(row.folder);
+    Launched run(place, with({"--output-dir", row.folder}));
+    CHECK(run.end() == row.code);
+    CHECK_THAT(run.err(), StartsWith("ddp-launch: output folder "));
+  }
+  CHECK(std::filesystem::is_empty(place.path("real")));
+  CHECK_FALSE(place.has("run"));
+}
+
+TEST_CASE("what can be checked before the fork is, and leaves no folder behind") {
+  const Workplace place;
+  struct Row {
+    std::vector<std::string> args;
+    int code;
+    const char* message;
+  };
+  const std::vector<Row> rows = {
+      {{"--nproc", "4"}, 64, "no train.yaml"},
+      {{"--gpus", "0,1", "train.yaml"}, 64, "--nproc 2 --device cpu"},
+      {{"none.yaml"}, 66, "none.yaml"},
+      {with({"--set", "data.valid=none.txt"}), 66, "data.valid: cannot open none.txt"},
+      {with({"--set", "data.train=."}), 66, "data.train: . is not a regular file"},
+      {with({"--set", "model.init_from=none.safetensors"}), 66, "model.init_from"},
+      {with({"--resume", "out/checkpoints/step-1"}), 66, "--resume: cannot open"},
+      {with({"--set", "train.stepz=1"}), 78, "train.steps"},
+      {with({"--set", "train.global_batch=5"}), 78, "global_batch"},
+  };
+  for (const Row& row : rows) {
+    INFO(row.message);
+    Launched run(place, row.args);
+    CHECK(run.end() == row.code);
+    CHECK_THAT(run.err(), StartsWith("ddp-launch: ") && Contains(row.message));
+    CHECK(run.err().find('\n') == run.err().size() - 1);
+    CHECK_FALSE(place.has("out"));
+  }
+}
+
+TEST_CASE("a rank's program that is missing or does not start is an error of the system, 71") {
+  const Workplace place;
+  Launched missing(place, kFour, Launched::Options{{}, place.path("none"), false, false});
+  CHECK(missing.end() == 71);
+  CHECK_THAT(missing.err(), Contains("DDP_RANK"));
+  ::chmod(place.path("data.txt").c_str(), 0755);
+  Launched broken(place, kFour, Launched::Options{{}, place.path("data.txt"), false, false});
+  CHECK(broken.end() == 71);
+  CHECK_THAT(broken.out(), Contains("cannot execute"));
+  CHECK(Launched::nothing_left());
+}
+
+TEST_CASE("a rank inherits standard streams, board and segment, and no other descriptor") {
+  const Workplace place;
+  Launched run(place, kFour, Launched::Options{"0:fds,3:fds", {}, false, true});
+  CHECK(run.end() == 0);
+  CHECK_THAT(run.out(), Contains("[rank 0] 5 descriptors") && Contains("[rank 3] 5 descriptors"));
+}
+
+TEST_CASE("a rank is told its place and the run's options") {
+  const Workplace place;
+  Launched run(place, with({"--stop-after", "50"}),
+               "3:env=RANK,3:env=WORLD_SIZE,3:env=DDP_STOP_AFTER,3:env=OMP_NUM_THREADS,3:env=DDP_TTY,3:env=DDP_DEVICE");
+  CHECK(run.end() == 0);
+  CHECK(run.out() ==
+        "[rank 3] RANK=3\n[rank 3] WORLD_SIZE=4\n[rank 3] DDP_STOP_AFTER=50\n[rank 3] OMP_NUM_THREADS=1\n"
+        "[rank 3] DDP_TTY=0\n[rank 3] DDP_DEVICE=cpu\n");
+}
+
+TEST_CASE("plan and sample become ddp-rank with their arguments") {
+  const Workplace place;
+  const std::string echo = place.path("echo");
+  const std::string text = "#!/bin/sh\necho \"$@\"\n[ \"$1\" = sample ] || cat\n";
+  write_all(create_output(echo), std::as_bytes(std::span(text)), echo);
+  ::chmod(echo.c_str(), 0755);
+  const Launched::Options options{{}, echo, false, false};
+  Launched plan(place, {"plan", "--nproc", "4", "--memory", "1KiB", "--json", "train.yaml"}, options);
+  CHECK(plan.end() == 0);
+  CHECK_THAT(plan.out(),
+             StartsWith("plan --ranks 4 --device cpu --memory 1024 --json\n") && Contains("global_batch: 12"));
+  std::filesystem::create_directory(place.path("out"));
+  Launched no_run(place, {"sample", "out", "--prompt", "x"}, options);
+  CHECK(no_run.end() == 66);
+  write_all(create_output(place.path("out/config.yaml")), {}, "config.yaml");
+  Launched sample(place, {"sample", "out", "--prompt", "In the", "--tokens", "7"}, options);
+  CHECK(sample.end() == 0);
+  CHECK(sample.out() == "sample --run out --prompt In the --tokens 7 --temperature 0.8 --top-k 0 --seed 1\n");
+}

@@ -1,0 +1,252 @@
+// The policy of a run, played without processes: what happens goes in, what to do comes out.
+#include <signal.h>
+
+#include <catch2/catch.hpp>
+
+#include "launcher/report.h"
+#include "launcher/supervisor.h"
+
+using namespace ddp;
+
+namespace {
+
+constexpr int64_t kMs = 1'000'000;
+constexpr int exited(int code) { return code << 8; }
+constexpr int killed(int signal) { return signal; }
+
+// Four ranks in step 7 of training, and a clock that the test moves.
+struct Play {
+  explicit Play(int num_ranks = 4) : views(size_t(num_ranks)), supervisor(num_ranks, limits(), 0) {
+    for (RankView& view : views) view.phase = Phase::backward, view.step = 7, view.bucket = 3;
+  }
+  static SupervisorLimits limits() {
+    SupervisorLimits l;
+    l.hang_ns = 5000 * kMs;
+    return l;
+  }
+  // The board's slot is offered to a failing rank as the event loop does it.
+  std::string exit(int rank, int status, bool oom = false) {
+    if (Supervisor::is_failure(status, views[size_t(rank)].phase) && first_failure == 0)
+      first_failure = uint32_t(rank) + 1;
+    return shown(supervisor.on_exit({rank, status, oom}, views, first_failure, now));
+  }
+  std::string signal(int signal) { return shown(supervisor.on_signal(signal)); }
+  std::string tick(int64_t after_ms) {
+    now += after_ms * kMs;
+    return shown(supervisor.on_tick(views, first_failure, now));
+  }
+  std::string ticks(int64_t total_ms) {
+    std::string all;
+    for (int64_t t = 0; t < total_ms; t += 100) all += tick(100);
+    return all;
+  }
+  void report(int rank, int code, const std::string& text) {
+    views[size_t(rank)].reported = true;
+    views[size_t(rank)].error_code = code;
+    views[size_t(rank)].error_text = text;
+    if (first_failure == 0) first_failure = uint32_t(rank) + 1;
+  }
+  void finish(int rank) { views[size_t(rank)].phase = Phase::finished; }
+  const Outcome& outcome() const { return supervisor.outcome(); }
+
+  static std::string shown(const Actions& actions) {
+    std::string text;
+    for (const Action& action : actions) {
+      switch (action.kind) {
+        case Action::Kind::abort:
+          text += "abort " + std::to_string(action.rank) + ";";
+          break;
+        case Action::Kind::kill:
+          text += "kill;";
+          break;
+        case Action::Kind::request_stop:
+          text += "stop;";
+          break;
+        case Action::Kind::request_checkpoint:
+          text += "checkpoint;";
+          break;
+        case Action::Kind::say:
+          text += "say " + action.text + ";";
+          break;
+      }
+    }
+    return text;
+  }
+
+  std::vector<RankView> views;
+  uint32_t first_failure = 0;
+  int64_t now = 0;
+  Supervisor supervisor;
+};
+
+}  // namespace
+
+TEST_CASE("a run is finished when every rank has finished") {
+  Play play;
+  for (int r = 0; r < 4; ++r) {
+    CHECK_FALSE(play.supervisor.done());
+    play.finish(r);
+    CHECK(play.exit(r, exited(0)).empty());
+  }
+  CHECK(play.supervisor.done());
+  CHECK(play.outcome().state == RunState::finished);
+  CHECK(play.outcome().exit_code == 0);
+}
+
+TEST_CASE("the first end that is none of a finished rank decides the exit code") {
+  struct Row {
+    int status, code;
+    const char* cause;
+    bool oom = false;
+  };
+  const Row row =
+      GENERATE(Row{killed(SIGKILL), 137, "killed by SIGKILL"}, Row{killed(SIGSEGV), 139, "killed by SIGSEGV"},
+               Row{killed(SIGABRT | 0x80), 134, "killed by SIGABRT"},
+               Row{killed(SIGKILL), 137, "killed by the host's OOM killer", true},
+               Row{exited(0), 70, "exited before its work was done"},
+               Row{exited(74), 74, "exited with code 74 and no message; its log may say more"});
+  Play play;
+  CHECK(play.exit(2, row.status, row.oom) == "abort 2;");
+  play.now += 400 * kMs;
+  for (int r : {0, 1, 3}) CHECK(play.exit(r, exited(69)).empty());
+  REQUIRE(play.supervisor.done());
+  CHECK(play.outcome().state == RunState::failed);
+  CHECK(play.outcome().exit_code == row.code);
+  CHECK(play.outcome().failure.rank == 2);
+  CHECK(play.outcome().failure.cause == row.cause);
+  CHECK(play.outcome().failure.victims == std::vector<int>{0, 1, 3});
+  CHECK(play.outcome().failure.also.empty());
+  CHECK(play.outcome().failure.stop_ns == 400 * kMs);
+}
+
+TEST_CASE("a rank's own report is the cause, and is acted upon before it exits") {
+  Play play;
+  play.report(1, 79, "NaN in wte");
+  CHECK(play.tick(100) == "abort 1;");
+  for (int r = 0; r < 4; ++r) play.exit(r, exited(r == 1 ? 79 : 69));
+  CHECK(play.outcome().exit_code == 79);
+  CHECK(play.outcome().failure.cause == "NaN in wte");
+}
+
+TEST_CASE("the board's first failure is blamed though another rank's exit is seen first") {
+  Play play;
+  play.report(3, 65, "corrupt");
+  CHECK(play.exit(0, exited(69)) == "abort 3;");
+  for (int r : {1, 2, 3}) play.exit(r, exited(r == 3 ? 65 : 69));
+  CHECK(play.outcome().failure.rank == 3);
+  CHECK(play.outcome().exit_code == 65);
+  CHECK(play.outcome().failure.also.empty());
+}
+
+TEST_CASE("two ranks killed together are both named; the ranks that we killed are victims") {
+  Play play;
+  play.exit(1, killed(SIGKILL));
+  play.exit(3, killed(SIGKILL));
+  CHECK(play.ticks(1900).empty());
+  CHECK(play.tick(200) == "kill;");
+  CHECK(play.ticks(1000).empty());
+  play.exit(0, killed(SIGKILL));
+  play.exit(2, killed(SIGKILL));
+  CHECK(play.outcome().failure.rank == 1);
+  CHECK(play.outcome().failure.also == std::vector<std::string>{"rank 3: killed by SIGKILL"});
+  CHECK(play.outcome().failure.victims == std::vector<int>{0, 2});
+}
+
+TEST_CASE("one INT or TERM asks the ranks to stop, and their 75 is the run's") {
+  Play play;
+  CHECK(play.signal(SIGTERM) == "stop;say SIGTERM: finishing the step, then checkpoint; again to stop at once;");
+  for (int r = 0; r < 4; ++r) CHECK(play.exit(r, exited(75)).empty());
+  CHECK(play.outcome().state == RunState::stopped);
+  CHECK(play.outcome().exit_code == 75);
+  CHECK(play.outcome().signal == 0);
+}
+
+TEST_CASE("a second INT kills at once and ends with that signal") {
+  Play play;
+  play.signal(SIGINT);
+  CHECK(play.signal(SIGINT) == "abort -1;kill;");
+  for (int r = 0; r < 4; ++r) CHECK(play.exit(r, killed(SIGKILL)).empty());
+  CHECK(play.outcome().state == RunState::stopped);
+  CHECK(play.outcome().exit_code == 130);
+  CHECK(play.outcome().signal == SIGINT);
+}
+
+TEST_CASE("a signal while a failed run winds down cuts the grace short and keeps the failure") {
+  Play play(2);
+  play.exit(0, exited(74));
+  CHECK(play.signal(SIGINT) == "kill;");
+  play.exit(1, killed(SIGKILL));
+  CHECK(play.outcome().exit_code == 74);
+  CHECK(play.outcome().signal == 0);
+}
+
+TEST_CASE("USR1 asks for a checkpoint each time and changes nothing else") {
+  Play play;
+  CHECK(play.signal(SIGUSR1) == "checkpoint;");
+  CHECK(play.signal(SIGUSR1) == "checkpoint;");
+  CHECK_THAT(play.signal(SIGINT), Catch::StartsWith("stop;"));
+}
+
+TEST_CASE("a run without progress is a hang of the rank that the others wait for") {
+  Play play;
+  play.views[2].bucket = 1;
+  CHECK(play.ticks(5000).empty());
+  CHECK(play.tick(100) == "abort 2;");
+  CHECK_THAT(play.outcome().failure.cause, Catch::Contains("no rank made progress for 5 s"));
+  CHECK(play.ticks(1900).empty());
+  CHECK(play.tick(100) == "kill;");
+  for (int r = 0; r < 4; ++r) play.exit(r, killed(SIGKILL));
+  CHECK(play.outcome().exit_code == 124);
+  CHECK(play.outcome().failure.victims == std::vector<int>{0, 1, 3});
+}
+
+TEST_CASE("progress of any rank, or a heartbeat alone, keeps a run alive") {
+  Play play;
+  for (int i = 0; i < 5; ++i) {
+    CHECK(play.ticks(4500).empty());
+    if (i % 2 == 0)
+      ++play.views[1].heartbeat_ns;
+    else
+      ++play.views[3].step;
+  }
+}
+
+TEST_CASE("time in which the launcher itself was stopped is not a hang") {
+  Play play;
+  CHECK(play.ticks(4000).empty());
+  CHECK(play.tick(600'000).empty());
+  CHECK(play.ticks(900).empty());
+  CHECK(play.ticks(200) == "abort 0;");
+}
+
+TEST_CASE("a stopped rank is told once, and blamed when it stays so") {
+  Play play;
+  play.views[3].stopped = true;
+  CHECK(play.ticks(900).empty());
+  CHECK_THAT(play.tick(100), Catch::StartsWith("say rank 3 is stopped"));
+  CHECK(play.ticks(4000).empty());
+  CHECK(play.ticks(200) == "abort 3;");
+}
+
+TEST_CASE("the last sentence names rank, device, place, cause, victims and what to do") {
+  const Placement placement{"cpu", {0, 1, 2, 3}};
+  Failure failure;
+  failure.rank = 2;
+  failure.where.phase = Phase::backward;
+  failure.where.step = 1841;
+  failure.where.bucket = 4;
+  failure.cause = "killed by SIGKILL";
+  failure.exit_code = 137;
+  failure.victims = {0, 1, 3};
+  failure.stop_ns = 420 * kMs;
+  CHECK(failure_sentence(failure, placement, "ddp-launch --resume auto a.yaml") ==
+        "FAILED rank 2 (cpu 2) step 1841 backward, bucket 4: killed by SIGKILL; ranks 0,1,3 stopped in 0.4 s; "
+        "resume: ddp-launch --resume auto a.yaml");
+  failure.victims = {0};
+  failure.also = {"rank 1: killed by SIGSEGV"};
+  failure.where.phase = Phase::load;
+  failure.exit_code = 78;
+  CHECK(failure_sentence(failure, placement, "x") ==
+        "FAILED rank 2 (cpu 2) step 1841 load: killed by SIGKILL; also rank 1: killed by SIGSEGV; rank 0 stopped in "
+        "0.4 s");
+}
