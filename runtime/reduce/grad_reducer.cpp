@@ -107,6 +107,7 @@ void GradReducer::launch(const Bucket& bucket, Stream& compute) {
   if (options_.on_launch) options_.on_launch(int(next_bucket_));
 }
 
+// What follows on the communication stream runs after all that is enqueued on compute by now.
 void GradReducer::order_after(Stream& compute) {
   grads_ready_.record(compute);
   comm_stream_.wait(grads_ready_);
@@ -130,8 +131,7 @@ void GradReducer::finish(const Votes& votes, Stream& compute) {
   VoteSource& source = vote_sources_[size_t(num_steps_++ % 2)];
   source.copied.synchronize(options_.wait);  // of the step before the last: done long ago
   source.values = {double(votes.stop), double(votes.checkpoint)};
-  order_after(
-      compute);  // the loss; a model without parameters in the last bucket does not exist, but the order is not implied
+  order_after(compute);  // the loss may have been written after the last bucket was launched
   device_.copy(loss_votes_ + 1, source.values.data(), sizeof source.values, comm_stream_.handle());
   source.copied.record(comm_stream_);
   combine_losses(options_.lanes_per_rank - 1, comm_stream_);
