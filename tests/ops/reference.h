@@ -1,0 +1,56 @@
+// The ops of kernels/ops.h as plain loops in double. Masks are multipliers (0 or 1 / (1 - p)), empty without dropout.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "kernels/ops.h"
+
+namespace ddp::test {
+
+using Vec = std::vector<double>;
+
+// Central differences of f at x: independent of every backward below.
+Vec numeric_gradient(const std::function<double(const Vec&)>& f, const Vec& x);
+double dot(const Vec& a, const Vec& b);
+
+// Multipliers of dropout, element by element from the definition in kernels/ops.h (fields of `d` in host memory).
+float keep_element(const Dropout& d, int64_t sample, int64_t element);
+float keep_probability(const Dropout& d, int64_t sample, int64_t head, int64_t q, int64_t k);
+Vec row_mask(const Dropout& d, int64_t samples, int64_t elements);                        // (samples, elements)
+Vec attention_mask(const Dropout& d, int64_t samples, int64_t heads, int64_t positions);  // (B,H,T,T)
+
+// c (m,n) = a (m,k) b (k,n).
+Vec matmul(const Vec& a, const Vec& b, int64_t m, int64_t k, int64_t n);
+Vec transposed(const Vec& a, int64_t rows, int64_t columns);
+
+struct LayerNormOut {
+  Vec y, mean, rstd;
+};
+LayerNormOut layernorm(const Vec& x, const Vec& w, const Vec& b, double eps);
+struct LayerNormGrads {
+  Vec dx, dw, db;
+};
+LayerNormGrads layernorm_grads(const Vec& dy, const Vec& x, const Vec& w, double eps);
+
+double gelu(double x);
+double gelu_slope(double x);
+
+struct AttentionShape {
+  int64_t b, t, h, d;
+  int64_t c() const { return h * d; }
+};
+struct AttentionOut {
+  Vec out, lse;
+};
+AttentionOut attention(const Vec& qkv, const Vec& mask, const AttentionShape& s);
+Vec attention_grad(const Vec& dout, const Vec& qkv, const Vec& mask, const AttentionShape& s);
+
+struct CrossEntropyOut {
+  Vec loss, dlogits;
+};
+CrossEntropyOut cross_entropy(const Vec& logits, const std::vector<int32_t>& targets, int64_t columns, int64_t live,
+                              double scale);
+
+}  // namespace ddp::test

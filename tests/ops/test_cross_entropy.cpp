@@ -1,0 +1,81 @@
+#include <catch2/catch.hpp>
+#include <cmath>
+
+#include "tests/ops/harness.h"
+
+namespace ddp::test {
+namespace {
+
+Outputs run_op(const Floats& logits, const std::vector<int32_t>& targets, int64_t v, int64_t live, float scale,
+               bool backward) {
+  const auto m = int64_t(targets.size());
+  return on_all_thread_counts([&](Run& run) {
+    cross_entropy(run.exec(), {.logits = run.output(logits, {m, v}),
+                               .loss = run.output({m}),
+                               .targets = view(targets, {m}),
+                               .live_columns = live,
+                               .scale = scale,
+                               .backward = backward});
+  });
+}
+
+TEST_CASE("cross entropy: loss and gradient at odd sizes, with padding columns and ignored targets") {
+  struct Size {
+    int64_t m, v, live;
+  };
+  for (const auto [m, v, live] :
+       {Size{1, 1, 1}, {7, 7, 5}, {33, 33, 33}, {5, 1000, 999}, {19, 5008, 5001}, {300, 256, 256}}) {
+    CAPTURE(m, v, live);
+    Floats logits = randoms(1, m * v, 6.0f);
+    for (int64_t row = 0; row < m; ++row)
+      for (int64_t i = live; i < v; ++i) logits[size_t(row * v + i)] = 1e9f;  // padding must not reach the softmax
+    std::vector<int32_t> targets;
+    for (int64_t row = 0; row < m; ++row) targets.push_back(row % 5 == 3 ? -1 : int32_t(row * 7919 % live));
+    const CrossEntropyOut want = cross_entropy(widen(logits), targets, v, live, 0.25);
+    const Outputs got = run_op(logits, targets, v, live, 0.25f, true);
+    check_close(got[0], want.dlogits, 2e-6, 0.05);  // at the target a difference of 1 * scale
+    check_close(got[1], want.loss, 1e-6, 6.0);  // a difference of numbers up to 6 + log V
+    const Outputs loss_only = run_op(logits, targets, v, live, 0.25f, false);
+    CHECK(loss_only[0] == logits);
+    CHECK(loss_only[1] == got[1]);
+  }
+}
+
+TEST_CASE("cross entropy: logits of a thousand, rising and falling through the row") {
+  const int64_t v = 6000;  // several spans: the running maximum moves, or is never touched again
+  for (const float sign : {1.0f, -1.0f}) {
+    Floats logits(static_cast<size_t>(v));
+    for (int64_t i = 0; i < v; ++i) logits[size_t(i)] = sign * (float(i) / 3.0f - 1000.0f);
+    const std::vector<int32_t> targets = {4321};
+    const CrossEntropyOut want = cross_entropy(widen(logits), targets, v, v, 1.0);
+    const Outputs got = run_op(logits, targets, v, v, 1.0f, true);
+    check_close(got[1], want.loss, 2e-7, 1000.0);
+    check_close(got[0], want.dlogits, 1e-4, 1e-6);  // the exponent's absolute rounding at 1000
+  }
+}
+
+TEST_CASE("cross entropy: a NaN logit shows in the loss") {
+  for (const size_t at : {size_t(0), size_t(5), size_t(32)}) {
+    Floats logits = randoms(1, 33);
+    logits[at] = std::nanf("");
+    Run run(1);
+    const std::vector<int32_t> targets = {2};
+    cross_entropy(run.exec(), {.logits = run.output(logits, {1, 33}),
+                               .loss = run.output(Floats(1, 0.0f), {1}),
+                               .targets = view(targets, {1}),
+                               .live_columns = 33});
+    CHECK(std::isnan(Outputs(run.finish())[1][0]));
+  }
+}
+
+TEST_CASE("cross entropy: a target beyond the live columns is an error") {
+  const std::vector<int32_t> targets = {5};
+  Run run(1);
+  cross_entropy(
+      run.exec(),
+      {.logits = run.output({1, 7}), .loss = run.output({1}), .targets = view(targets, {1}), .live_columns = 5});
+  CHECK_THROWS_WITH(run.finish(), Catch::Matchers::Contains("target 5 of 5 classes"));
+}
+
+}  // namespace
+}  // namespace ddp::test

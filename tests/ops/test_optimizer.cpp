@@ -1,0 +1,150 @@
+#include <catch2/catch.hpp>
+#include <cmath>
+#include <limits>
+
+#include "tests/ops/harness.h"
+
+namespace ddp::test {
+namespace {
+
+const Floats kRates = {1e-3f, 2e-3f, 4e-3f};
+constexpr double kBeta1 = 0.9, kBeta2 = 0.95;
+
+struct Finalized {
+  StepScalars scalars;
+  StepMetrics metrics;
+};
+
+Finalized finalize(StepScalars scalars, const std::vector<double>& partials, double clip_norm) {
+  const std::vector<double> loss_votes = {12.5, 1.0, 2.0};
+  Finalized out{scalars, {}};
+  Run run(2);
+  const auto slots = int64_t(partials.size());
+  step_finalize(run.exec(), {.scalars = &out.scalars,
+                             .metrics = &out.metrics,
+                             .partials = view(partials, {slots}),
+                             .loss_votes = view(loss_votes, {3}),
+                             .lr_table = view(kRates, {int64_t(kRates.size())}),
+                             .clip_norm = clip_norm,
+                             .beta1 = kBeta1,
+                             .beta2 = kBeta2});
+  run.finish();
+  return out;
+}
+
+const StepScalars kSecondStep = {.attempted_step = 5,
+                                 .applied_steps = 1,
+                                 .beta1_power = kBeta1,
+                                 .beta2_power = kBeta2,
+                                 .lr = 0,
+                                 .grad_scale = 0,
+                                 .step_size = 0,
+                                 .rsqrt_bias2 = 0,
+                                 .skip = 7};
+
+TEST_CASE("step_finalize: norm, clip, learning rate, bias correction and counts of a step") {
+  const auto [s, metrics] = finalize(kSecondStep, {9.0, 0.0, 16.0}, 1.0);
+  CHECK(metrics.grad_norm == 5.0);
+  CHECK(s.grad_scale == Approx(0.2).epsilon(1e-6));
+  CHECK(s.skip == 0);
+  CHECK(s.lr == 2e-3f);
+  CHECK(s.step_size == Approx(2e-3 / (1 - kBeta1 * kBeta1)).epsilon(1e-6));
+  CHECK(s.rsqrt_bias2 == Approx(1 / std::sqrt(1 - kBeta2 * kBeta2)).epsilon(1e-6));
+  CHECK(s.beta1_power == kBeta1 * kBeta1);
+  CHECK(s.beta2_power == kBeta2 * kBeta2);
+  CHECK(s.attempted_step == 6);
+  CHECK(s.applied_steps == 2);
+  CHECK(metrics.loss_sum == 12.5);
+  CHECK(metrics.stop_votes == 1.0);
+  CHECK(metrics.checkpoint_votes == 2.0);
+  CHECK(metrics.lr == 2e-3f);
+  CHECK(metrics.attempted_step == 5);
+  CHECK(metrics.applied_steps == 2);
+  CHECK(metrics.beta1_power == s.beta1_power);
+  CHECK(metrics.beta2_power == s.beta2_power);
+  CHECK(metrics.first_bad_slot == -1);
+  CHECK(metrics.skipped == 0);
+}
+
+TEST_CASE("step_finalize: no clipping below the limit, nor where the limit is 0") {
+  CHECK(finalize(kSecondStep, {9.0, 16.0}, 5.0).scalars.grad_scale == 1.0f);
+  CHECK(finalize(kSecondStep, {9.0, 16.0}, 0.0).scalars.grad_scale == 1.0f);
+}
+
+TEST_CASE("step_finalize: a gradient that is not finite skips the update and counts only the attempt") {
+  for (const double bad : {std::numeric_limits<double>::infinity(), std::nan("")}) {
+    const auto [s, metrics] = finalize(kSecondStep, {9.0, bad, 1.0, bad}, 1.0);
+    CHECK(s.skip == 1);
+    CHECK(metrics.first_bad_slot == 1);
+    CHECK(metrics.skipped == 1);
+    CHECK(s.attempted_step == 6);
+    CHECK(s.applied_steps == 1);
+    CHECK(s.beta1_power == kBeta1);
+    CHECK(s.beta2_power == kBeta2);
+    CHECK_FALSE(std::isfinite(metrics.grad_norm));
+  }
+}
+
+// Slots of odd lengths somewhere in a larger flat buffer; decay differs by slot.
+const std::vector<int64_t> kSlots = {64, 65, 72, 105, 1105, 17489, 17490, 17500};
+const Floats kDecay = {1, 0, 1, 0, 1, 0, 1};
+
+struct State {
+  Floats p, m, v, g;
+};
+
+State random_state(int64_t n) {
+  State s{randoms(1, n), randoms(2, n, 0.1f), randoms(3, n, 0.1f), randoms(4, n)};
+  for (float& x : s.v) x = std::abs(x);
+  s.m[0] = s.v[0] = s.g[0] = 0.0f;  // eps decides
+  return s;
+}
+
+Outputs update(const State& s, const StepScalars& scalars) {
+  const int64_t n = int64_t(s.p.size()), slots = int64_t(kDecay.size());
+  return on_all_thread_counts([&](Run& run) {
+    adamw(run.exec(), {.p = run.output(s.p, {n}),
+                       .m = run.output(s.m, {n}),
+                       .v = run.output(s.v, {n}),
+                       .g = view(s.g, {n}),
+                       .slot_begin = view(kSlots, {slots + 1}),
+                       .slot_decay = view(kDecay, {slots}),
+                       .scalars = &scalars,
+                       .beta1 = float(kBeta1),
+                       .beta2 = float(kBeta2),
+                       .eps = 1e-8f,
+                       .weight_decay = 0.1f});
+  });
+}
+
+TEST_CASE("adamw: moments and parameters, with clipping, bias correction and decay by slot") {
+  const int64_t n = kSlots.back() - kSlots.front();
+  const State s = random_state(n);
+  const StepScalars scalars = finalize(kSecondStep, {4.0}, 1.0).scalars;
+  const Outputs got = update(s, scalars);
+  Vec p, m, v;
+  for (size_t slot = 0; slot + 1 < kSlots.size(); ++slot) {
+    for (int64_t at = kSlots[slot] - kSlots[0]; at < kSlots[slot + 1] - kSlots[0]; ++at) {
+      const auto i = size_t(at);
+      const double g = double(s.g[i]) * 0.5;
+      m.push_back(kBeta1 * s.m[i] + (1 - kBeta1) * g);
+      v.push_back(kBeta2 * s.v[i] + (1 - kBeta2) * g * g);
+      const double m_hat = m.back() / (1 - kBeta1 * kBeta1), v_hat = v.back() / (1 - kBeta2 * kBeta2);
+      p.push_back(s.p[i] - 2e-3 * (0.1 * kDecay[slot] * s.p[i] + m_hat / (std::sqrt(v_hat) + 1e-8)));
+    }
+  }
+  check_close(got[0], p, 2e-6, 1e-2);
+  check_close(got[1], m, 2e-6, 0.1);
+  check_close(got[2], v, 2e-6, 0.1);
+}
+
+TEST_CASE("adamw: a skipped step touches nothing") {
+  const State s = random_state(kSlots.back() - kSlots.front());
+  const Outputs got = update(s, finalize(kSecondStep, {std::nan("")}, 1.0).scalars);
+  CHECK(got[0] == s.p);
+  CHECK(got[1] == s.m);
+  CHECK(got[2] == s.v);
+}
+
+}  // namespace
+}  // namespace ddp::test

@@ -1,0 +1,77 @@
+#include <catch2/catch.hpp>
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+#include "tests/ops/harness.h"
+
+namespace ddp::test {
+namespace {
+
+TEST_CASE("sum_into: the sum in double, written or accumulated") {
+  for (const int64_t n : {1, 7, 33, 1000, 50000}) {
+    const Floats x = randoms(1, n);
+    const Outputs got = on_all_thread_counts([&](Run& run) {
+      sum_into(run.exec(), {.out = run.output(std::vector<double>{NAN}, {1}), .x = view(x, {n})});
+      sum_into(run.exec(), {.out = run.output(std::vector<double>{2.5}, {1}), .x = view(x, {n}), .accumulate = true});
+    });
+    const double want = std::accumulate(x.begin(), x.end(), 0.0);
+    CHECK(got.as<double>(0)[0] == Approx(want).epsilon(1e-12).margin(1e-12));
+    CHECK(got.as<double>(1)[0] == got.as<double>(0)[0] + 2.5);
+  }
+}
+
+TEST_CASE("add_into: exact in both types, over more than one block") {
+  for (const int64_t n : {1, 7, 33, 1000, 70001}) {
+    const Floats x = randoms(1, n), y = randoms(2, n);
+    const std::vector<double> xd(x.begin(), x.end()), yd(y.begin(), y.end());
+    const Outputs got = on_all_thread_counts([&](Run& run) {
+      add_into(run.exec(), {.y = run.output(y, {n}), .x = view(x, {n})});
+      add_into(run.exec(), {.y = run.output(yd, {n}), .x = view(xd, {n})});
+    });
+    const Floats sums = got[0];
+    const std::vector<double> sums_d = got.as<double>(1);
+    int64_t wrong = 0;
+    for (size_t i = 0; i < x.size(); ++i) wrong += sums[i] != x[i] + y[i] || sums_d[i] != xd[i] + yd[i];
+    CHECK(wrong == 0);
+  }
+}
+
+// Slots that begin anywhere in a larger flat buffer, one of them empty.
+const std::vector<int64_t> kSlots = {640, 641, 648, 648, 1000, 17384, 17400, 17500, 17501};
+
+TEST_CASE("sum_squares: each slot by itself, in double") {
+  const int64_t slots = int64_t(kSlots.size()) - 1, n = kSlots.back() - kSlots.front();
+  Floats x = randoms(1, n, 3.0f);
+  x[7] = 1e30f;  // its square is beyond f32
+  const Outputs got = on_all_thread_counts([&](Run& run) {
+    sum_squares(run.exec(), {.partials = run.output(std::vector<double>(size_t(slots), NAN), {slots}),
+                             .x = view(x, {n}),
+                             .slot_begin = view(kSlots, {slots + 1})});
+  });
+  for (size_t s = 0; s < size_t(slots); ++s) {
+    double want = 0.0;
+    for (int64_t i = kSlots[s] - kSlots[0]; i < kSlots[s + 1] - kSlots[0]; ++i)
+      want += double(x[size_t(i)]) * x[size_t(i)];
+    CHECK(got.as<double>(0)[s] == Approx(want).epsilon(1e-12));
+  }
+}
+
+TEST_CASE("sum_squares: an infinity or NaN marks its slot only") {
+  const std::vector<int64_t> begin = {0, 20, 40, 60};
+  for (const float bad : {std::numeric_limits<float>::infinity(), std::nanf("")}) {
+    Floats x = randoms(1, 60);
+    x[39] = bad;
+    const Outputs got = on_all_thread_counts([&](Run& run) {
+      sum_squares(run.exec(), {.partials = run.output(std::vector<double>(3, 0.0), {3}),
+                               .x = view(x, {60}),
+                               .slot_begin = view(begin, {4})});
+    });
+    CHECK(std::isfinite(got.as<double>(0)[0]));
+    CHECK_FALSE(std::isfinite(got.as<double>(0)[1]));
+    CHECK(std::isfinite(got.as<double>(0)[2]));
+  }
+}
+
+}  // namespace
+}  // namespace ddp::test

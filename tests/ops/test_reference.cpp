@@ -1,0 +1,47 @@
+// The references' gradients against central differences of the references' forwards: both in double, so tightly.
+#include <catch2/catch.hpp>
+#include <cmath>
+
+#include "tests/ops/harness.h"
+
+namespace ddp::test {
+namespace {
+
+void check_gradient(const Vec& got, const Vec& want) {
+  REQUIRE(got.size() == want.size());
+  for (size_t i = 0; i < got.size(); ++i) CHECK(got[i] == Approx(want[i]).epsilon(1e-6).margin(1e-8));
+}
+
+TEST_CASE("reference layer norm: gradients are those of the forward") {
+  const Vec x = widen(randoms(1, 3 * 7)), w = widen(randoms(2, 7)), b = widen(randoms(3, 7)),
+            dy = widen(randoms(4, 3 * 7));
+  const LayerNormGrads grads = layernorm_grads(dy, x, w, 1e-3);
+  check_gradient(grads.dx, numeric_gradient([&](const Vec& v) { return dot(dy, layernorm(v, w, b, 1e-3).y); }, x));
+  check_gradient(grads.dw, numeric_gradient([&](const Vec& v) { return dot(dy, layernorm(x, v, b, 1e-3).y); }, w));
+  check_gradient(grads.db, numeric_gradient([&](const Vec& v) { return dot(dy, layernorm(x, w, v, 1e-3).y); }, b));
+}
+
+TEST_CASE("reference GELU: the slope is that of the function") {
+  for (double x = -6.0; x <= 6.0; x += 0.37)
+    CHECK(gelu_slope(x) == Approx((gelu(x + 1e-5) - gelu(x - 1e-5)) / 2e-5).epsilon(1e-6).margin(1e-9));
+}
+
+TEST_CASE("reference attention: the gradient is that of the forward, with and without dropout") {
+  const AttentionShape s{.b = 2, .t = 5, .h = 2, .d = 3};
+  const Vec qkv = widen(randoms(5, s.b * s.t * 3 * s.c())), dout = widen(randoms(6, s.b * s.t * s.c()));
+  Vec mask = widen(randoms(7, s.b * s.h * s.t * s.t));
+  for (double& m : mask) m = m > -0.3 ? 1.5 : 0.0;
+  for (const Vec& keep : {Vec{}, mask})
+    check_gradient(attention_grad(dout, qkv, keep, s),
+                   numeric_gradient([&](const Vec& v) { return dot(dout, attention(v, keep, s).out); }, qkv));
+}
+
+TEST_CASE("reference cross entropy: the gradient is that of the loss") {
+  const Vec logits = widen(randoms(8, 3 * 7, 3.0f));
+  const std::vector<int32_t> targets = {4, -1, 0};
+  const auto loss = [&](const Vec& v) { return 0.25 * dot(Vec(3, 1.0), cross_entropy(v, targets, 7, 5, 0.25).loss); };
+  check_gradient(cross_entropy(logits, targets, 7, 5, 0.25).dlogits, numeric_gradient(loss, logits));
+}
+
+}  // namespace
+}  // namespace ddp::test
