@@ -58,7 +58,8 @@ struct Dropout {
 
 // y (M,N) = x (M,K) w + bias (N). w is (K,N), or (N,K) where w_transposed. bias may be empty.
 struct LinearForward {
-  TensorView y, x, w, bias;
+  TensorView y, x, w;
+  TensorView bias = {};
   bool w_transposed = false;
 };
 void linear_forward(const Exec& exec, const LinearForward& a);
@@ -72,7 +73,9 @@ void linear_backward_input(const Exec& exec, const LinearBackwardInput& a);
 
 // dw (=|+=) x^T dy, shaped as w; db (N) (=|+=) column sums of dy, may be empty. "+=" where accumulate.
 struct LinearBackwardWeight {
-  TensorView dw, db, x, dy;
+  TensorView dw;
+  TensorView db = {};
+  TensorView x, dy;
   bool w_transposed = false;
   bool accumulate = false;
 };
@@ -84,9 +87,12 @@ void linear_backward_weight(const Exec& exec, const LinearBackwardWeight& a);
 // (M). branch may be empty: then residual_out is not written (may be empty) and y is the norm of residual_in.
 // residual_out may be residual_in.
 struct LayerNormForward {
-  TensorView residual_out, y, mean, rstd, residual_in, branch, w, b;
+  TensorView residual_out = {};
+  TensorView y, mean, rstd, residual_in;
+  TensorView branch = {};
+  TensorView w, b;
   float eps = 1e-5f;
-  Dropout dropout;
+  Dropout dropout = {};
 };
 void layernorm_forward(const Exec& exec, const LayerNormForward& a);
 
@@ -94,10 +100,12 @@ void layernorm_forward(const Exec& exec, const LayerNormForward& a);
 // dbranch (M,C) = dropout mask of the finished dresidual, empty where there is no dropout (the branch's gradient is
 // dresidual); dw, db (C) (=|+= where accumulate). workspace: layernorm_workspace(M, C) bytes.
 struct LayerNormBackward {
-  TensorView dresidual, dbranch, dw, db, dy, x, mean, rstd, w, workspace;
+  TensorView dresidual;
+  TensorView dbranch = {};
+  TensorView dw, db, dy, x, mean, rstd, w, workspace;
   bool accumulate_residual = true;
   bool accumulate = false;
-  Dropout dropout;
+  Dropout dropout = {};
 };
 void layernorm_backward(const Exec& exec, const LayerNormBackward& a);
 int64_t layernorm_workspace(int64_t m, int64_t c);  // bytes
@@ -123,7 +131,7 @@ void gelu_backward(const Exec& exec, const GeluBackward& a);
 struct AttentionForward {
   TensorView out, lse, qkv;
   int64_t heads = 1;
-  Dropout dropout;
+  Dropout dropout = {};
 };
 void attention_forward(const Exec& exec, const AttentionForward& a);
 
@@ -131,7 +139,7 @@ void attention_forward(const Exec& exec, const AttentionForward& a);
 struct AttentionBackward {
   TensorView dqkv, dout, out, qkv, lse, workspace;
   int64_t heads = 1;
-  Dropout dropout;
+  Dropout dropout = {};
 };
 void attention_backward(const Exec& exec, const AttentionBackward& a);
 int64_t attention_workspace(int64_t b, int64_t t, int64_t h);  // bytes
@@ -141,7 +149,7 @@ int64_t attention_workspace(int64_t b, int64_t t, int64_t h);  // bytes
 // out (B,T,C) = dropout(wte (V,C)[tokens (B,T) i32] + wpe (>= T, C)[t]).
 struct EmbeddingForward {
   TensorView out, tokens, wte, wpe;
-  Dropout dropout;
+  Dropout dropout = {};
 };
 void embedding_forward(const Exec& exec, const EmbeddingForward& a);
 
@@ -150,7 +158,7 @@ void embedding_forward(const Exec& exec, const EmbeddingForward& a);
 struct EmbeddingBackward {
   TensorView dwte, dwpe, dout, tokens;
   bool accumulate = false;
-  Dropout dropout;
+  Dropout dropout = {};
 };
 void embedding_backward(const Exec& exec, const EmbeddingBackward& a);
 
@@ -202,6 +210,8 @@ struct StepMetrics {
   double stop_votes;  // ranks that were asked to stop, and to checkpoint, when they enqueued the step
   double checkpoint_votes;
   double grad_norm;
+  double beta1_power, beta2_power;
+  int64_t first_bad_slot;  // the first slot with a gradient that is not finite; -1: none
   float lr;
   uint32_t attempted_step, applied_steps, skipped;
 };

@@ -15,8 +15,13 @@ constexpr int64_t kSlots = 4;  // of a block
 
 void run(ThreadPool&, const StepFinalize& a) {
   StepScalars& s = *a.scalars;
+  const double* partials = a.partials.as<double>();
   double squares = 0.0;
-  for (int64_t slot = 0; slot < a.partials.numel(); ++slot) squares += a.partials.as<double>()[slot];
+  int64_t first_bad_slot = -1;
+  for (int64_t slot = 0; slot < a.partials.numel(); ++slot) {
+    squares += partials[slot];
+    if (first_bad_slot < 0 && !std::isfinite(partials[slot])) first_bad_slot = slot;
+  }
   const double norm = std::sqrt(squares);
   s.skip = !std::isfinite(norm);
   // As torch's clip_grad_norm_: the 1e-6 keeps runs comparable.
@@ -35,6 +40,9 @@ void run(ThreadPool&, const StepFinalize& a) {
                 .stop_votes = loss_votes[1],
                 .checkpoint_votes = loss_votes[2],
                 .grad_norm = norm,
+                .beta1_power = s.beta1_power,
+                .beta2_power = s.beta2_power,
+                .first_bad_slot = first_bad_slot,
                 .lr = s.lr,
                 .attempted_step = s.attempted_step,
                 .applied_steps = s.applied_steps,

@@ -1,0 +1,38 @@
+#include "runtime/command_args.h"
+
+#include <charconv>
+
+#include "runtime/base/error.h"
+
+namespace ddp {
+namespace {
+
+template <class T>
+T parse(const std::string& name, const std::string& text) {
+  T value{};
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size())
+    throw Error(ExitCode::usage, "ddp-rank: " + name + " " + text + " is not a number");
+  return value;
+}
+
+}  // namespace
+
+CommandArgs::CommandArgs(std::span<char*> args) {
+  for (size_t i = 0; i < args.size(); ++i) {
+    const std::string name = args[i];
+    const bool is_flag = i + 1 == args.size() || std::string_view(args[i + 1]).starts_with("--");
+    values_[name] = is_flag ? "" : args[++i];
+  }
+}
+
+const std::string& CommandArgs::text(const std::string& name) const {
+  const auto found = values_.find(name);
+  if (found == values_.end()) throw Error(ExitCode::usage, "ddp-rank: " + name + " is missing");
+  return found->second;
+}
+
+int64_t CommandArgs::integer(const std::string& name) const { return parse<int64_t>(name, text(name)); }
+double CommandArgs::number(const std::string& name) const { return parse<double>(name, text(name)); }
+
+}  // namespace ddp

@@ -1,0 +1,129 @@
+#include "runtime/plan_command.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+#include <vector>
+
+#include "models/registry.h"
+#include "runtime/command_args.h"
+#include "runtime/metrics/text.h"
+#include "runtime/train/dry_run.h"
+
+namespace ddp {
+namespace {
+
+struct Plan {
+  Config config;
+  int ranks = 1;
+  int64_t num_parameters = 0;
+  DryRun dry;
+  int64_t memory_bytes = 0;         // asked for; 0: not
+  int64_t largest_micro_batch = 0;  // for memory_bytes
+};
+
+std::string read_standard_input() {
+  std::string text;
+  char buffer[4096];
+  while (const size_t n = std::fread(buffer, 1, sizeof buffer, stdin)) text.append(buffer, n);
+  return text;
+}
+
+std::string with_commas(int64_t value) {
+  std::string text = std::to_string(value);
+  for (int64_t at = int64_t(text.size()) - 3; at > 0; at -= 3) text.insert(size_t(at), ",");
+  return text;
+}
+
+// Ops by work, most first.
+std::vector<std::pair<std::string, OpCost>> sorted_ops(const DryRun& dry) {
+  std::vector<std::pair<std::string, OpCost>> ops(dry.ops.begin(), dry.ops.end());
+  std::stable_sort(ops.begin(), ops.end(), [](const auto& a, const auto& b) {
+    return std::pair(a.second.flops, a.second.bytes) > std::pair(b.second.flops, b.second.bytes);
+  });
+  return ops;
+}
+
+void print_memory_line(const char* what, int64_t bytes, const std::string& note = {}) {
+  fmt::print("  {:<22} {:>10}   {:>16} B{}{}\n", what, bytes_text(bytes), with_commas(bytes), note.empty() ? "" : "   ",
+             note);
+}
+
+void print(const Plan& plan) {
+  const DryRun& dry = plan.dry;
+  const StepShape shape = step_shape(plan.config, plan.ranks);
+  fmt::print("{} with {} parameters: {} rank{} x {} micro-step{} x micro-batch {} = {} samples of {} tokens a step\n\n",
+             plan.config.model.name, with_commas(plan.num_parameters), plan.ranks, plan.ranks == 1 ? "" : "s",
+             shape.num_micro_steps, shape.num_micro_steps == 1 ? "" : "s", shape.micro_batch,
+             plan.config.train.global_batch, shape.context);
+  fmt::print("memory of one rank\n");
+  print_memory_line("parameters", dry.memory.params);
+  print_memory_line("gradients", dry.memory.grads,
+                    shape.lanes_per_rank > 1 ? fmt::format("{} lanes (deterministic)", shape.lanes_per_rank) : "");
+  print_memory_line("optimizer state", dry.memory.optimizer);
+  print_memory_line(
+      "activations (arena)", dry.arena.arena_bytes,
+      fmt::format("{:.3f} x the live bound", double(dry.arena.arena_bytes) / double(dry.arena.live_bytes)));
+  print_memory_line("input and metrics", dry.memory.input + dry.memory.metrics);
+  print_memory_line("total", dry.device_bytes(), "exact; libraries' own memory comes on top");
+  fmt::print("\nwork of one step of one rank: {:.4g} GFLOP\n", double(dry.flops()) * 1e-9);
+  fmt::print("  {:<24} {:>6} {:>12} {:>12}\n", "op", "calls", "GFLOP", "GB touched");
+  for (const auto& [name, op] : sorted_ops(dry))
+    fmt::print("  {:<24} {:>6} {:>12.4g} {:>12.4g}\n", name, op.calls, double(op.flops) * 1e-9,
+               double(op.bytes) * 1e-9);
+  fmt::print("\nall-reduce: {} of gradients in {} bucket{} a step\n", bytes_text(dry.all_reduce_bytes), dry.num_buckets,
+             dry.num_buckets == 1 ? "" : "s");
+  if (plan.memory_bytes > 0)
+    fmt::print("\nlargest micro-batch in {}: {} (accumulation 1, deterministic: false)\n",
+               bytes_text(plan.memory_bytes), plan.largest_micro_batch);
+}
+
+void print_json(const Plan& plan) {
+  const DryRun& dry = plan.dry;
+  nlohmann::ordered_json ops = nlohmann::ordered_json::array();
+  for (const auto& [name, op] : sorted_ops(dry))
+    ops.push_back({{"name", name}, {"calls", op.calls}, {"flops", op.flops}, {"bytes", op.bytes}});
+  nlohmann::ordered_json json = {{"model", plan.config.model.name},
+                                 {"parameters", plan.num_parameters},
+                                 {"ranks", plan.ranks},
+                                 {"micro_batch", plan.config.train.micro_batch},
+                                 {"micro_steps", step_shape(plan.config, plan.ranks).num_micro_steps},
+                                 {"lanes_per_rank", step_shape(plan.config, plan.ranks).lanes_per_rank},
+                                 {"memory_bytes",
+                                  {{"parameters", dry.memory.params},
+                                   {"gradients", dry.memory.grads},
+                                   {"optimizer", dry.memory.optimizer},
+                                   {"arena", dry.arena.arena_bytes},
+                                   {"input_and_metrics", dry.memory.input + dry.memory.metrics},
+                                   {"total", dry.device_bytes()}}},
+                                 {"arena_live_bound_bytes", dry.arena.live_bytes},
+                                 {"flops_per_step", dry.flops()},
+                                 {"all_reduce_bytes", dry.all_reduce_bytes},
+                                 {"buckets", dry.num_buckets},
+                                 {"ops", ops}};
+  if (plan.memory_bytes > 0)
+    json["largest_micro_batch"] = {{"memory_bytes", plan.memory_bytes}, {"micro_batch", plan.largest_micro_batch}};
+  fmt::print("{}\n", json.dump(2));
+}
+
+}  // namespace
+
+ExitCode plan_command(std::span<char*> raw) {
+  const CommandArgs args(raw);
+  Plan plan{.config = parse_config(read_standard_input(), "the configuration"),
+            .ranks = int(args.integer("--ranks")),
+            .dry = {}};
+  const std::unique_ptr<Model> model = make_model(plan.config.model);
+  plan.num_parameters = model->layout().num_parameters();
+  plan.dry = dry_run(plan.config, plan.ranks, *model);
+  if (args.has("--memory")) {
+    plan.memory_bytes = args.integer("--memory");
+    plan.largest_micro_batch = largest_micro_batch(plan.config, plan.memory_bytes);
+  }
+  args.has("--json") ? print_json(plan) : print(plan);
+  return ExitCode::complete;
+}
+
+}  // namespace ddp

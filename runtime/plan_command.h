@@ -1,0 +1,14 @@
+// `ddp-launch plan`: what a run will need, from the dry run, before anything is launched.
+#pragma once
+
+#include <span>
+
+#include "runtime/base/exit_codes.h"
+
+namespace ddp {
+
+// --ranks N --device cpu [--memory BYTES] [--json]; the resolved configuration is on standard input. Prints to standard
+// output.
+ExitCode plan_command(std::span<char*> args);
+
+}  // namespace ddp

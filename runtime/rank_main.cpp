@@ -1,0 +1,140 @@
+// ddp-rank: what each forked child executes, one rank of a run; and what `ddp-launch plan` and `ddp-launch sample`
+// execute, since they need models. The composition root: the only file that may include everything. What it receives:
+// launcher/README.md.
+#include <unistd.h>
+
+#include <cstdlib>
+#include <span>
+#include <string_view>
+
+#include "kernels/cpu/arch.h"
+#include "models/registry.h"
+#include "runtime/base/clock.h"
+#include "runtime/base/cores.h"
+#include "runtime/base/crash.h"
+#include "runtime/base/log.h"
+#include "runtime/base/rank_env.h"
+#include "runtime/board/board.h"
+#include "runtime/plan_command.h"
+#include "runtime/sample_command.h"
+#include "runtime/train/trainer.h"
+
+namespace ddp {
+namespace {
+
+void check_machine() {
+  if (const char* feature = missing_cpu_feature())
+    throw Error(ExitCode::os_resource, std::string("ddp-rank was built for a processor with ") + feature,
+                "build it on this machine, or with -Dcpu_arch=x86-64-v3");
+}
+
+WaitPolicy wait_policy(const Board& board, double hang_timeout_s) {
+  // The launcher's own watch comes first: it can say who is to blame.
+  return {.abort_word = &board->abort_word,
+          .timeout_ms = int64_t((hang_timeout_s * 1.1 + 5) * 1000),
+          .spin_pauses = board->oversubscribed != 0 ? 0 : WaitPolicy{}.spin_pauses};
+}
+
+std::unique_ptr<Device> make_device(const Config& config, const RankEnv& env, const Board& board) {
+  if (env.device != "cpu") throw Error(ExitCode::usage, "this build has no CUDA backend", "use --device cpu");
+  const bool oversubscribed = board->oversubscribed != 0;
+  const int cores = usable_cores();
+  const int threads = threads_per_rank(config.train.threads_per_rank, env.local_world_size, cores);
+  return make_cpu_device({.num_threads = threads,
+                          .pin_threads = !oversubscribed && threads * env.local_world_size <= cores,
+                          .first_core = threads * env.local_rank,
+                          .spin_pauses = oversubscribed ? 0 : CpuOptions{}.spin_pauses});
+}
+
+ExitCode train(const RankEnv& env, Board& board) {
+  RankStatus& status = board->ranks[size_t(env.rank)];
+  const Config config = parse_config(board.config(), "the board's configuration");
+  const WaitPolicy wait = wait_policy(board, config.train.hang_timeout_s);
+  status.phase.store(uint32_t(Phase::rendezvous));
+  board->barrier.arrive_and_wait(uint32_t(env.world_size), wait, "the rendezvous");
+  status.met_ns.store(monotonic_ns());
+
+  check_machine();
+  status.phase.store(uint32_t(Phase::plan));
+  const std::unique_ptr<Model> model = make_model(config.model);
+  const DryRun plan = dry_run(config, env.world_size, *model);
+  const std::unique_ptr<Device> device = make_device(config, env, board);
+  const std::unique_ptr<Communicator> comm =
+      env.world_size == 1 ? make_solo_comm(*device)
+                          : make_shm_comm(*device, board, Fd(env.segment_fd),
+                                          {.rank = env.rank, .symmetric_bytes = plan.symmetric_bytes, .wait = wait});
+  status.phase.store(uint32_t(Phase::load));
+  Trainer trainer({.config = config,
+                   .env = env,
+                   .board = board,
+                   .device = *device,
+                   .comm = *comm,
+                   .model = *model,
+                   .plan = plan,
+                   .wait = wait});
+  return trainer.run();
+}
+
+// The launch benchmark: meet and leave.
+ExitCode meet(const RankEnv& env, Board& board) {
+  RankStatus& status = board->ranks[size_t(env.rank)];
+  board->barrier.arrive_and_wait(uint32_t(env.world_size), wait_policy(board, 60), "the rendezvous");
+  status.met_ns.store(monotonic_ns());
+  status.phase.store(uint32_t(Phase::finished));
+  return ExitCode::complete;
+}
+
+int run_rank() {
+  const int64_t entered_ns = monotonic_ns();
+  const RankEnv env = read_rank_env();
+  Board board = Board::attach(Fd(env.board_fd));
+  RankStatus& status = board->ranks[size_t(env.rank)];
+  status.entered_ns.store(entered_ns);
+  status.pid.store(uint32_t(::getpid()));
+  status.heartbeat_ns.store(entered_ns);
+  const auto fail = [&](ExitCode code, const char* text) {
+    board.report_error(env.rank, int(code), text);
+    log::error("{}", text);
+    return int(code);
+  };
+  try {
+    if (board->job == uint32_t(Job::barrier)) return int(meet(env, board));
+    print_backtrace_on_crash();
+    log::init();
+    return int(train(env, board));
+  } catch (const Aborted& e) {
+    log::info("{}: another rank failed first", e.what());
+    return int(ExitCode::rendezvous);
+  } catch (const Error& e) {
+    return fail(e.code(), e.what());
+  } catch (const std::bad_alloc&) {
+    return fail(ExitCode::os_resource, "out of host memory");
+  } catch (const std::exception& e) {
+    return fail(ExitCode::internal, e.what());
+  }
+}
+
+int run(std::span<char*> args) {
+  const std::string_view verb = args.size() > 1 ? args[1] : "";
+  if (verb == "plan" || verb == "sample") {
+    check_machine();
+    return int(verb == "plan" ? plan_command(args.subspan(2)) : sample_command(args.subspan(2)));
+  }
+  if (!verb.empty()) throw Error(ExitCode::usage, "ddp-rank is started by ddp-launch", "see ddp-launch --help");
+  return run_rank();
+}
+
+}  // namespace
+}  // namespace ddp
+
+int main(int argc, char** argv) {
+  try {
+    return ddp::run({argv, size_t(argc)});
+  } catch (const ddp::Error& e) {
+    fmt::print(stderr, "ddp-launch: {}\n", e.what());
+    return int(e.code());
+  } catch (const std::exception& e) {
+    fmt::print(stderr, "ddp-launch: internal error: {}\n", e.what());
+    return int(ddp::ExitCode::internal);
+  }
+}

@@ -1,0 +1,76 @@
+#include "runtime/sample_command.h"
+
+#include <cstdio>
+#include <filesystem>
+#include <sstream>
+
+#include "models/registry.h"
+#include "runtime/base/cores.h"
+#include "runtime/base/fs.h"
+#include "runtime/checkpoint/checkpoint.h"
+#include "runtime/command_args.h"
+#include "runtime/train/generator.h"
+
+namespace ddp {
+namespace {
+
+std::vector<int32_t> parse_prompt(const std::string& prompt, bool is_bytes, int64_t vocab) {
+  std::vector<int32_t> tokens;
+  if (is_bytes) {
+    for (unsigned char c : prompt) tokens.push_back(c);
+  } else {
+    std::istringstream words(prompt);
+    for (int64_t token; words >> token;) {
+      if (token < 0 || token >= vocab)
+        throw Error(ExitCode::usage,
+                    fmt::format("token {} of the prompt is outside the vocabulary of {}", token, vocab));
+      tokens.push_back(int32_t(token));
+    }
+    if (!words.eof())
+      throw Error(ExitCode::usage, "this run was trained on tokens", "give the prompt as token ids: \"464 2068\"");
+  }
+  if (tokens.empty()) throw Error(ExitCode::usage, "the prompt is empty", "give at least one character with --prompt");
+  return tokens;
+}
+
+void print_token(int32_t token, bool is_bytes) {
+  if (is_bytes)
+    std::putchar(token);
+  else
+    std::printf("%d ", token);
+  std::fflush(stdout);
+}
+
+}  // namespace
+
+ExitCode sample_command(std::span<char*> raw) {
+  const CommandArgs args(raw);
+  const std::filesystem::path run = args.text("--run");
+  const std::filesystem::path config_file = run / "config.yaml";
+  const Config config = parse_config(read_text(config_file), config_file.string());
+  const auto checkpoint = find_newest_verified(
+      run / "checkpoints", [](const std::string& text) { fmt::print(stderr, "warning: {}\n", text); });
+  if (!checkpoint)
+    throw Error(ExitCode::no_input, run.string() + " holds no checkpoint yet", "wait for one, or send the run SIGUSR1");
+
+  const std::unique_ptr<Model> model = make_model(config.model);
+  const std::unique_ptr<Device> device = make_cpu_device({.num_threads = usable_cores()});
+  Buffer<float> params(*device, model->layout().flat_elements());
+  load_model(checkpoint->path, model->layout(), params.data());
+
+  const bool is_bytes = config.data.format == "bytes";
+  std::vector<int32_t> tokens = parse_prompt(args.text("--prompt"), is_bytes, config.model.vocab);
+  for (int32_t token : tokens) print_token(token, is_bytes);
+  Generator generator(*device, op_table(device->kind()), *model, config.model, params.data());
+  const SamplingOptions options{.temperature = args.number("--temperature"),
+                                .top_k = args.integer("--top-k"),
+                                .seed = uint64_t(args.integer("--seed"))};
+  for (int64_t i = 0; i < args.integer("--tokens"); ++i) {
+    tokens.push_back(generator.next(tokens, options, uint64_t(i)));
+    print_token(tokens.back(), is_bytes);
+  }
+  std::putchar('\n');
+  return ExitCode::complete;
+}
+
+}  // namespace ddp

@@ -1,0 +1,113 @@
+#include "runtime/train/start.h"
+
+#include <filesystem>
+#include <optional>
+
+#include "runtime/base/log.h"
+#include "runtime/checkpoint/checkpoint.h"
+#include "runtime/train/host_flat.h"
+
+namespace ddp {
+namespace {
+
+// What rank 0 tells the others, as bytes.
+struct StartNote {
+  int64_t step, applied_steps, samples_seen;
+  double beta1_power, beta2_power;
+};
+
+std::optional<Checkpoint> choose_checkpoint(const StartRequest& request) {
+  if (request.resume == "none") return std::nullopt;
+  if (request.resume != "auto")
+    return Checkpoint{.step = verify_checkpoint(request.resume).state.step, .path = request.resume};
+  const std::filesystem::path folder = std::filesystem::path(request.config.output_dir) / "checkpoints";
+  recover_checkpoints(folder);
+  return find_newest_verified(folder, [](const std::string& text) { log::warn("{}", text); });
+}
+
+void check_continues(const StartRequest& request, const TrainingState& state, const std::filesystem::path& path) {
+  const std::string name = (path / kManifestFile).string();
+  const std::vector<std::string> conflicts = resume_conflicts(parse_config(state.config_yaml, name), request.config);
+  if (!conflicts.empty()) {
+    std::string all;
+    for (const std::string& c : conflicts) all += (all.empty() ? "" : ", ") + c;
+    throw Error(ExitCode::config, "cannot resume " + path.string() + " with another configuration: " + all,
+                "restore these keys, or start afresh in another output_dir");
+  }
+  if (state.data_fingerprint != request.data_fingerprint)
+    throw Error(ExitCode::data,
+                "cannot resume " + path.string() + ": " + request.config.data.train +
+                    " changed since it was written (" + state.data_fingerprint + " became " + request.data_fingerprint +
+                    ")",
+                "restore the file, or start afresh in another output_dir");
+}
+
+// On rank 0: fills host-side parameters and moments.
+TrainingState load_or_init(const StartRequest& request, const Model& model, HostFlat& params, HostFlat& m,
+                           HostFlat& v) {
+  const std::optional<Checkpoint> checkpoint = choose_checkpoint(request);
+  if (checkpoint) {
+    check_continues(request, verify_checkpoint(checkpoint->path).state, checkpoint->path);
+    return load_checkpoint(checkpoint->path, model.layout(), params.data(), m.data(), v.data());
+  }
+  std::fill(params.values().begin(), params.values().end(), 0.0f);
+  if (request.config.model.init_from.empty())
+    model.init(params.values(), uint64_t(request.config.train.seed));
+  else
+    load_model(request.config.model.init_from, model.layout(), params.data());
+  return {};
+}
+
+}  // namespace
+
+TrainingState start_run(const StartRequest& request, const Model& model, Device& device, Communicator& comm,
+                        TrainStep& step, const WaitPolicy& wait) {
+  Stream& stream = step.reducer().comm_stream();
+  const std::vector<OptimizerState> moments = step.optimizer().state();
+  DDP_CHECK(moments.size() == 2, "a checkpoint holds two moments");
+  step.drain();  // the optimizer's initial state is set
+  TrainingState state;
+  Buffer<uint8_t> note(device, sizeof(StartNote));
+  StartNote host_note{};
+  if (comm.rank() == 0) {
+    HostFlat params(device, step.params(), stream, wait), m(device, moments[0].flat, stream, wait),
+        v(device, moments[1].flat, stream, wait);
+    state = load_or_init(request, model, params, m, v);
+    params.upload();
+    if (state.step > 0) {
+      m.upload();
+      v.upload();
+    }
+    host_note = {state.step, state.applied_steps, state.samples_seen, state.beta1_power, state.beta2_power};
+    device.copy(note.data(), &host_note, sizeof host_note, stream.handle());
+  }
+  comm.broadcast(note.view(), 0, stream);
+  comm.broadcast(step.params(), 0, stream);
+  device.copy(&host_note, note.data(), sizeof host_note, stream.handle());
+  Event done(device);
+  done.record(stream);
+  done.synchronize(wait);
+  if (host_note.step > 0)
+    for (const OptimizerState& moment : moments) comm.broadcast(moment.flat, 0, stream);
+
+  const StepScalars scalars{.attempted_step = uint32_t(host_note.step) + 1,
+                            .applied_steps = uint32_t(host_note.applied_steps),
+                            .beta1_power = host_note.beta1_power,
+                            .beta2_power = host_note.beta2_power,
+                            .lr = 0,
+                            .grad_scale = 0,
+                            .step_size = 0,
+                            .rsqrt_bias2 = 0,
+                            .skip = 0};
+  device.copy(step.optimizer().scalars(), &scalars, sizeof scalars, stream.handle());
+  done.record(stream);
+  done.synchronize(wait);
+  state.step = host_note.step;
+  state.applied_steps = host_note.applied_steps;
+  state.samples_seen = host_note.samples_seen;
+  state.beta1_power = host_note.beta1_power;
+  state.beta2_power = host_note.beta2_power;
+  return state;
+}
+
+}  // namespace ddp

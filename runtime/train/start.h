@@ -1,0 +1,25 @@
+// How a run begins: from a checkpoint, from a given model, or from random values, the same on every rank.
+#pragma once
+
+#include <string>
+
+#include "runtime/checkpoint/manifest.h"
+#include "runtime/comm/communicator.h"
+#include "runtime/config/config.h"
+#include "runtime/train/train_step.h"
+
+namespace ddp {
+
+struct StartRequest {
+  const Config& config;
+  std::string resume = "none";   // none | auto | PATH of a checkpoint
+  std::string data_fingerprint;  // of the training data as it is now
+};
+
+// Fills parameters and optimizer state of every rank and sets the step's scalars. Rank 0 reads, the others receive.
+// Collective; blocks. Returns the state after which the run goes on; step 0 for a fresh start. Errors, on rank 0: 65
+// when checkpoints are there but none verifies, or the data changed; 78 naming the keys or tensors that differ.
+TrainingState start_run(const StartRequest& request, const Model& model, Device& device, Communicator& comm,
+                        TrainStep& step, const WaitPolicy& wait);
+
+}  // namespace ddp

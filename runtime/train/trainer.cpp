@@ -1,0 +1,243 @@
+#include "runtime/train/trainer.h"
+
+#include <cmath>
+#include <filesystem>
+#include <numbers>
+
+#include "runtime/base/clock.h"
+#include "runtime/base/log.h"
+#include "runtime/checkpoint/checkpoint.h"
+#include "runtime/train/host_flat.h"
+#include "runtime/train/start.h"
+
+namespace ddp {
+namespace {
+
+constexpr int kMaxMissedCommits = 3;  // in a row; then the run ends with 74
+
+TokenSource open_source(const Config& config, const std::string& path, std::optional<uint64_t> seed) {
+  return TokenSource(TokenFile(path, config.data.format, config.model.context, config.model.vocab), seed);
+}
+
+std::string fingerprint(const TokenSource& source) {
+  const DataFingerprint f = source.file().fingerprint();
+  return fmt::format("{} bytes, xxh3 {}", f.size_bytes, f.xxh3);
+}
+
+// The parameter that a slot of the flat buffer belongs to.
+const std::string& slot_owner(const ParamLayout& layout, int64_t slot) {
+  for (const Param& p : layout.params())
+    if (slot < p.first_slot + p.num_slots) return p.name;
+  return layout.params().back().name;
+}
+
+}  // namespace
+
+Trainer::Trainer(const Parts& parts)
+    : parts_(parts),
+      arena_memory_(parts.device, parts.plan.arena.arena_bytes),
+      arena_(parts.plan.arena, arena_memory_.data()),
+      step_({.config = parts.config,
+             .ranks = parts.env.world_size,
+             .device = parts.device,
+             .table = op_table(parts.device.kind()),
+             .comm = parts.comm,
+             .model = parts.model,
+             .wait = parts.wait,
+             .on_bucket = [this](int bucket) { status().bucket.store(bucket, std::memory_order_relaxed); }},
+            arena_),
+      train_source_(open_source(parts.config, parts.config.data.train, uint64_t(parts.config.train.seed))) {
+  const Config& config = parts_.config;
+  if (config.eval.every > 0) {
+    valid_source_.emplace(open_source(config, config.data.valid, std::nullopt));
+    eval_batches_.emplace(*valid_source_, EvalOptions{.micro_batch = config.train.micro_batch,
+                                                      .context = config.model.context,
+                                                      .batches = config.eval.batches,
+                                                      .rank = parts_.env.rank,
+                                                      .num_ranks = parts_.env.world_size});
+    evaluator_.emplace(parts_.device, parts_.comm, step_, *eval_batches_);
+  }
+  const std::string data = fingerprint(train_source_);
+  state_ = start_run({.config = config, .resume = parts_.env.resume, .data_fingerprint = data}, parts_.model,
+                     parts_.device, parts_.comm, step_, parts_.wait);
+  state_.data_fingerprint = data;
+  state_.config_digest = config_digest(config);
+  state_.config_yaml = to_yaml(config);
+  first_step_ = state_.step + 1;
+  prefetcher_.emplace(train_source_, PrefetchOptions{.micro_batch = config.train.micro_batch,
+                                                     .global_batch = config.train.global_batch,
+                                                     .context = config.model.context,
+                                                     .rank = parts_.env.rank,
+                                                     .num_ranks = parts_.env.world_size,
+                                                     .first_step = first_step_,
+                                                     .num_workers = config.data.num_workers,
+                                                     .wait = parts_.wait});
+  if (is_first_rank()) open_sinks();
+  status().memory_bytes.store(parts_.device.memory_info().in_use_bytes + parts_.plan.symmetric_bytes);
+  status().loaded_ns.store(monotonic_ns());
+}
+
+void Trainer::open_sinks() {
+  const std::filesystem::path folder = parts_.config.output_dir;
+  std::filesystem::create_directories(folder);
+  write_text_atomically(folder / "config.yaml", state_.config_yaml);
+  sinks_.emplace(Sinks{.jsonl = JsonlSink(folder / "metrics.jsonl", state_.step),
+                       .console = ConsoleSink(console_mode_from_environment(), parts_.config.log.every)});
+  if (state_.step > 0) sinks_->console.line(fmt::format("resumed after step {}", state_.step));
+}
+
+ExitCode Trainer::run() {
+  const Config& config = parts_.config;
+  const int64_t asked = parts_.env.stop_after;
+  const int64_t last = asked > 0 ? std::min(asked, config.train.steps) : config.train.steps;
+  started_ns_ = last_end_ns_ = monotonic_ns();
+  for (int64_t step = first_step_; step <= last && !stop_; ++step) {
+    enqueue(step);
+    if (step > first_step_) finish(step - 1);
+    const bool is_last = step == last || stop_;
+    const bool eval_due = config.eval.every > 0 && (step % config.eval.every == 0 || is_last);
+    const bool commit_due =
+        is_last || checkpoint_asked_ || (config.checkpoint.every > 0 && step % config.checkpoint.every == 0);
+    if (step == first_step_ || eval_due || commit_due) finish(step);
+    if (eval_due) evaluate(step);
+    if (commit_due) commit(step, is_last);
+  }
+  // A run that was resumed at or past its end has nothing to do, but what it would leave is there already.
+  Stream& stream = step_.reducer().comm_stream();
+  parts_.comm.barrier(stream);
+  Event met(parts_.device);
+  met.record(stream);
+  met.synchronize(parts_.wait);
+  const bool complete = state_.step >= config.train.steps;
+  if (is_first_rank()) summarize();
+  set_phase(Phase::finished);
+  return complete ? ExitCode::complete : ExitCode::stopped_early;
+}
+
+void Trainer::enqueue(int64_t step) {
+  status().step.store(step, std::memory_order_relaxed);
+  status().bucket.store(-1, std::memory_order_relaxed);
+  double& wait_ms = data_wait_ms_[size_t(step) % data_wait_ms_.size()];
+  wait_ms = 0;
+  const auto next = [&]() -> const HostBatch& {
+    set_phase(Phase::data_wait);
+    const Prefetcher::Next n = prefetcher_->next();
+    wait_ms += n.wait_ms;
+    set_phase(Phase::forward);
+    return n.batch;
+  };
+  const uint32_t requests = parts_.board->checkpoint_requests.load(std::memory_order_relaxed);
+  step_.enqueue(step, next,
+                {.stop = parts_.board->stop_requested.load(std::memory_order_relaxed) != 0,
+                 .checkpoint = requests != checkpoints_served_});
+}
+
+void Trainer::finish(int64_t step) {
+  if (state_.step >= step) return;
+  set_phase(Phase::update);
+  MetricsRing::Slot& slot = step_.metrics().slot(step);
+  slot.end.synchronize(parts_.wait);
+  const StepMetrics& m = slot.host;
+  DDP_CHECK(int64_t(m.attempted_step) == step, "metrics of step {} where step {} was expected", m.attempted_step, step);
+  if (m.skipped != 0)
+    throw Error(
+        ExitCode::non_finite,
+        fmt::format("step {}: the gradient of {} is not finite (loss {})", step,
+                    slot_owner(step_.layout(), m.first_bad_slot), m.loss_sum / double(step_.shape().global_tokens)),
+        "lower optimizer.lr or lengthen schedule.warmup_steps");
+
+  state_.step = step;
+  state_.applied_steps = m.applied_steps;
+  state_.samples_seen += parts_.config.train.global_batch;
+  state_.beta1_power = m.beta1_power;
+  state_.beta2_power = m.beta2_power;
+  stop_ = stop_ || m.stop_votes > 0;
+  checkpoint_asked_ = checkpoint_asked_ || m.checkpoint_votes > 0;
+
+  const int64_t now = monotonic_ns();
+  const double step_ms = ms_between(last_end_ns_, now);
+  last_end_ns_ = now;
+  if (step == first_step_) status().first_step_ns.store(now);
+  set_phase(Phase::forward);
+  if (!sinks_) return;
+  const StepRecord record{.step = step,
+                          .total_steps = parts_.config.train.steps,
+                          .loss = m.loss_sum / double(step_.shape().global_tokens),
+                          .lr = double(m.lr),
+                          .grad_norm = m.grad_norm,
+                          .tokens = step_.shape().global_tokens,
+                          .step_ms = step_ms,
+                          .data_wait_ms = data_wait_ms_[size_t(step) % data_wait_ms_.size()],
+                          .exposed_comm_ms = slot.reduced.ms_since(slot.backward_done),
+                          .samples_seen = state_.samples_seen,
+                          .memory_bytes = status().memory_bytes.load()};
+  sinks_->jsonl.write(record);
+  if (step == first_step_) report_start_up();
+  sinks_->console.write(record);
+}
+
+void Trainer::report_start_up() {
+  const BoardLayout& board = *parts_.board;
+  const RankStatus& s = status();
+  sinks_->console.start_up({.total_ms = ms_between(board.launched_ns, s.first_step_ns),
+                            .launch_ms = ms_between(board.launched_ns, s.entered_ns),
+                            .rendezvous_ms = ms_between(s.entered_ns, s.met_ns),
+                            .data_ms = ms_between(s.met_ns, s.loaded_ns),
+                            .first_step_ms = ms_between(s.loaded_ns, s.first_step_ns)});
+}
+
+void Trainer::evaluate(int64_t step) {
+  set_phase(Phase::evaluate);
+  const double loss = evaluator_->run(parts_.wait);
+  const bool is_bytes = parts_.config.data.format == "bytes";
+  const EvalRecord record{.step = step, .loss = loss, .bits_per_byte = is_bytes ? loss / std::numbers::ln2 : NAN};
+  if (sinks_) {
+    sinks_->jsonl.write(record);
+    sinks_->console.write(record);
+  }
+  last_end_ns_ = monotonic_ns();
+}
+
+void Trainer::commit(int64_t step, bool must_succeed) {
+  set_phase(Phase::checkpoint);
+  checkpoints_served_ = parts_.board->checkpoint_requests.load(std::memory_order_relaxed);
+  checkpoint_asked_ = false;
+  step_.drain();
+  if (is_first_rank()) {
+    const int64_t begin = monotonic_ns();
+    const std::vector<OptimizerState> moments = step_.optimizer().state();
+    HostFlat params(parts_.device, step_.params(), step_.compute(), parts_.wait),
+        m(parts_.device, moments[0].flat, step_.compute(), parts_.wait),
+        v(parts_.device, moments[1].flat, step_.compute(), parts_.wait);
+    for (HostFlat* flat : {&params, &m, &v}) flat->download();
+    try {
+      const CommittedCheckpoint done = write_checkpoint(std::filesystem::path(parts_.config.output_dir) / "checkpoints",
+                                                        {.layout = step_.layout(),
+                                                         .params = params.data(),
+                                                         .exp_avg = m.data(),
+                                                         .exp_avg_sq = v.data(),
+                                                         .state = state_},
+                                                        parts_.config.checkpoint.keep);
+      num_missed_commits_ = 0;
+      last_checkpoint_ = done.checkpoint.path;
+      sinks_->console.checkpoint(step, done.bytes, ms_between(begin, monotonic_ns()));
+    } catch (const Error& e) {
+      if (must_succeed || e.code() != ExitCode::io || ++num_missed_commits_ == kMaxMissedCommits) throw;
+      sinks_->console.warning(fmt::format("no checkpoint at step {}: {}; training goes on", step, e.what()));
+    }
+  }
+  last_end_ns_ = monotonic_ns();
+}
+
+void Trainer::summarize() {
+  sinks_->console.summary({.seconds = ms_between(started_ns_, monotonic_ns()) / 1e3,
+                           .run_folder = parts_.config.output_dir,
+                           .checkpoint = last_checkpoint_});
+}
+
+void Trainer::set_phase(Phase phase) {
+  status().phase.store(uint32_t(phase), std::memory_order_relaxed);
+  status().heartbeat_ns.store(monotonic_ns(), std::memory_order_relaxed);
+}
+
+}  // namespace ddp

@@ -1,0 +1,81 @@
+// The training loop of one rank, on the host: feeds steps to the device one ahead of their metrics, and between steps
+// evaluates, commits checkpoints, reports, and stops when asked. What all ranks must decide alike they decide from
+// reduced values.
+#pragma once
+
+#include <memory>
+#include <optional>
+
+#include "runtime/base/rank_env.h"
+#include "runtime/board/board.h"
+#include "runtime/checkpoint/manifest.h"
+#include "runtime/data/eval_batches.h"
+#include "runtime/data/prefetcher.h"
+#include "runtime/data/token_source.h"
+#include "runtime/metrics/console_sink.h"
+#include "runtime/metrics/jsonl_sink.h"
+#include "runtime/train/dry_run.h"
+#include "runtime/train/evaluator.h"
+#include "runtime/train/train_step.h"
+
+namespace ddp {
+
+class Trainer {
+ public:
+  struct Parts {
+    const Config& config;
+    const RankEnv& env;
+    Board& board;
+    Device& device;
+    Communicator& comm;
+    const Model& model;
+    const DryRun& plan;
+    WaitPolicy wait;
+  };
+  // Opens the data, allocates everything, and loads or makes the initial state. Collective. Errors: 65, 66, 71, 74, 78.
+  explicit Trainer(const Parts& parts);
+
+  // Trains to the last step, or to where it is asked to stop. Returns complete or stopped_early, after the last commit.
+  ExitCode run();
+
+ private:
+  // Rank 0's outlets.
+  struct Sinks {
+    JsonlSink jsonl;
+    ConsoleSink console;
+  };
+
+  void open_sinks();
+  void enqueue(int64_t step);
+  void finish(int64_t step);  // waits for the step, reports it, notes what it decided
+  void evaluate(int64_t step);
+  void commit(int64_t step, bool must_succeed);
+  void summarize();
+  void report_start_up();
+  void set_phase(Phase phase);
+  RankStatus& status() { return parts_.board->ranks[size_t(parts_.env.rank)]; }
+  bool is_first_rank() const { return parts_.env.rank == 0; }
+
+  Parts parts_;
+  Buffer<std::byte> arena_memory_;
+  Arena arena_;
+  TrainStep step_;
+  TokenSource train_source_;
+  std::optional<TokenSource> valid_source_;
+  std::optional<EvalBatches> eval_batches_;
+  std::optional<Evaluator> evaluator_;
+  TrainingState state_;  // of the last finished step
+  std::optional<Prefetcher> prefetcher_;
+  std::optional<Sinks> sinks_;
+
+  int64_t first_step_ = 1;
+  bool stop_ = false, checkpoint_asked_ = false;  // decided by the finished steps
+  uint32_t checkpoints_served_ = 0;
+  int num_missed_commits_ = 0;
+  std::string last_checkpoint_;
+  std::array<double, 4> data_wait_ms_{};  // by step % 4
+  int64_t started_ns_ = 0;
+  int64_t last_end_ns_ = 0;
+};
+
+}  // namespace ddp
