@@ -1,5 +1,3 @@
-#include <cstring>
-
 #include "tests/checkpoint/fixture.h"
 
 namespace ddp {

@@ -59,6 +59,14 @@ TEST_CASE("malformed manifests are one clear error") {
   }
 }
 
+TEST_CASE("a deeply nested manifest is refused before anything recurses into it") {
+  const std::string deep = std::string(100'000, '[') + std::string(100'000, ']');
+  const std::string text = R"({"format_version":1,"manifest_xxh3":"","a":)" + deep + "}";
+  std::string message;
+  CHECK(test::failure([&] { parse_manifest(text, "m"); }, &message) == 65);
+  CHECK(message == "m is not a valid manifest: it is nested too deeply");
+}
+
 TEST_CASE("a configuration that is not UTF-8 can still be committed") {
   Manifest manifest = example();
   manifest.state.config_yaml = "train: \xff\n";

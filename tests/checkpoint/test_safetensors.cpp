@@ -1,5 +1,5 @@
+#include <algorithm>
 #include <cmath>
-#include <cstring>
 
 #include "runtime/base/hash.h"
 #include "tests/checkpoint/fixture.h"
@@ -8,6 +8,10 @@ namespace ddp {
 namespace {
 
 using test::TemporaryFolder;
+
+bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
+  return std::ranges::equal(std::as_bytes(std::span(a)), std::as_bytes(std::span(b)));
+}
 
 TEST_CASE("tensors of odd shapes come back bit for bit") {
   TemporaryFolder folder;
@@ -40,7 +44,7 @@ TEST_CASE("tensors of odd shapes come back bit for bit") {
     CHECK(found->shape == tensors[i].shape);
     std::vector<float> read(values[i].size(), 5.0f);
     reader.read_f32(*found, read);
-    CHECK(std::memcmp(read.data(), values[i].data(), read.size() * sizeof(float)) == 0);
+    CHECK(same_bits(read, values[i]));
   }
 }
 
@@ -78,8 +82,8 @@ TEST_CASE("F16 and BF16 are widened exactly") {
   std::vector<float> read(11), read_b(4);
   reader.read_f32(reader.tensors()[0], read);
   reader.read_f32(reader.tensors()[1], read_b);
-  CHECK(std::memcmp(read.data(), f16_values.data(), 44) == 0);
-  CHECK(std::memcmp(read_b.data(), bf16_values.data(), 16) == 0);
+  CHECK(same_bits(read, f16_values));
+  CHECK(same_bits(read_b, bf16_values));
 }
 
 TEST_CASE("a tensor of integers cannot be loaded as weights") {
