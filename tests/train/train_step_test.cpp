@@ -1,0 +1,150 @@
+#include "runtime/train/train_step.h"
+
+#include <catch2/catch.hpp>
+#include <cmath>
+#include <random>
+
+#include "models/registry.h"
+#include "runtime/train/dry_run.h"
+
+using namespace ddp;
+
+namespace {
+
+Config tiny_config() {
+  Config config;
+  config.model = {.preset = {}, .layers = 2, .heads = 2, .width = 32, .context = 12, .vocab = 61, .init_from = {}};
+  config.train.micro_batch = 2;
+  config.train.global_batch = 8;
+  config.train.steps = 20;
+  config.train.bucket_mb = 0.01;
+  config.optimizer.lr = 1e-2;
+  return config;
+}
+
+// A run of one rank without data files, checkpoints or a launcher.
+struct Run {
+  explicit Run(const Config& c, int threads = 2)
+      : config(c),
+        model(make_model(c.model)),
+        plan(dry_run(c, 1, *model)),
+        device(make_cpu_device({.num_threads = threads})),
+        comm(make_solo_comm(*device)),
+        arena_memory(*device, plan.arena.arena_bytes),
+        arena(plan.arena, arena_memory.data()),
+        step({.config = config, .ranks = 1, .device = *device, .table = cpu_op_table(), .comm = *comm, .model = *model},
+             arena),
+        batch(c.train.micro_batch, c.model.context) {
+    step.drain();
+    std::fill_n(step.params().as<float>(), step.params().numel(), 0.0f);
+    model->init({step.params().as<float>(), size_t(step.params().numel())}, 1);
+  }
+
+  // One step on batches that depend on the step and the micro-step; returns its metrics.
+  StepMetrics train(int64_t number) {
+    int64_t micro_step = 0;
+    step.enqueue(number,
+                 [&]() -> const HostBatch& {
+                   std::mt19937 random(uint32_t(number * 100 + micro_step));
+                   for (size_t i = 0; i < batch.tokens.size(); ++i) {
+                     batch.tokens[i] = int32_t(random() % 61);
+                     batch.targets[i] = (batch.tokens[i] * 7 + 3) % 61;  // to be learnt
+                   }
+                   for (size_t i = 0; i < batch.sample_ids.size(); ++i)
+                     batch.sample_ids[i] = int32_t(micro_step * config.train.micro_batch + int64_t(i));
+                   ++micro_step;
+                   return batch;
+                 },
+                 {});
+    step.metrics().slot(number).end.synchronize({.timeout_ms = 60'000});
+    return step.metrics().slot(number).host;
+  }
+
+  Config config;
+  std::unique_ptr<Model> model;
+  DryRun plan;
+  std::unique_ptr<Device> device;
+  std::unique_ptr<Communicator> comm;
+  Buffer<std::byte> arena_memory;
+  Arena arena;
+  TrainStep step;
+  HostBatch batch;
+};
+
+}  // namespace
+
+TEST_CASE("nothing allocates on the device after the first step, and the plan is exact to the byte") {
+  Run run(tiny_config());
+  run.train(1);
+  const int64_t allocations = run.device->num_allocations();
+  REQUIRE(run.device->memory_info().in_use_bytes == run.plan.device_bytes());
+  for (int64_t s = 2; s <= 6; ++s) run.train(s);
+  REQUIRE(run.device->num_allocations() == allocations);
+}
+
+TEST_CASE("the arena is within 2% of the live bound for the published model") {
+  Config config = tiny_config();
+  config.model = {};
+  for (int64_t micro_batch : {1, 4, 8}) {
+    config.train.micro_batch = config.train.global_batch = micro_batch;
+    const DryRun plan = dry_run(config, 1, *make_model(config.model));
+    REQUIRE(double(plan.arena.arena_bytes) <= 1.02 * double(plan.arena.live_bytes));
+  }
+}
+
+TEST_CASE("the dry run counts the multiplications of the published model") {
+  Config config = tiny_config();
+  config.model = {};
+  config.model.context = 256;
+  config.train.micro_batch = config.train.global_batch = 4;
+  const DryRun plan = dry_run(config, 1, *make_model(config.model));
+  // 6 N T for the linear layers (N without position embedding and norms), padded vocabulary included; causal attention
+  // 2 + 5 products.
+  const double tokens = 4 * 256, linear = 12.0 * 12 * 768 * 768 + 50304.0 * 768;
+  const double attention = 12.0 * 2 * 7 * 4 * 768 * (256.0 * 257 / 2);
+  REQUIRE(double(plan.flops()) == Approx(6 * linear * tokens + attention).epsilon(1e-9));
+}
+
+TEST_CASE("the loss falls, and metrics say what the update did") {
+  Config config = tiny_config();
+  config.schedule = {.name = "linear", .warmup_steps = 5, .min_lr = 1e-3};
+  Run run(config);
+  const StepMetrics first = run.train(1);
+  REQUIRE(first.loss_sum / (8 * 12) == Approx(std::log(61.0)).epsilon(0.02));
+  REQUIRE(first.lr == Approx(1e-2 / 5));
+  REQUIRE(first.applied_steps == 1);
+  REQUIRE(first.skipped == 0);
+  StepMetrics last{};
+  for (int64_t s = 2; s <= 20; ++s) last = run.train(s);
+  REQUIRE(last.loss_sum < 0.7 * first.loss_sum);
+  REQUIRE(last.lr == Approx(1e-3));
+  REQUIRE(last.attempted_step == 20);
+}
+
+TEST_CASE("lanes and threads give the same bits in every run") {
+  Config config = tiny_config();
+  config.train.deterministic = true;
+  config.model.dropout = 0.1;
+  const auto weights = [&](int threads) {
+    Run run(config, threads);
+    for (int64_t s = 1; s <= 4; ++s) run.train(s);
+    const float* p = run.step.params().as<float>();
+    return std::vector<float>(p, p + run.step.params().numel());
+  };
+  const std::vector<float> one = weights(1);
+  REQUIRE(weights(1) == one);
+  REQUIRE(weights(3) == one);
+}
+
+TEST_CASE("a gradient that is not finite skips the update and is named by its slot") {
+  Run run(tiny_config());
+  run.train(1);
+  run.step.params().as<float>()[run.model->layout().params()[1].offset] = INFINITY;  // ln_f.bias
+  const std::vector<float> before(run.step.params().as<float>(),
+                                  run.step.params().as<float>() + run.step.params().numel());
+  const StepMetrics m = run.train(2);
+  REQUIRE(m.skipped == 1);
+  REQUIRE(m.first_bad_slot >= 0);
+  REQUIRE(m.applied_steps == 1);
+  REQUIRE(std::equal(before.begin(), before.end(), run.step.params().as<float>()));
+}
