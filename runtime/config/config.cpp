@@ -121,6 +121,8 @@ class Builder {
 }  // namespace
 
 Config load_config(const std::filesystem::path& file, std::span<const std::string> overrides) {
+  // Before reading: it may be a data file, of any size.
+  check_yaml_size(file_size(open_input(file), file), file.string());
   return parse_config(read_text(file), file.string(), overrides);
 }
 

@@ -23,7 +23,7 @@ template <class Number>
 std::optional<Number> parse_whole(std::string_view text, std::string_view allowed) {
   Number number{};
   const char* end = text.data() + text.size();
-  if (text.find_first_not_of(allowed) != std::string_view::npos || looks_octal(text)) return std::nullopt;
+  if (text.find_first_not_of(allowed) != std::string_view::npos) return std::nullopt;
   const auto [stop, error] = std::from_chars(text.data(), end, number);
   if (error != std::errc() || stop != end) return std::nullopt;
   return number;

@@ -11,7 +11,7 @@
 namespace ddp {
 namespace {
 
-constexpr size_t kMaxTextBytes = 64 * 1024;
+constexpr int64_t kMaxTextBytes = 64 * 1024;
 constexpr size_t kMaxScalarBytes = 4096;
 constexpr size_t kMaxDepth = 8;
 
@@ -135,10 +135,14 @@ class TreeBuilder final : public YAML::EventHandler {
 
 }  // namespace
 
-YamlNode read_yaml(std::string_view text, const YamlSource& source) {
-  if (text.size() > kMaxTextBytes)
-    throw config_error(source.name, fmt::format("{} bytes; the limit is {}", text.size(), kMaxTextBytes),
+void check_yaml_size(int64_t size_bytes, const std::string& name) {
+  if (size_bytes > kMaxTextBytes)
+    throw config_error(name, fmt::format("{} bytes; the limit is {}", size_bytes, kMaxTextBytes),
                        "is this a configuration?");
+}
+
+YamlNode read_yaml(std::string_view text, const YamlSource& source) {
+  check_yaml_size(int64_t(text.size()), source.name);
   check_characters(text, source);
   std::istringstream stream{std::string(text)};
   TreeBuilder builder(source);

@@ -4,6 +4,7 @@
 // text; value.h types them.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -27,6 +28,9 @@ struct YamlSource {
   std::string name;
   bool has_lines = true;
 };
+
+// A configuration is small; what is larger was given by mistake. Errors: 78.
+void check_yaml_size(int64_t size_bytes, const std::string& name);
 
 // An empty text is a null node. Errors: 78.
 YamlNode read_yaml(std::string_view text, const YamlSource& source);

@@ -1,7 +1,9 @@
 // From YAML to values: defaults, presets, overrides, and an error with its position for everything else.
 #include <catch2/catch.hpp>
 
+#include "runtime/base/fs.h"
 #include "tests/config/support.h"
+#include "tests/support/temporary_folder.h"
 
 using namespace ddp;
 using namespace ddp::test;
@@ -200,6 +202,16 @@ TEST_CASE("a missing data.train is an error at its section, unless an override g
   CHECK_THAT(parse_failure("").message, Contains("t.yaml:1:1: data.train is missing"));
   CHECK(parse_failure("data: {train: ''}").code == 78);
   CHECK(parse("", {"data.train=x"}).data.train == "x");
+}
+
+TEST_CASE("a file larger than memory is refused without reading it") {
+  const TemporaryFolder folder;
+  const auto path = folder.path / "train.bin";
+  create_output(path);
+  std::filesystem::resize_file(path, uintmax_t{1} << 40);  // sparse
+  const Failure f = failure_of([&] { load_config(path, {}); });
+  CHECK(f.code == 78);
+  CHECK_THAT(f.message, Contains("train.bin") && Contains("is this a configuration?"));
 }
 
 TEST_CASE("a missing file is 66 and names the file") {
