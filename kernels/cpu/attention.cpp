@@ -50,17 +50,26 @@ int64_t qkv_at(const HeadShape& s, int64_t sample, int64_t head, Part part, int6
   return (sample * s.t + t) * 3 * s.c + part * s.c + head * s.d;
 }
 
+// A head's rows lie 3C apart, each on another page, where the hardware does not prefetch: ask for the row 16 further
+// on.
+void prefetch_row(const float* row, int64_t stride, int64_t d) {
+  for (int64_t i = 0; i < d; i += kLanes) __builtin_prefetch(row + kLanes * stride + i);
+}
+
 // to (padded_rows, Dp) = scale * from (rows, D) with rows `stride` apart; zero padding.
 void pack_rows(float* to, const float* from, int64_t stride, int64_t rows, int64_t padded_rows, const HeadShape& s,
                float scale) {
-  for (int64_t r = 0; r < rows; ++r)
+  for (int64_t r = 0; r < rows; ++r) {
+    prefetch_row(from + r * stride, stride, s.d);
     for (int64_t i = 0; i < s.d; i += kLanes) store(to + r * s.dp + i, load(from + r * stride + i, s.d - i) * scale);
+  }
   std::fill(to + rows * s.dp, to + padded_rows * s.dp, 0.0f);
 }
 
 // to = panels of the transpose of from (rows, D): panel j (Dp, 16) holds rows 16 j ... 16 j + 15 as columns.
 void pack_panels(float* to, const float* from, int64_t stride, int64_t rows, const HeadShape& s) {
   for (int64_t r = 0; r < rows; r += kLanes) {
+    for (int64_t k = 0; k < kLanes; ++k) prefetch_row(from + (r + k) * stride, stride, s.d);
     for (int64_t i = 0; i < s.d; i += kLanes) {
       v16 tile[kLanes];
       for (int64_t k = 0; k < kLanes; ++k) tile[k] = r + k < rows ? load(from + (r + k) * stride + i, s.d - i) : v16{};
@@ -73,9 +82,10 @@ void pack_panels(float* to, const float* from, int64_t stride, int64_t rows, con
 // to (rows, D), rows `stride` apart, = factor[row] * from (rows, Dp).
 template <class Factor>
 void unpack_rows(float* to, int64_t stride, const float* from, int64_t rows, const HeadShape& s, Factor factor) {
-  for (int64_t r = 0; r < rows; ++r)
+  for (int64_t r = 0; r < rows; ++r) {
     for (int64_t i = 0; i < s.d; i += kLanes)
       store(to + r * stride + i, load(from + r * s.dp + i) * factor(r), s.d - i);
+  }
 }
 
 // Scores of the tile on the diagonal: keys after the query become -infinity.
@@ -155,6 +165,8 @@ void run(ThreadPool& pool, const AttentionForward& a) {
 // delta (T) = row sums of dout * out: what the softmax's gradient subtracts.
 void row_dots(float* delta, const float* dout, const float* out, const HeadShape& s) {
   for (int64_t t = 0; t < s.t; ++t) {
+    prefetch_row(dout + t * s.c, s.c, s.d);
+    prefetch_row(out + t * s.c, s.c, s.d);
     v16 total{};
     for (int64_t i = 0; i < s.d; i += kLanes)
       total += load(dout + t * s.c + i, s.d - i) * load(out + t * s.c + i, s.d - i);
