@@ -1,13 +1,13 @@
 // A rank without a model: it attaches to the board, meets the others, and then behaves as FAKE_RANK tells it. The
 // variable is a list of "RANK:WORD" (RANK may be *), carried out in order by the ranks they name; a rank without a word
 // finishes well.
-//   exit=N      exit with N at once                 early=N    exit with N before meeting
-//   signal=N    die of signal N                     error=N    report an error with code N on the board, then exit N
-//   wait        wait in a barrier that nobody else enters: for the abort word, a stop request or for ever
-//   loop        make no progress and look at nothing
-//   say=TEXT    print TEXT and a newline            linger     loop for ever after reporting (used after error=)
-//   fds         print the open descriptors          checkpoint  wait for a checkpoint request, then go on
-//   child       leave a child process behind that sleeps, printing its pid
+//   early=N     exit with N before meeting          exit=N      exit with N
+//   signal=N    die of signal N                     error=N     report an error with code N on the board, then exit N
+//   linger      report an error, then never exit    loop        make no progress and look at nothing
+//   train       make progress until told to stop    checkpoint  wait for a checkpoint request, then go on
+//   step=N      be in step N                        child       leave a child process behind
+//   say=TEXT    print TEXT                          env=NAME    print NAME=value
+//   fds         print the number of open descriptors
 #include <dirent.h>
 #include <fmt/format.h>
 #include <signal.h>
