@@ -89,8 +89,8 @@ void move_into_place(const fs::path& complete, const fs::path& place) {
   fs::remove_all(replaced, ignored);
 }
 
-// Renamed first, so that a half-removed checkpoint is never taken for one. What cannot be removed now is tried again
-// after the next commit: the checkpoint just committed is no worse for it.
+// Renamed first, so that a half-removed checkpoint is never taken for one. What cannot be removed now is tried again at
+// the next commit or start: the checkpoint just committed is no worse for it.
 void remove_checkpoint(const fs::path& path) {
   std::error_code ignored;
   const fs::path removing = aside(path, kRemoving);
