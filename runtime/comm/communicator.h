@@ -11,6 +11,9 @@
 
 namespace ddp {
 
+// What allocate_symmetric takes for a request, in bytes: the same in every communicator, so that one plan holds for all.
+constexpr int64_t symmetric_size(int64_t bytes) { return (bytes + 255) / 256 * 256; }
+
 class Communicator {
  public:
   virtual ~Communicator() = default;
@@ -39,7 +42,7 @@ std::unique_ptr<Communicator> make_solo_comm(Device& device);
 
 struct ShmCommOptions {
   int rank = 0;
-  int64_t symmetric_bytes = 0;  // what all allocate_symmetric calls of one rank will add up to (each rounded up to 256)
+  int64_t symmetric_bytes = 0;  // what all allocate_symmetric calls of one rank will add up to (each by symmetric_size)
   WaitPolicy wait;
 };
 // CPU ranks of one host over `segment`, a nameless shared memory that is empty when the ranks inherit it: rank 0 sizes

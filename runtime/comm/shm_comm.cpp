@@ -12,7 +12,6 @@ namespace ddp {
 namespace {
 
 constexpr int64_t kCacheLine = 64;
-constexpr int64_t kSymmetricAlign = 256;
 
 // Calls f with a value of the element type.
 template <class F>
@@ -36,7 +35,7 @@ ShmComm::ShmComm(std::shared_ptr<ShmSegment> segment, int rank, const WaitPolicy
 
 void* ShmComm::allocate_symmetric(int64_t bytes) {
   const int64_t begin = symmetric_used_;
-  const int64_t end = begin + (bytes + kSymmetricAlign - 1) / kSymmetricAlign * kSymmetricAlign;
+  const int64_t end = begin + symmetric_size(bytes);
   if (end > segment_->symmetric_bytes())
     throw Error(ExitCode::os_resource, fmt::format("{} bytes of shared memory asked for, {} of {} left", bytes,
                                                    segment_->symmetric_bytes() - begin, segment_->symmetric_bytes()));

@@ -15,8 +15,7 @@ class SoloComm final : public Communicator {
   int size() const override { return 1; }
 
   void* allocate_symmetric(int64_t bytes) override {
-    // Rounded as in every communicator, so that one plan holds for all.
-    Buffer<uint8_t>& buffer = buffers_.emplace_back(device_, (bytes + 255) / 256 * 256);
+    Buffer<uint8_t>& buffer = buffers_.emplace_back(device_, symmetric_size(bytes));
     Stream stream(device_, StreamRole::communication);
     Event zeroed(device_);
     device_.fill_zero(buffer.data(), bytes, stream.handle());

@@ -6,12 +6,6 @@
 #include "runtime/reduce/lane_tree.h"
 
 namespace ddp {
-namespace {
-
-int64_t symmetric_size(int64_t bytes) { return (bytes + 255) / 256 * 256; }
-
-}  // namespace
-
 GradReducerBytes grad_reducer_bytes(const ParamLayout& layout, const GradReducerOptions& options) {
   const int64_t grads = layout.flat_elements() * int64_t(sizeof(float));
   const int64_t more_lanes = num_lane_buffers(options.lanes_per_rank) - 1;

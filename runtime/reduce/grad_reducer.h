@@ -29,8 +29,8 @@ struct GradReducerOptions {
   int64_t bucket_bytes = 25 << 20;
   int num_micro_steps = 1;  // of this rank in a step
   int lanes_per_rank = 1;   // a power of two that divides num_micro_steps; 1 unless deterministic
-  std::function<void(int bucket)>
-      on_launch{};    // called on the host when a bucket's all-reduce has been enqueued; may be empty
+  // Called on the host when a bucket's all-reduce has been enqueued; may be empty.
+  std::function<void(int bucket)> on_launch{};
   WaitPolicy wait{};  // of the host's few waits
 };
 
@@ -70,15 +70,13 @@ class GradReducer {
   // Checks that every parameter was announced, reduces loss and votes, and lets compute wait for the last all-reduce.
   void finish(const Votes& votes, Stream& compute);
 
-  // Of all ranks after finish, in the order of compute, until the next step's first micro-step:
+  // Of all ranks after finish, in the order of compute, until the next step's first micro-step. Sums of squares, f64
+  // (slots); the loss sum and the votes to stop and to checkpoint, f64 (3).
   TensorView gradients() const { return {grads_, DType::f32, {layout_.flat_elements()}}; }
-  TensorView partials() const { return partials_.view(); }  // f64 (slots): sums of squares
-  TensorView loss_votes() const {
-    return {loss_votes_, DType::f64, {kLossVotes}};
-  }  // loss sum, votes to stop, to checkpoint
-  TensorView slot_begin() const {
-    return slot_begin_.view();
-  }  // i64 (slots + 1), ParamLayout::slot_begin on the device
+  TensorView partials() const { return partials_.view(); }
+  TensorView loss_votes() const { return TensorView(loss_votes_, DType::f64, {kLossVotes}); }
+  // ParamLayout::slot_begin on the device, i64 (slots + 1).
+  TensorView slot_begin() const { return slot_begin_.view(); }
 
   const std::vector<Bucket>& buckets() const { return buckets_; }
   Stream& comm_stream() { return comm_stream_; }
