@@ -34,7 +34,7 @@ TEST_CASE("cross entropy: loss and gradient at odd sizes, with padding columns a
     const CrossEntropyOut want = cross_entropy(widen(logits), targets, v, live, 0.25);
     const Outputs got = run_op(logits, targets, v, live, 0.25f, true);
     check_close(got[0], want.dlogits, 2e-6, 0.05);  // at the target a difference of 1 * scale
-    check_close(got[1], want.loss, 1e-6, 6.0);  // a difference of numbers up to 6 + log V
+    check_close(got[1], want.loss, 1e-6, 6.0);      // a difference of numbers up to 6 + log V
     const Outputs loss_only = run_op(logits, targets, v, live, 0.25f, false);
     CHECK(loss_only[0] == logits);
     CHECK(loss_only[1] == got[1]);
