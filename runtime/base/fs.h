@@ -45,8 +45,9 @@ void sync_folder(const std::filesystem::path& path);
 Fd create_output(const std::filesystem::path& path);
 
 std::string read_text(const std::filesystem::path& path);  // errors: 66
-// Replaces a small file as one: temporary beside it, fsync, rename, fsync of the folder. Without `durable` no fsync: a reader
-// still sees the old or the new text, but a power cut may lose both; for what is rewritten every second. Errors: 74.
+// Replaces a small file as one: temporary beside it, fsync, rename, fsync of the folder. Without `durable` no fsync: a
+// reader still sees the old or the new text, but a power cut may lose both; for what is rewritten every second.
+// Errors: 74.
 void write_text_atomically(const std::filesystem::path& path, std::string_view text, bool durable = true);
 
 }  // namespace ddp

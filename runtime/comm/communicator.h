@@ -11,7 +11,8 @@
 
 namespace ddp {
 
-// What allocate_symmetric takes for a request, in bytes: the same in every communicator, so that one plan holds for all.
+// What allocate_symmetric takes for a request, in bytes: the same in every communicator, so that one plan holds for
+// all.
 constexpr int64_t symmetric_size(int64_t bytes) { return (bytes + 255) / 256 * 256; }
 
 class Communicator {

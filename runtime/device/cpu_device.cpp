@@ -41,10 +41,20 @@ void keep_freed_memory() {
   ::mallopt(M_TRIM_THRESHOLD, 1 << 30);
 }
 
+// Queued tasks share the event with its owner, so that an Event may be destroyed while work on it is still queued.
 struct CpuEvent {
   FutexWord done{0};     // number of the latest record that ran
   uint32_t issued = 0;   // number of the latest record enqueued; host thread only
   int64_t stamp_ns = 0;  // when the latest record ran
+  std::atomic<int> owners{1};
+
+  CpuEvent* share() {
+    owners.fetch_add(1, std::memory_order_relaxed);
+    return this;
+  }
+  void release() {
+    if (owners.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
+  }
 };
 
 }  // namespace
@@ -82,27 +92,31 @@ class CpuDevice final : public Device {
   void destroy_stream(void* stream) noexcept override { delete static_cast<CpuQueue*>(stream); }
 
   void* create_event() override { return new CpuEvent; }
-  void destroy_event(void* event) noexcept override { delete static_cast<CpuEvent*>(event); }
+  void destroy_event(void* event) noexcept override { static_cast<CpuEvent*>(event)->release(); }
 
   void record(void* event, void* stream) override {
-    CpuEvent* e = static_cast<CpuEvent*>(event);
+    CpuEvent* e = static_cast<CpuEvent*>(event)->share();
     const uint32_t number = ++e->issued;
     static_cast<CpuQueue*>(stream)->enqueue(
         [e, number](ThreadPool&) {
           e->stamp_ns = monotonic_ns();
           e->done.store(number, std::memory_order_release);
           wake_all(e->done);
+          e->release();
         },
         /*always=*/true);
   }
 
   void wait(void* stream, void* event) override {
-    CpuEvent* e = static_cast<CpuEvent*>(event);
+    CpuEvent* e = static_cast<CpuEvent*>(event)->share();
     const uint32_t number = e->issued;
     const int spin = options_.spin_pauses;
     // No deadline of its own: what the event waits for has one, and records its event even when it fails.
     static_cast<CpuQueue*>(stream)->enqueue(
-        [e, number, spin](ThreadPool&) { wait_until_reached(e->done, number, no_deadline(spin), "event"); },
+        [e, number, spin](ThreadPool&) {
+          wait_until_reached(e->done, number, no_deadline(spin), "event");
+          e->release();
+        },
         /*always=*/true);
   }
 

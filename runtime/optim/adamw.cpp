@@ -7,27 +7,29 @@ namespace ddp {
 AdamWOptimizer::AdamWOptimizer(Device& device, const ParamLayout& layout, const OptimizerOptions& options,
                                Stream& stream)
     : options_(options),
-      host_lr_(learning_rate_table(options.schedule, options.optimizer.lr, options.steps)),
-      host_decay_(layout.slot_decay()),
-      host_scalars_{.attempted_step = 1,
-                    .applied_steps = 0,
-                    .beta1_power = 1.0,
-                    .beta2_power = 1.0,
-                    .lr = 0,
-                    .grad_scale = 0,
-                    .step_size = 0,
-                    .rsqrt_bias2 = 0,
-                    .skip = 0},
       m_(device, layout.flat_elements()),
       v_(device, layout.flat_elements()),
       slot_decay_(device, layout.num_slots()),
       lr_table_(device, options.steps),
       scalars_(device, sizeof(StepScalars)) {
+  const std::vector<float> lr = learning_rate_table(options.schedule, options.optimizer.lr, options.steps);
+  const StepScalars scalars{.attempted_step = 1,
+                            .applied_steps = 0,
+                            .beta1_power = 1.0,
+                            .beta2_power = 1.0,
+                            .lr = 0,
+                            .grad_scale = 0,
+                            .step_size = 0,
+                            .rsqrt_bias2 = 0,
+                            .skip = 0};
   device.fill_zero(m_.data(), m_.bytes(), stream.handle());
   device.fill_zero(v_.data(), v_.bytes(), stream.handle());
-  device.copy(slot_decay_.data(), host_decay_.data(), slot_decay_.bytes(), stream.handle());
-  device.copy(lr_table_.data(), host_lr_.data(), lr_table_.bytes(), stream.handle());
-  device.copy(scalars_.data(), &host_scalars_, sizeof host_scalars_, stream.handle());
+  device.copy(slot_decay_.data(), layout.slot_decay().data(), slot_decay_.bytes(), stream.handle());
+  device.copy(lr_table_.data(), lr.data(), lr_table_.bytes(), stream.handle());
+  device.copy(scalars_.data(), &scalars, sizeof scalars, stream.handle());
+  Event copied(device);
+  copied.record(stream);
+  copied.synchronize(no_deadline(0));
 }
 
 void AdamWOptimizer::step(const Exec& exec, const TensorView& params, const ReducedGradients& gradients,

@@ -17,10 +17,6 @@ class AdamWOptimizer final : public Optimizer {
 
  private:
   OptimizerOptions options_;
-  // Host copies of what the constructor sends to the device; they live until the copies ran.
-  std::vector<float> host_lr_;
-  std::vector<float> host_decay_;
-  StepScalars host_scalars_;
   Buffer<float> m_, v_;       // flat
   Buffer<float> slot_decay_;  // (slots)
   Buffer<float> lr_table_;    // (steps)

@@ -44,7 +44,7 @@ struct OptimizerOptions {
   double clip_norm = 0.0;
 };
 
-// Sets the initial state on `stream`.
+// Sets the initial state through `stream`; blocks.
 std::unique_ptr<Optimizer> make_optimizer(Device& device, const ParamLayout& layout, const OptimizerOptions& options,
                                           Stream& stream);
 

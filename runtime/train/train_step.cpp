@@ -48,8 +48,9 @@ TrainStep::TrainStep(const Parts& parts, Arena& arena)
 
 TrainStep::~TrainStep() {
   try {
-    drain();
-  } catch (...) {  // the error has been reported, or is on its way already
+    drained_.record(compute_);
+    drained_.synchronize(no_deadline(0));  // also when the run is aborted: what the work waits for ends by itself then
+  } catch (...) {                          // the error has been reported, or is on its way already
   }
 }
 

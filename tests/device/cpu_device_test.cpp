@@ -129,3 +129,20 @@ TEST_CASE("copies and zero fills are stream-ordered") {
   done.synchronize({.timeout_ms = 10'000});
   REQUIRE(back == std::vector<int32_t>{9, 2, 0, 0});
 }
+
+TEST_CASE("an event may be destroyed while a stream still has it queued") {
+  const auto device = make_cpu_device({});
+  Stream a(*device, StreamRole::compute), b(*device, StreamRole::communication);
+  Gate gate;
+  gate.hold(a);
+  {
+    Event short_lived(*device);
+    short_lived.record(a);
+    b.wait(short_lived);
+  }
+  Event done(*device);
+  done.record(b);
+  REQUIRE_FALSE(done.query());
+  gate.release();
+  done.synchronize({.timeout_ms = 10'000});
+}

@@ -1,0 +1,85 @@
+"""What the integration tests share: runs ddp-launch as a user would, in a folder that is removed afterwards."""
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import unittest
+
+LAUNCH = os.environ["DDP_LAUNCH"]  # set by meson
+ROOT = os.environ["DDP_SOURCE_ROOT"]
+
+CONFIG = """
+model: {{name: gpt2, layers: 2, heads: 2, width: {width}, context: 32, dropout: {dropout}}}
+data: {{format: {format}, train: {folder}/train.txt, valid: {folder}/valid.txt}}
+train: {{steps: {steps}, micro_batch: 4, global_batch: 16, seed: 3, deterministic: {deterministic}, bucket_mb: 0.1}}
+optimizer: {{name: adamw, lr: 3e-3}}
+schedule: {{name: cosine, warmup_steps: 5, min_lr: 1e-4}}
+eval: {{every: 10, batches: 6}}
+checkpoint: {{every: 0, keep: 3}}
+output_dir: {folder}/run
+"""
+
+
+class Result:
+    def __init__(self, process):
+        self.code = process.returncode
+        self.out = process.stdout
+        self.err = process.stderr
+
+    @property
+    def last_line(self):
+        lines = [line for line in self.err.splitlines() if line.strip()]
+        return lines[-1] if lines else ""
+
+
+class IntegrationTest(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory(prefix="ddp-test-")
+        self.addCleanup(folder.cleanup)
+        self.folder = folder.name
+        text = "".join(f"{i} bottles of beer on the wall, {i} bottles of beer; take {i % 7} down. " for i in range(900))
+        self.write("train.txt", text)
+        self.write("valid.txt", text[:9000])
+
+    def write(self, name, text):
+        path = os.path.join(self.folder, name)
+        with open(path, "wb" if isinstance(text, bytes) else "w") as file:
+            file.write(text)
+        return path
+
+    def config(self, **changes):
+        values = {"folder": self.folder, "format": "bytes", "steps": 20, "dropout": 0.1, "width": 32, "deterministic": "true"}
+        values.update(changes)
+        return self.write("train.yaml", CONFIG.format(**values))
+
+    def command(self, *args, config=None):
+        return [LAUNCH, *args, config or os.path.join(self.folder, "train.yaml")]
+
+    def launch(self, *args, config=None, expect=0):
+        process = subprocess.run(self.command(*args, config=config), capture_output=True, text=True, timeout=240,
+                                 stdin=subprocess.DEVNULL)
+        result = Result(process)
+        self.assertEqual(result.code, expect, f"exit code of {args}\n{result.out}\n{result.err}")
+        return result
+
+    def run_folder(self, name="run"):
+        return os.path.join(self.folder, name)
+
+    def records(self, name="run", kind="step"):
+        with open(os.path.join(self.run_folder(name), "metrics.jsonl")) as file:
+            return [r for r in map(json.loads, file) if r["type"] == kind]
+
+    def column(self, key, name="run", kind="step"):
+        """A column of metrics.jsonl as text, so that a comparison is bit for bit."""
+        return [repr(r[key]) for r in self.records(name, kind)]
+
+    def weights_hash(self, step, name="run"):
+        path = os.path.join(self.run_folder(name), "checkpoints", f"step-{step:08d}", "model.safetensors")
+        with open(path, "rb") as file:
+            return hashlib.sha256(file.read()).hexdigest()
+
+
+def main():
+    unittest.main(verbosity=2, argv=sys.argv)

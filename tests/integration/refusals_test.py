@@ -1,0 +1,158 @@
+"""Bad input gets one clear line that says what, where and what to do, its exit code, and leaves nothing half-written."""
+import json
+import os
+import re
+import signal
+import struct
+import subprocess
+import time
+
+import harness
+
+
+class Refusals(harness.IntegrationTest):
+    def refused(self, *args, code, says, writes_nothing=True, **options):
+        result = self.launch(*args, expect=code, **options)
+        for word in says if isinstance(says, list) else [says]:
+            self.assertIn(word, result.last_line)
+        if writes_nothing:
+            self.assertFalse(os.path.exists(os.path.join(self.run_folder(), "metrics.jsonl")))
+            self.assertFalse(os.path.exists(os.path.join(self.run_folder(), "checkpoints")))
+        return result
+
+    def test_a_missing_data_file(self):
+        self.config()
+        os.remove(os.path.join(self.folder, "train.txt"))
+        self.refused(code=66, says=["data.train", "train.txt"])
+        self.assertFalse(os.path.exists(self.run_folder()))
+
+    def test_a_file_shorter_than_a_sample(self):
+        self.config()
+        self.write("train.txt", "too short")
+        self.refused(code=65, says=["train.txt", "9"])
+
+    def test_a_token_outside_the_vocabulary_in_the_batch_that_meets_it(self):
+        tokens = [i % 50 for i in range(3200)]
+        tokens[1500] = 51
+        self.write("train.txt", struct.pack(f"<{len(tokens)}H", *tokens))
+        self.write("valid.txt", struct.pack("<1000H", *[i % 50 for i in range(1000)]))
+        self.config(format="tokens")
+        result = self.launch("--nproc", "2", "--set", "model.vocab=50", "--set", "train.steps=50", expect=65)
+        self.assertIn("token 51", result.last_line)
+        self.assertIn("train.txt", result.last_line)
+
+    def test_an_unknown_key_names_place_and_nearest_key(self):
+        path = self.config()
+        with open(path) as file:
+            text = file.read().replace("micro_batch: 4", "micro_bach: 4")
+        self.write("train.yaml", text)
+        result = self.refused(code=78, says=["micro_bach", "micro_batch"])
+        self.assertRegex(result.last_line, r"train\.yaml:4:\d+")
+
+    def test_a_global_batch_that_does_not_divide(self):
+        self.config()
+        self.refused("--nproc", "3", "--set", "train.deterministic=false", code=78, says="global_batch")
+
+    def test_deterministic_with_a_number_of_ranks_that_has_no_tree(self):
+        self.config()
+        self.refused("--nproc", "3", "--set", "train.global_batch=12", code=78, says="deterministic")
+
+    def test_gpus_without_a_driver(self):
+        self.config()
+        if not os.path.exists("/proc/driver/nvidia"):
+            self.refused("--gpus", "0,1", code=64, says="--device cpu")
+
+    def test_gpus_with_device_cpu(self):
+        self.config()
+        self.refused("--gpus", "0,1", "--device", "cpu", code=64, says="--gpus")
+
+    def test_an_output_folder_in_use(self):
+        self.config(steps=100000)
+        first = subprocess.Popen(self.command("--nproc", "1"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.addCleanup(lambda: first.poll() is None and first.kill())
+        metrics = os.path.join(self.run_folder(), "metrics.jsonl")
+        deadline = time.monotonic() + 60
+        while not os.path.exists(metrics) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        begin = time.monotonic()
+        result = self.refused("--resume", "auto", code=73, says=str(first.pid), writes_nothing=False)
+        self.assertLess(time.monotonic() - begin, 1.0, result.err)
+        self.assertIsNone(first.poll(), "the first run goes on")
+        first.send_signal(signal.SIGTERM)
+        self.assertEqual(first.wait(timeout=60), 75)
+
+    def test_a_loss_that_becomes_nan_ends_with_79_naming_the_tensor(self):
+        self.config(steps=200)
+        result = self.launch("--nproc", "2", "--set", "optimizer.lr=1e6", "--set", "train.clip_norm=0", expect=79)
+        self.assertRegex(result.last_line, r"gradient of [a-z0-9_.]+ is not finite")
+        self.assertIn("optimizer.lr", result.last_line)
+        self.assertFalse(os.path.exists(os.path.join(self.run_folder(), "checkpoints", "step-00000200")))
+
+    def test_a_killed_rank_is_named_and_nothing_is_left(self):
+        self.config(steps=100000)
+        run = subprocess.Popen(self.command("--nproc", "4"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.addCleanup(lambda: run.poll() is None and run.kill())
+        metrics = os.path.join(self.run_folder(), "metrics.jsonl")
+        deadline = time.monotonic() + 60
+        while not os.path.exists(metrics) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        children = subprocess.run(["ps", "-o", "pid=", "--ppid", str(run.pid)], capture_output=True, text=True).stdout.split()
+        self.assertEqual(len(children), 4)
+        os.kill(int(children[2]), signal.SIGKILL)
+        begin = time.monotonic()
+        _, err = run.communicate(timeout=60)
+        self.assertLess(time.monotonic() - begin, 3.0)
+        self.assertEqual(run.returncode, 137)
+        last = err.strip().splitlines()[-1]
+        self.assertRegex(last, r"^FAILED rank 2 .*step \d+.*; ranks 0,1,3 stopped in [\d.]+ s; resume: ")
+        for pid in children:
+            self.assertFalse(os.path.exists(f"/proc/{pid}"), f"process {pid} is left")
+        with open(os.path.join(self.run_folder(), "status.json")) as file:
+            status = json.load(file)
+        self.assertEqual(status["exit_code"], 137)
+
+
+class Tools(harness.IntegrationTest):
+    def test_plan_prints_bytes_flops_and_the_largest_micro_batch(self):
+        self.config()
+        text = self.launch("plan", "--nproc", "2", "--memory", "11GiB").out
+        for word in ["parameters", "gradients", "optimizer state", "arena", "live bound", "GFLOP", "largest micro-batch in 11"]:
+            self.assertIn(word, text)
+        plan = json.loads(self.launch("plan", "--json", "--memory", "1GiB").out)
+        memory = plan["memory_bytes"]
+        self.assertEqual(sum(v for k, v in memory.items() if k != "total"), memory["total"])
+        self.assertLessEqual(memory["arena"], 1.02 * plan["arena_live_bound_bytes"])
+        self.assertGreater(plan["largest_micro_batch"]["micro_batch"], 4)
+        self.assertFalse(os.path.exists(self.run_folder()))
+
+    def test_a_run_writes_its_resolved_configuration_and_a_sample(self):
+        self.config()
+        self.launch()
+        with open(os.path.join(self.run_folder(), "config.yaml")) as file:
+            resolved = file.read()
+        self.assertRegex(resolved, r"hang_timeout_s: *600")
+        out = subprocess.run([harness.LAUNCH, "sample", self.run_folder(), "--prompt", "12 bottles", "--tokens", "40", "--seed", "7"],
+                             capture_output=True, check=True).stdout
+        self.assertTrue(out.startswith(b"12 bottles"))
+        self.assertEqual(len(out), len(b"12 bottles") + 40 + 1)
+        again = subprocess.run([harness.LAUNCH, "sample", self.run_folder(), "--prompt", "12 bottles", "--tokens", "40", "--seed", "7"],
+                               capture_output=True, check=True).stdout
+        self.assertEqual(out, again)
+
+    def test_metrics_have_every_step_and_the_promised_keys(self):
+        self.config()
+        out = self.launch("--nproc", "2").out
+        steps = self.records()
+        self.assertEqual([r["step"] for r in steps], list(range(1, 21)))
+        self.assertEqual(set(steps[0]), {"type", "step", "loss", "lr", "grad_norm", "tokens_per_s", "step_ms", "data_wait_ms",
+                                         "exposed_comm_ms", "samples_seen"})
+        self.assertEqual(steps[-1]["samples_seen"], 20 * 16)
+        evals = self.records(kind="eval")
+        self.assertEqual([r["step"] for r in evals], [10, 20])
+        self.assertTrue(all(r["bits_per_byte"] > 0 for r in evals))
+        self.assertRegex(out, re.compile(r"start-up \d+ ms: launch .*rendezvous .*data .*first step", re.S))
+        self.assertTrue(os.path.exists(os.path.join(self.run_folder(), "logs", "rank-1.log")))
+
+
+if __name__ == "__main__":
+    harness.main()

@@ -1,0 +1,148 @@
+"""A run that stops and goes on is the uninterrupted run, bit for bit."""
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+
+import harness
+
+KEYS = ["step", "loss", "lr", "grad_norm", "samples_seen"]
+
+
+class Resume(harness.IntegrationTest):
+    def assert_same_run(self, name, step):
+        for key in KEYS:
+            self.assertEqual(self.column(key, name), self.column(key, "whole"), f"{name}: {key}")
+        self.assertEqual(self.weights_hash(step, name), self.weights_hash(step, "whole"), name)
+
+    def test_100_steps_are_50_and_50_also_on_another_number_of_ranks(self):
+        self.config(steps=100)
+        self.launch("--nproc", "2", "--output-dir", self.run_folder("whole"))
+        self.launch("--nproc", "2", "--stop-after", "50", "--output-dir", self.run_folder("halves"), expect=75)
+        shutil.copytree(self.run_folder("halves"), self.run_folder("other"))
+        self.launch("--nproc", "2", "--resume", "auto", "--output-dir", self.run_folder("halves"))
+        self.assert_same_run("halves", 100)
+        self.launch("--nproc", "4", "--resume", "auto", "--output-dir", self.run_folder("other"))
+        self.assert_same_run("other", 100)
+
+    def test_metrics_past_the_resumed_step_are_cut(self):
+        self.config(steps=30)
+        self.launch("--output-dir", self.run_folder("whole"))
+        self.launch("--output-dir", self.run_folder("again"), "--set", "checkpoint.every=10")
+        checkpoint = os.path.join(self.run_folder("again"), "checkpoints", "step-00000010")
+        self.launch("--output-dir", self.run_folder("again"), "--resume", checkpoint)
+        self.assert_same_run("again", 30)
+
+    def test_without_deterministic_the_same_samples_follow_on_other_ranks(self):
+        self.config(steps=20, deterministic="false", dropout=0.0)
+        self.launch("--nproc", "4", "--output-dir", self.run_folder("whole"))
+        self.launch("--nproc", "4", "--stop-after", "10", "--output-dir", self.run_folder("other"), expect=75)
+        self.launch("--nproc", "1", "--resume", "auto", "--output-dir", self.run_folder("other"))
+        self.assertEqual(self.column("samples_seen", "other"), self.column("samples_seen", "whole"))
+        for a, b in zip(self.records("other"), self.records("whole")):
+            self.assertAlmostEqual(a["loss"], b["loss"], delta=1e-4 * b["loss"])
+
+    def test_auto_starts_afresh_where_there_is_nothing(self):
+        self.config(steps=5)
+        self.launch("--resume", "auto")
+        self.assertEqual(len(self.records()), 5)
+
+    def test_resuming_a_finished_run_changes_nothing(self):
+        self.config(steps=10)
+        self.launch()
+        before = self.column("loss"), self.weights_hash(10)
+        self.launch("--resume", "auto")
+        self.assertEqual((self.column("loss"), self.weights_hash(10)), before)
+
+    def test_a_used_folder_is_refused_by_default(self):
+        self.config(steps=5)
+        self.launch()
+        before = self.column("loss")
+        refused = self.launch(expect=73)
+        self.assertIn("--resume auto", refused.last_line)
+        self.assertEqual(self.column("loss"), before)
+
+    def test_another_configuration_is_refused_naming_the_keys(self):
+        self.config(steps=20)
+        self.launch("--stop-after", "5", expect=75)
+        refused = self.launch("--resume", "auto", "--set", "optimizer.lr=1e-3", "--set", "train.seed=9", expect=78)
+        self.assertIn("optimizer.lr", refused.last_line)
+        self.assertIn("train.seed", refused.last_line)
+        self.launch("--resume", "auto", "--set", "train.bucket_mb=1", "--set", "train.threads_per_rank=2", "--set", "log.every=5")
+
+    def test_a_checkpoint_of_another_model_is_refused(self):
+        self.config(steps=5)
+        self.launch("--output-dir", self.run_folder("small"))
+        self.config(steps=5, width=64)
+        source = os.path.join(self.run_folder("small"), "checkpoints", "step-00000005")
+        refused = self.launch("--resume", source, expect=78)
+        self.assertIn("model.width", refused.last_line)
+        refused = self.launch("--set", f"model.init_from={source}/model.safetensors", "--output-dir", self.run_folder("b"), expect=78)
+        self.assertIn("is of another model: ln_f.weight is [32], the model's is [64]", refused.last_line)
+
+    def test_changed_data_is_refused(self):
+        self.config(steps=20)
+        self.launch("--stop-after", "5", expect=75)
+        with open(os.path.join(self.folder, "train.txt"), "a") as file:
+            file.write("more")
+        refused = self.launch("--resume", "auto", expect=65)
+        self.assertIn("changed", refused.last_line)
+
+    def test_a_damaged_checkpoint_is_passed_over_with_a_warning(self):
+        self.config(steps=30)
+        self.launch("--output-dir", self.run_folder("whole"))
+        self.launch("--stop-after", "20", "--set", "checkpoint.every=10", expect=75)
+        newest = os.path.join(self.run_folder(), "checkpoints", "step-00000020", "model.safetensors")
+        with open(newest, "r+b") as file:
+            file.seek(5000)
+            byte = file.read(1)
+            file.seek(5000)
+            file.write(bytes([byte[0] ^ 1]))
+        went_on = self.launch("--resume", "auto")
+        self.assertIn("step-00000020", went_on.out + went_on.err)
+        self.assert_same_run("run", 30)
+
+    def start(self, *args):
+        process = subprocess.Popen(self.command(*args), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                   stdin=subprocess.DEVNULL)
+        self.addCleanup(lambda: process.poll() is None and process.kill())
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:  # until it trains
+            path = os.path.join(self.run_folder(), "metrics.jsonl")
+            if os.path.exists(path) and os.path.getsize(path) > 0:
+                return process
+            time.sleep(0.01)
+        self.fail("the run did not start")
+
+    def test_sigterm_finishes_the_step_and_commits(self):
+        self.config(steps=4000)
+        process = self.start("--nproc", "2")
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 75, out + err)
+        done = int(self.records()[-1]["step"])
+        self.assertLess(done, 4000)
+        self.weights_hash(done)
+        with open(os.path.join(self.run_folder(), "status.json")) as file:
+            self.assertEqual(json.load(file)["exit_code"], 75)
+
+    def test_sigusr1_commits_and_goes_on(self):
+        self.config(steps=4000)
+        process = self.start("--nproc", "2")
+        process.send_signal(signal.SIGUSR1)
+        deadline = time.monotonic() + 60
+        checkpoints = os.path.join(self.run_folder(), "checkpoints")
+        while time.monotonic() < deadline and not (os.path.isdir(checkpoints) and any(
+                n.startswith("step-") for n in os.listdir(checkpoints))):
+            time.sleep(0.01)
+        self.assertTrue(os.path.isdir(checkpoints), "a checkpoint was asked for")
+        self.assertIsNone(process.poll())
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 75)
+
+
+if __name__ == "__main__":
+    harness.main()
