@@ -185,8 +185,8 @@ void CpuQueue::publish() {
 }
 
 void CpuQueue::work_loop() {
+  ThreadPool pool(pool_options_);  // before pinning: its threads inherit the cores that this one may use
   if (pool_options_.first_core >= 0) pin_this_thread(pool_options_.first_core);
-  ThreadPool pool(pool_options_);
   for (uint32_t next = 0; !quit_.load(std::memory_order_relaxed); ++next) {
     wait_until_reached(produced_, next + 1, no_deadline(pool_options_.spin_pauses), "idle stream");
     Task& task = tasks_[next % kSlots];

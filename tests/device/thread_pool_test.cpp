@@ -1,10 +1,16 @@
 #include "runtime/device/thread_pool.h"
 
+#include <sched.h>
+
 #include <atomic>
 #include <catch2/catch.hpp>
-#include <numeric>
+#include <mutex>
+#include <set>
 #include <stdexcept>
+#include <thread>
 #include <vector>
+
+#include "runtime/device/cpu_device.h"
 
 using namespace ddp;
 
@@ -38,4 +44,27 @@ TEST_CASE("an exception in a block reaches the caller, and the pool goes on") {
   std::atomic<int> n{0};
   pool.parallel_for(10, [&](int64_t) { ++n; });
   REQUIRE(n.load() == 10);
+}
+
+TEST_CASE("pinned threads of a compute stream spread over the cores") {
+  cpu_set_t allowed;
+  sched_getaffinity(0, sizeof allowed, &allowed);
+  if (CPU_COUNT(&allowed) < 2) return;
+  const auto device = make_cpu_device({.num_threads = 2, .pin_threads = true, .first_core = 0});
+  Stream stream(*device, StreamRole::compute);
+  std::mutex mutex;
+  std::set<int> cores;
+  std::atomic<int> arrived{0};
+  cpu_enqueue(stream, [&](ThreadPool& pool) {
+    pool.parallel_for(2, [&](int64_t) {
+      ++arrived;
+      while (arrived.load() < 2) std::this_thread::yield();  // one block a thread
+      const std::lock_guard lock(mutex);
+      cores.insert(sched_getcpu());
+    });
+  });
+  Event done(*device);
+  done.record(stream);
+  done.synchronize({.timeout_ms = 10'000});
+  REQUIRE(cores.size() == 2);
 }
