@@ -25,7 +25,7 @@ struct Case {
   int64_t mib;
   int iterations;
 };
-constexpr Case kCases[] = {{2, 25, 40}, {2, 100, 15}, {4, 25, 20}, {4, 100, 8}};
+constexpr Case kCases[] = {{2, 25, 150}, {2, 100, 30}, {4, 25, 60}, {4, 100, 12}};
 
 // One rank: the time between two events on the communication stream, as the trainer sees it. Gradients are in symmetric
 // memory.
