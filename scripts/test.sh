@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# Installs what is missing, builds with warnings as errors, runs every test, then the tests again under AddressSanitizer + UBSan and
+# under ThreadSanitizer. Ends with a line "N passed, N failed". `test.sh --quick` leaves the sanitizers out.
+. "$(dirname "$0")/common.sh"
+cd "$root"
+quick=no
+[ "${1:-}" = --quick ] && quick=yes
+
+say "installing what is missing"
+./scripts/setup.sh --tests
+./scripts/prepare_kjv.sh
+
+folders=()
+# run FOLDER [meson test options]: builds and tests a folder; failures are counted at the end.
+run() {
+  local folder=$1
+  shift
+  say "building $folder"
+  local begin=$SECONDS
+  ninja -C "$folder" >"$folder/ninja.log" 2>&1 || { tail -n 60 "$folder/ninja.log"; die "the build of $folder failed"; }
+  say "testing $folder (built in $((SECONDS - begin)) s)"
+  rm -f "$folder"/meson-logs/testlog.json
+  meson test -C "$folder" --no-rebuild --print-errorlogs "$@" || true
+  folders+=("$folder")
+}
+
+configure build-ci -Dwerror=true
+run build-ci
+if [ $quick = no ]; then
+  # Integration tests start many processes: once, in the plain build. Catch2's own headers warn here, so no -Dwerror.
+  configure build-asan -Db_sanitize=address,undefined -Db_lundef=false -Dbench=false
+  run build-asan --no-suite integration --no-suite policy
+  configure build-tsan -Db_sanitize=thread -Db_lundef=false -Dbench=false
+  run build-tsan --no-suite integration --no-suite policy
+fi
+exec python3 scripts/count_tests.py "${folders[@]}"
