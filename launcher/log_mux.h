@@ -1,8 +1,6 @@
 // Turns the bytes of the ranks' pipes into lines: each goes to the rank's own log file and to the console. The line
-// protocol:
-//   \x1e TEXT   transient status (rank 0 on a terminal): redrawn in place, never in the log
-//   \x1f TEXT   console line: printed as it is, and logged
-//   TEXT        printed as "[rank N] TEXT", and logged
+// protocol: a first byte of runtime/base/line_marks.h makes it transient or plain; else it is printed as "[rank N]
+// TEXT".
 #pragma once
 
 #include <filesystem>
@@ -13,10 +11,10 @@
 
 #include "launcher/console.h"
 #include "runtime/base/fs.h"
+#include "runtime/base/line_marks.h"
 
 namespace ddp {
 
-inline constexpr char kStatusMark = '\x1e', kConsoleMark = '\x1f';
 inline constexpr size_t kMaxLineBytes = 64 * 1024;
 
 // Cuts a stream of bytes into lines. A line ends at \n (a \r before it is dropped); one longer than kMaxLineBytes is

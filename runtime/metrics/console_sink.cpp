@@ -5,12 +5,11 @@
 #include <cmath>
 #include <cstdlib>
 
+#include "runtime/base/line_marks.h"
 #include "runtime/metrics/text.h"
 
 namespace ddp {
 namespace {
-
-constexpr char kTransientMark = '\x1e', kPermanentMark = '\x1f';
 
 std::string eval_text(const EvalRecord& r) {
   std::string text = fmt::format("loss {:.4f}", r.loss);
@@ -38,9 +37,9 @@ void ConsoleSink::start_up(const StartUp& b) {
 std::string ConsoleSink::step_text(const StepRecord& r) const {
   const double eta_s = double(r.total_steps - r.step) * step_ms_.value() * 1e-3;
   return fmt::format(
-      "step {}/{}  loss {:.4f}  {} tok/s  {:.1f} ms (compute {:.1f} comm {:.1f} data {:.1f})  ETA {}  mem {}", r.step,
-      r.total_steps, r.loss, count_text(tokens_per_s_.value()), r.step_ms, r.compute_ms(), r.exposed_comm_ms,
-      r.data_wait_ms, duration_text(eta_s), bytes_text(r.memory_bytes));
+      "step {}/{}  loss {:.4f}  {} tok/s  ETA {}  {:.1f} ms (compute {:.1f} comm {:.1f} data {:.1f})  mem {}", r.step,
+      r.total_steps, r.loss, count_text(tokens_per_s_.value()), duration_text(eta_s), r.step_ms, r.compute_ms(),
+      r.exposed_comm_ms, r.data_wait_ms, bytes_text(r.memory_bytes));
 }
 
 void ConsoleSink::write(const StepRecord& r) {
@@ -53,7 +52,7 @@ void ConsoleSink::write(const StepRecord& r) {
   totals_.last = r;
 
   if (mode_ == ConsoleMode::terminal) {
-    put(kTransientMark, bar_text(r.step, r.total_steps) + " " + step_text(r));
+    put(kStatusMark, bar_text(r.step, r.total_steps) + " " + step_text(r));
   } else if ((log_every_ > 0 && r.step % log_every_ == 0) || r.step == r.total_steps) {
     line(step_text(r));
   }
@@ -88,7 +87,7 @@ void ConsoleSink::summary(const RunEnd& end) {
                    end.run_folder.string()));
 }
 
-void ConsoleSink::line(std::string_view text) { put(kPermanentMark, text); }
+void ConsoleSink::line(std::string_view text) { put(kConsoleMark, text); }
 
 void ConsoleSink::put(char mark, std::string_view text) {
   std::string whole = mode_ == ConsoleMode::bare ? "" : std::string(1, mark);

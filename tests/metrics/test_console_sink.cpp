@@ -50,8 +50,8 @@ TEST_CASE("on a terminal every step is a transient line with a bar") {
   Console console(ConsoleMode::terminal, 100);
   console.sink.write(record(120));
   CHECK(console.take() ==
-        Lines{"\x1e[=>        ] step 120/1000  loss 2.8123  51.2k tok/s  40.0 ms (compute 38.7 comm 1.2 "
-              "data 0.1)  ETA 0:35  mem 12 MiB"});
+        Lines{"\x1e[=>        ] step 120/1000  loss 2.8123  51.2k tok/s  ETA 0:35  40.0 ms (compute 38.7 "
+              "comm 1.2 data 0.1)  mem 12 MiB"});
 }
 
 TEST_CASE("elsewhere every log.every-th step and the last are permanent lines") {
@@ -60,7 +60,7 @@ TEST_CASE("elsewhere every log.every-th step and the last are permanent lines") 
   const Lines lines = console.take();
   REQUIRE(lines.size() == 2);
   CHECK(lines[0] ==
-        "\x1fstep 10/1000  loss 2.8123  51.2k tok/s  40.0 ms (compute 38.7 comm 1.2 data 0.1)  ETA 0:40  mem 12 MiB");
+        "\x1fstep 10/1000  loss 2.8123  51.2k tok/s  ETA 0:40  40.0 ms (compute 38.7 comm 1.2 data 0.1)  mem 12 MiB");
   CHECK(lines[1].starts_with("\x1fstep 1000/1000 "));
 }
 

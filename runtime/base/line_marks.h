@@ -1,0 +1,10 @@
+// What the first byte of a rank's line of output tells the launcher; a line without a mark is printed with the rank's
+// prefix.
+#pragma once
+
+namespace ddp {
+
+inline constexpr char kStatusMark = '\x1e';   // transient: redrawn in place on a terminal, never in the log
+inline constexpr char kConsoleMark = '\x1f';  // printed as it is, and logged
+
+}  // namespace ddp
