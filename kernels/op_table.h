@@ -24,6 +24,7 @@ struct OpTable {
   void (*sum_squares)(Stream&, const SumSquares&);
   void (*step_finalize)(Stream&, const StepFinalize&);
   void (*adamw)(Stream&, const AdamW&);
+  bool attention_takes_f16 = false;  // attention's entries take f16 tensors too
 };
 
 const OpTable& cpu_op_table();

@@ -62,6 +62,13 @@ int64_t attention_flops(const TensorView& qkv, int products) {
   return 2 * products * b * c * (t * (t + 1) / 2);
 }
 
+// The type of all of attention's tensors but lse.
+DType attention_dtype(const char* op, const OpTable& table, const TensorView& qkv) {
+  DDP_CHECK(qkv.dtype == DType::f32 || (qkv.dtype == DType::f16 && table.attention_takes_f16),
+            "{}: this backend has no attention of {}", op, dtype_name(qkv.dtype));
+  return qkv.dtype;
+}
+
 }  // namespace
 
 void linear_forward(const Exec& exec, const LinearForward& a) {
@@ -152,7 +159,8 @@ void attention_forward(const Exec& exec, const AttentionForward& a) {
   DDP_CHECK(a.qkv.shape.rank == 3 && a.qkv.dim(2) % (3 * a.heads) == 0, "{}: qkv {}, {} heads", kOp, a.qkv.shape.text(),
             a.heads);
   const int64_t b = a.qkv.dim(0), t = a.qkv.dim(1), c = a.qkv.dim(2) / 3;
-  check_shape(kOp, "out", a.out, {b, t, c});
+  const DType dtype = attention_dtype(kOp, *exec.table, a.qkv);
+  check_shape(kOp, "out", a.out, {b, t, c}, dtype);
   check_shape(kOp, "lse", a.lse, {b, a.heads, t});
   check_dropout(kOp, a.dropout);
   submit(exec, kOp, attention_flops(a.qkv, 2), exec.table->attention_forward, a, {a.qkv}, {a.out, a.lse});
@@ -163,9 +171,10 @@ void attention_backward(const Exec& exec, const AttentionBackward& a) {
   DDP_CHECK(a.qkv.shape.rank == 3 && a.qkv.dim(2) % (3 * a.heads) == 0, "{}: qkv {}, {} heads", kOp, a.qkv.shape.text(),
             a.heads);
   const int64_t b = a.qkv.dim(0), t = a.qkv.dim(1), c = a.qkv.dim(2) / 3;
-  check_shape(kOp, "dqkv", a.dqkv, a.qkv.shape);
-  check_shape(kOp, "dout", a.dout, {b, t, c});
-  check_shape(kOp, "out", a.out, {b, t, c});
+  const DType dtype = attention_dtype(kOp, *exec.table, a.qkv);
+  check_shape(kOp, "dqkv", a.dqkv, a.qkv.shape, dtype);
+  check_shape(kOp, "dout", a.dout, {b, t, c}, dtype);
+  check_shape(kOp, "out", a.out, {b, t, c}, dtype);
   check_shape(kOp, "lse", a.lse, {b, a.heads, t});
   check_dropout(kOp, a.dropout);
   DDP_CHECK(a.workspace && a.workspace.bytes() >= attention_workspace(b, t, a.heads), "{}: workspace of {} bytes", kOp,

@@ -127,7 +127,7 @@ void gelu_backward(const Exec& exec, const GeluBackward& a);
 
 // out (B,T,C) = dropout(softmax(q k^T / sqrt(D), causal)) v by head, from qkv (B,T,3C) = q | k | v, each H heads of D.
 // Keeps only lse (B,H,T), the log-sum-exp of each row of scores: never a T x T matrix in memory (FlashAttention, Dao et
-// al.).
+// al.). out and qkv are f32, or f16 where the op table takes it; lse and every sum are f32.
 struct AttentionForward {
   TensorView out, lse, qkv;
   int64_t heads = 1;
@@ -135,7 +135,8 @@ struct AttentionForward {
 };
 void attention_forward(const Exec& exec, const AttentionForward& a);
 
-// dqkv (B,T,3C) = gradient with respect to qkv. workspace: attention_workspace(B, T, H) bytes.
+// dqkv (B,T,3C) = gradient with respect to qkv; dqkv, dout, out and qkv of one type, as in forward. workspace:
+// attention_workspace(B, T, H) bytes.
 struct AttentionBackward {
   TensorView dqkv, dout, out, qkv, lse, workspace;
   int64_t heads = 1;

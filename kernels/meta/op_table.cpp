@@ -28,6 +28,7 @@ const OpTable& meta_op_table() {
       .sum_squares = nothing,
       .step_finalize = nothing,
       .adamw = nothing,
+      .attention_takes_f16 = true,
   };
   return kTable;
 }

@@ -6,7 +6,8 @@
 
 namespace ddp {
 
-enum class DType : uint8_t { f32, f64, i32, i64, u8 };
+// f16 is storage only: device kernels compute with it, and their headers name its C++ type; the CPU never looks inside.
+enum class DType : uint8_t { f32, f64, f16, i32, i64, u8 };
 
 constexpr size_t dtype_bytes(DType type) {
   switch (type) {
@@ -14,6 +15,8 @@ constexpr size_t dtype_bytes(DType type) {
       return 4;
     case DType::f64:
       return 8;
+    case DType::f16:
+      return 2;
     case DType::i32:
       return 4;
     case DType::i64:
@@ -30,6 +33,8 @@ constexpr const char* dtype_name(DType type) {
       return "f32";
     case DType::f64:
       return "f64";
+    case DType::f16:
+      return "f16";
     case DType::i32:
       return "i32";
     case DType::i64:

@@ -81,6 +81,20 @@ TEST_CASE("attention: scores of a thousand leave finite, exact probabilities") {
   check_close(got[1], want.lse, kTolerance, largest(want.lse));
 }
 
+TEST_CASE("attention: the CPU's table refuses f16, the dry run's takes it") {
+  const auto forward_f16 = [](DeviceKind kind) {
+    const std::unique_ptr<Device> device = make_meta_device();
+    Stream stream(*device, StreamRole::compute);
+    std::vector<uint16_t> memory(4 * 64);
+    std::vector<float> lse(4);
+    attention_forward({.table = &op_table(kind), .stream = &stream}, {.out = {memory.data(), DType::f16, {1, 4, 16}},
+                                                                      .lse = view(lse, {1, 1, 4}),
+                                                                      .qkv = {memory.data(), DType::f16, {1, 4, 48}}});
+  };
+  CHECK_THROWS_AS(forward_f16(DeviceKind::cpu), Bug);
+  forward_f16(DeviceKind::meta);
+}
+
 TEST_CASE("attention dropout: kept probabilities are those of the scalar definition, at the expected rate") {
   // Equal scores and values that are unit vectors: out (q, k) is the probability (q, k), 1 / (q + 1) where kept.
   const AttentionShape s{.b = 2, .t = 80, .h = 2, .d = 80};
