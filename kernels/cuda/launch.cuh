@@ -1,0 +1,76 @@
+// The one header that knows which compiler reads a .cu file. nvcc: the real language and a checked launch. A host
+// compiler: the same language on the emulator of tests/cuda_sim, so that every kernel is executed and race-checked
+// where there is no GPU. nvcc needs -std=c++20 --expt-relaxed-constexpr (device code calls the constexpr functions of
+// runtime/base).
+//
+// Include it first. Kernels get shared memory only through shared_memory<T>(): its size is part of the launch on both
+// sides, and the emulator can poison it for each block and check its bounds.
+#pragma once
+
+#ifdef __CUDACC__
+#define FMT_USE_CONSTEXPR 1  // fmt 9 turns it off for nvcc, and its headers then do not compile as C++20
+#include <cuda_fp16.h>
+#include <cuda_runtime.h>
+#else
+#include "tests/cuda_sim/emulator/device_language.h"
+#endif
+
+#include "runtime/base/error.h"
+#include "runtime/device/device.h"
+
+namespace ddp::cuda {
+
+struct LaunchShape {
+  const char* name;  // of the op, for errors and reports
+  dim3 grid, block;
+  size_t shared_bytes = 0;  // sizeof(T) of the kernel's shared_memory<T>()
+};
+
+inline cudaStream_t cuda_stream(const Stream& stream) { return static_cast<cudaStream_t>(stream.handle()); }
+
+#ifdef __CUDACC__
+
+template <class T>
+__device__ __forceinline__ T& shared_memory() {
+  extern __shared__ __align__(16) unsigned char ddp_shared_memory[];
+  return *reinterpret_cast<T*>(ddp_shared_memory);
+}
+
+inline void check_launch(cudaError_t error, const char* name) {
+  if (error != cudaSuccess)
+    throw Error(ExitCode::os_resource, std::string("launch of kernel ") + name + ": " + cudaGetErrorString(error));
+}
+
+// Enqueues kernel(args...) on the stream. A grid of no blocks is no work. Errors: 71 naming the kernel and the cause.
+template <class... Parameters, class... Args>
+void launch(const Stream& stream, const LaunchShape& shape, void (*kernel)(Parameters...), Args&&... args) {
+  if (shape.grid.x == 0 || shape.grid.y == 0 || shape.grid.z == 0) return;
+  if (shape.shared_bytes > 48 * 1024)
+    check_launch(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(shape.shared_bytes)),
+                 shape.name);
+  cudaLaunchConfig_t config{};
+  config.gridDim = shape.grid, config.blockDim = shape.block;
+  config.dynamicSmemBytes = shape.shared_bytes, config.stream = cuda_stream(stream);
+  check_launch(cudaLaunchKernelEx(&config, kernel, Parameters(std::forward<Args>(args))...), shape.name);
+}
+
+#else
+
+template <class T>
+T& shared_memory() {
+  return *reinterpret_cast<T*>(sim::shared_memory(sizeof(T)));
+}
+
+template <class... Parameters, class... Args>
+void launch(const Stream& stream, const LaunchShape& shape, void (*kernel)(Parameters...), Args&&... args) {
+  if (shape.grid.x == 0 || shape.grid.y == 0 || shape.grid.z == 0) return;
+  const sim::GridShape grid{shape.name, shape.grid, shape.block, shape.shared_bytes};
+  sim::enqueue_kernel(cuda_stream(stream), shape.name,
+                      [grid, call = sim::KernelCall<Parameters...>{kernel, {Parameters(std::forward<Args>(args))...}}] {
+                        sim::run_grid(grid, call.body(), &call, sizeof call);
+                      });
+}
+
+#endif
+
+}  // namespace ddp::cuda

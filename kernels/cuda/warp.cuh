@@ -1,0 +1,58 @@
+// Sums and maxima over a warp and over a block. The order is fixed, so the same numbers give the same bits; every
+// thread gets the result.
+#pragma once
+
+#include "kernels/cuda/launch.cuh"
+
+namespace ddp::cuda {
+
+inline constexpr int kWarp = 32;
+inline constexpr unsigned kAllLanes = 0xffffffffu;
+
+struct Add {
+  template <class T>
+  __device__ T operator()(T a, T b) const {
+    return a + b;
+  }
+};
+struct Max {
+  __device__ float operator()(float a, float b) const { return fmaxf(a, b); }
+};
+
+// Butterfly: lane l combines with l ^ 16, l ^ 8, ...; every lane ends with the same bits, since a + b = b + a.
+template <class T, class Op>
+__device__ __forceinline__ T warp_reduce(T value, Op op) {
+#pragma unroll
+  for (int step = kWarp / 2; step > 0; step /= 2) value = op(value, __shfl_xor_sync(kAllLanes, value, step));
+  return value;
+}
+
+template <class T>
+__device__ __forceinline__ T warp_sum(T value) {
+  return warp_reduce(value, Add{});
+}
+
+// Shared memory of one block_reduce, for blocks of up to 1024 threads.
+template <class T>
+struct BlockScratch {
+  T warp[kWarp];
+};
+
+// Over all threads of the block, which must all call; blockDim.x is a multiple of 32. `empty` is what op leaves
+// unchanged. The scratch may be used again at once: a barrier comes first.
+template <class T, class Op>
+__device__ __forceinline__ T block_reduce(T value, Op op, T empty, BlockScratch<T>& scratch) {
+  const int lane = threadIdx.x % kWarp, num_warps = blockDim.x / kWarp;
+  value = warp_reduce(value, op);
+  __syncthreads();
+  if (lane == 0) scratch.warp[threadIdx.x / kWarp] = value;
+  __syncthreads();
+  return warp_reduce(lane < num_warps ? scratch.warp[lane] : empty, op);
+}
+
+template <class T>
+__device__ __forceinline__ T block_sum(T value, BlockScratch<T>& scratch) {
+  return block_reduce(value, Add{}, T(0), scratch);
+}
+
+}  // namespace ddp::cuda
