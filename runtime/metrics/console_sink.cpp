@@ -83,8 +83,8 @@ void ConsoleSink::summary(const RunEnd& end) {
   line(fmt::format("  metrics     {}", (end.run_folder / "metrics.jsonl").string()));
   if (end.checkpoint.empty()) return;
   line(fmt::format("  checkpoint  {}", end.checkpoint.string()));
-  line(fmt::format("  sample      ddp-launch sample {} --prompt \"In the beginning\" --tokens 200",
-                   end.run_folder.string()));
+  line(fmt::format("  sample      ddp-launch sample {} --prompt \"{}\" --tokens 200", end.run_folder.string(),
+                   end.example_prompt));
 }
 
 void ConsoleSink::line(std::string_view text) { put(kConsoleMark, text); }

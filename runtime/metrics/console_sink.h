@@ -31,6 +31,7 @@ struct StartUp {
 struct RunEnd {
   double seconds = 0;
   std::filesystem::path run_folder, checkpoint;
+  std::string example_prompt = "In the beginning";  // what `sample` can go on from
 };
 
 class ConsoleSink {

@@ -137,7 +137,7 @@ void Trainer::finish(int64_t step) {
   set_phase(Phase::update);
   MetricsRing::Slot& slot = step_.metrics().slot(step);
   slot.end.synchronize(parts_.wait);
-  const StepMetrics& m = slot.host;
+  const StepMetrics& m = *slot.host.data();
   DDP_CHECK(int64_t(m.attempted_step) == step, "metrics of step {} where step {} was expected", m.attempted_step, step);
   if (m.skipped != 0)
     throw Error(
@@ -189,8 +189,7 @@ void Trainer::report_start_up() {
 void Trainer::evaluate(int64_t step) {
   set_phase(Phase::evaluate);
   const double loss = evaluator_->run(parts_.wait);
-  const bool is_bytes = parts_.config.data.format == "bytes";
-  const EvalRecord record{.step = step, .loss = loss, .bits_per_byte = is_bytes ? loss / std::numbers::ln2 : NAN};
+  const EvalRecord record{.step = step, .loss = loss, .bits_per_byte = is_bytes() ? loss / std::numbers::ln2 : NAN};
   if (sinks_) {
     sinks_->jsonl.write(record);
     sinks_->console.write(record);
@@ -232,7 +231,8 @@ void Trainer::commit(int64_t step, bool must_succeed) {
 void Trainer::summarize() {
   sinks_->console.summary({.seconds = ms_between(started_ns_, monotonic_ns()) / 1e3,
                            .run_folder = parts_.config.output_dir,
-                           .checkpoint = last_checkpoint_});
+                           .checkpoint = last_checkpoint_,
+                           .example_prompt = is_bytes() ? "In the beginning" : "0"});
 }
 
 void Trainer::set_phase(Phase phase) {

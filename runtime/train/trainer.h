@@ -54,6 +54,7 @@ class Trainer {
   void report_start_up();
   void set_phase(Phase phase);
   RankStatus& status() { return parts_.board->ranks[size_t(parts_.env.rank)]; }
+  bool is_bytes() const { return parts_.config.data.format == "bytes"; }
   bool is_first_rank() const { return parts_.env.rank == 0; }
 
   Parts parts_;
