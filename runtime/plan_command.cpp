@@ -33,7 +33,7 @@ std::string read_standard_input() {
 
 std::string with_commas(int64_t value) {
   std::string text = std::to_string(value);
-  for (int64_t at = int64_t(text.size()) - 3; at > 0; at -= 3) text.insert(size_t(at), ",");
+  for (int64_t at = int64_t(text.size()) - 3; at > 0; at -= 3) text.insert(size_t(at), 1, ',');
   return text;
 }
 
