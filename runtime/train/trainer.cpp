@@ -94,13 +94,13 @@ ExitCode Trainer::run() {
   for (int64_t step = first_step_; step <= last && !stop_; ++step) {
     enqueue(step);
     if (step > first_step_) finish(step - 1);
+    const auto is_due = [step](int64_t every) { return every > 0 && step % every == 0; };
+    const bool eval_due = is_due(config.eval.every), commit_due = is_due(config.checkpoint.every);
+    if (step != first_step_ && step != last && !stop_ && !checkpoint_asked_ && !eval_due && !commit_due) continue;
+    finish(step);  // may decide to stop here
     const bool is_last = step == last || stop_;
-    const bool eval_due = config.eval.every > 0 && (step % config.eval.every == 0 || is_last);
-    const bool commit_due =
-        is_last || checkpoint_asked_ || (config.checkpoint.every > 0 && step % config.checkpoint.every == 0);
-    if (step == first_step_ || eval_due || commit_due) finish(step);
-    if (eval_due) evaluate(step);
-    if (commit_due) commit(step, is_last);
+    if (eval_due || (is_last && config.eval.every > 0)) evaluate(step);
+    if (commit_due || checkpoint_asked_ || is_last) commit(step, is_last);
   }
   // A run that was resumed at or past its end has nothing to do, but what it would leave is there already.
   Stream& stream = step_.reducer().comm_stream();

@@ -117,8 +117,14 @@ class Resume(harness.IntegrationTest):
         self.fail("the run did not start")
 
     def test_sigterm_finishes_the_step_and_commits(self):
+        self.stop_and_check()
+
+    def test_sigterm_commits_also_where_every_step_is_waited_for(self):
+        self.stop_and_check("--set", "eval.every=1", "--set", "eval.batches=2")
+
+    def stop_and_check(self, *args):
         self.config(steps=4000)
-        process = self.start("--nproc", "2")
+        process = self.start("--nproc", "2", *args)
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=60)
         self.assertEqual(process.returncode, 75, out + err)
