@@ -1,0 +1,157 @@
+// What the attention kernels of both precisions share: arguments, where a head lies in memory, dropout, tile loads.
+// The method is FlashAttention's (Dao et al., 2022; FlashAttention-2, 2023), by blocks of 64 rows of one head: forward
+// and dq own 64 queries and walk over the keys they see, dk and dv own 64 keys and walk over the queries that see them.
+// Backward is two passes with 7 products instead of 5, and so needs no atomics: every sum has a fixed order.
+//
+// Legend: B samples, T positions, H heads, D = 64 wide each, C = H D. qkv, dqkv (B,T,3C) = q | k | v; out, dout
+// (B,T,C); lse, delta (B,H,T) f32; delta = row sums of dout * out, what the softmax's gradient subtracts.
+#pragma once
+
+#include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/warp.cuh"
+#include "kernels/ops.h"
+#include "runtime/base/philox.h"
+
+namespace ddp {
+
+template <>
+inline constexpr DType kDTypeOf<half> = DType::f16;
+
+namespace cuda {
+
+inline constexpr int kHeadDim = 64;
+inline constexpr int kOwnRows = 64;           // of a block
+inline constexpr float kScoreScale = 0.125f;  // 1 / sqrt(D)
+
+struct AttentionDropout {
+  uint32_t seed, site;
+  uint32_t keep_from;  // the words from here on are kept
+  float inv_keep;      // 1 / (1 - p); 1 without dropout
+  const uint32_t* step;
+  const int32_t* sample_ids;
+};
+
+template <class T>
+struct AttentionForwardArgs {
+  T* out;
+  float* lse;
+  const T* qkv;
+  int t, heads;
+  AttentionDropout dropout;
+};
+
+template <class T>
+struct AttentionBackwardArgs {
+  T* dqkv;
+  const T *dout, *out, *qkv;
+  const float* lse;
+  float* delta;
+  int t, heads;
+  AttentionDropout dropout;
+};
+
+// Defined by attention_f32.cu (SIMT) and attention_f16.cu (tensor cores).
+void launch_attention(const Stream& stream, int samples, bool dropout, const AttentionForwardArgs<float>& a);
+void launch_attention(const Stream& stream, int samples, bool dropout, const AttentionForwardArgs<half>& a);
+void launch_attention(const Stream& stream, int samples, bool dropout, const AttentionBackwardArgs<float>& a);
+void launch_attention(const Stream& stream, int samples, bool dropout, const AttentionBackwardArgs<half>& a);
+
+// A block for each head of a sample and 64 of its rows. Rows are the slow index, so that the blocks with most tiles to
+// visit start first, in all heads.
+template <class Args>
+LaunchShape attention_shape(const char* name, int samples, const Args& a, int threads, size_t shared_bytes) {
+  const dim3 grid(unsigned(samples * a.heads), unsigned((a.t + kOwnRows - 1) / kOwnRows));
+  return {name, grid, dim3(unsigned(threads)), shared_bytes};
+}
+
+// The block's rows [begin, begin + 64): late queries see most keys, early keys are seen by most queries.
+__device__ __forceinline__ int first_own_query() { return int(gridDim.y - 1 - blockIdx.y) * kOwnRows; }
+__device__ __forceinline__ int first_own_key() { return int(blockIdx.y) * kOwnRows; }
+
+// One head of one sample: position t is D elements at first + t * stride.
+template <class T>
+struct HeadRows {
+  T* first;
+  int64_t stride;
+  __device__ T* at(int t) const { return first + t * stride; }
+};
+
+enum class Part : int { query, key, value };
+
+template <class T>
+__device__ __forceinline__ HeadRows<T> qkv_rows(T* qkv, Part part, int t, int heads) {
+  const int sample = int(blockIdx.x) / heads, head = int(blockIdx.x) % heads;
+  const int64_t c = int64_t(heads) * kHeadDim;
+  return {qkv + (int64_t(sample) * t * 3 + int(part)) * c + head * kHeadDim, 3 * c};
+}
+
+// Of out or dout.
+template <class T>
+__device__ __forceinline__ HeadRows<T> out_rows(T* out, int t, int heads) {
+  const int sample = int(blockIdx.x) / heads, head = int(blockIdx.x) % heads;
+  const int64_t c = int64_t(heads) * kHeadDim;
+  return {out + int64_t(sample) * t * c + head * kHeadDim, c};
+}
+
+// tile = rows [begin, begin + kRows) of a head, zero from position t on. All threads of the block call; kStride keeps
+// rows 16-byte aligned.
+template <int kThreads, int kRows, int kTileRows, int kStride, class T>
+__device__ __forceinline__ void load_rows(T (&tile)[kTileRows][kStride], HeadRows<const T> from, int begin, int t) {
+  constexpr int kElements = 16 / sizeof(T), kPieces = kHeadDim / kElements;
+  static_assert(kRows <= kTileRows && kRows * kPieces % kThreads == 0 && kStride % kElements == 0);
+#pragma unroll
+  for (int i = 0; i < kRows * kPieces / kThreads; ++i) {
+    const int piece = i * kThreads + int(threadIdx.x), row = piece / kPieces, column = piece % kPieces * kElements;
+    *reinterpret_cast<uint4*>(&tile[row][column]) =
+        begin + row < t ? *reinterpret_cast<const uint4*>(from.at(begin + row) + column) : make_uint4(0, 0, 0, 0);
+  }
+}
+
+// Over groups of kLanes neighbouring lanes, those that share a row; every lane gets the result.
+template <int kLanes>
+__device__ __forceinline__ float lanes_sum(float value) {
+#pragma unroll
+  for (int step = kLanes / 2; step > 0; step /= 2) value += shuffle_xor(value, step);
+  return value;
+}
+template <int kLanes>
+__device__ __forceinline__ float lanes_max(float value) {
+#pragma unroll
+  for (int step = kLanes / 2; step > 0; step /= 2) value = fmaxf(value, shuffle_xor(value, step));
+  return value;
+}
+
+// Which of the probabilities {q, q + 8} x {k, k + 8} dropout keeps.
+struct KeptQuad {
+  unsigned bits;  // 2 q_half + k_half
+  __device__ __forceinline__ bool at(int q_half, int k_half) const { return (bits >> (2 * q_half + k_half) & 1) != 0; }
+};
+
+// The dropout of the block's head, by the definition in kernels/ops.h.
+template <bool kDropout>
+class HeadDropout {
+ public:
+  __device__ HeadDropout(const AttentionDropout& d, int heads)
+      : seed_(d.seed),
+        step_(kDropout ? *d.step : 0),
+        site_head_(d.site << 8 | blockIdx.x % unsigned(heads)),
+        sample_(kDropout ? uint32_t(d.sample_ids[blockIdx.x / unsigned(heads)]) : 0),
+        keep_from_(d.keep_from) {}
+
+  // From one Philox call. q and k lie in the first half of their 16.
+  __device__ __forceinline__ KeptQuad quad(int q, int k) const {
+    if constexpr (!kDropout) return {15u};
+    const Philox4 r =
+        philox(seed_, step_, uint32_t(q / 16 * 8 + q % 8), uint32_t(k / 16 * 8 + k % 8), site_head_, sample_);
+    KeptQuad kept{0};
+#pragma unroll
+    for (int i = 0; i < 4; ++i) kept.bits |= unsigned(r.word[i] >= keep_from_) << i;
+    return kept;
+  }
+
+ private:
+  uint32_t seed_, step_, site_head_, sample_, keep_from_;
+};
+
+}  // namespace cuda
+}  // namespace ddp
