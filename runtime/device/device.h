@@ -33,6 +33,10 @@ class Device {
   // Memory of the device, 256-byte aligned, uninitialised. Errors: 71 naming the bytes asked for and what is free.
   virtual void* allocate(int64_t bytes) = 0;
   virtual void deallocate(void* memory, int64_t bytes) noexcept = 0;
+  // Host memory that copies to and from the device may use while the host runs on: pinned on CUDA, plain elsewhere.
+  // 64-byte aligned, uninitialised. Errors: 71.
+  virtual void* allocate_host(int64_t bytes);
+  virtual void deallocate_host(void* memory) noexcept;
   virtual void* create_stream(StreamRole role) = 0;
   virtual void destroy_stream(void* stream) noexcept = 0;  // waits for queued work
   virtual void* create_event() = 0;
@@ -97,20 +101,26 @@ class Event {
 
 inline void Stream::wait(const Event& event) { device_->wait(handle_, event.handle()); }
 
-// Owner of `count` elements of T on a device. Move-only; count is in elements.
-template <class T>
-class Buffer {
+enum class MemoryPlace : uint8_t { device, host };
+
+// Owner of `count` elements of T in memory of a device, or in host memory that it copies from and to. Move-only; count
+// is in elements.
+template <class T, MemoryPlace place>
+class BasicBuffer {
  public:
-  Buffer() = default;
-  Buffer(Device& device, int64_t count)
-      : device_(&device), count_(count), data_(static_cast<T*>(device.allocate(count * int64_t(sizeof(T))))) {}
-  Buffer(Buffer&& other) noexcept { swap(other); }
-  Buffer& operator=(Buffer&& other) noexcept {
-    Buffer(std::move(other)).swap(*this);
+  BasicBuffer() = default;
+  BasicBuffer(Device& device, int64_t count) : device_(&device), count_(count), data_(static_cast<T*>(allocate())) {}
+  BasicBuffer(BasicBuffer&& other) noexcept { swap(other); }
+  BasicBuffer& operator=(BasicBuffer&& other) noexcept {
+    BasicBuffer(std::move(other)).swap(*this);
     return *this;
   }
-  ~Buffer() {
-    if (data_ != nullptr) device_->deallocate(data_, count_ * int64_t(sizeof(T)));
+  ~BasicBuffer() {
+    if (data_ == nullptr) return;
+    if constexpr (place == MemoryPlace::device)
+      device_->deallocate(data_, bytes());
+    else
+      device_->deallocate_host(data_);
   }
   T* data() const { return data_; }
   int64_t count() const { return count_; }
@@ -120,7 +130,13 @@ class Buffer {
   TensorView view(const Shape& shape) const { return view().view(shape); }
 
  private:
-  void swap(Buffer& other) noexcept {
+  void* allocate() {
+    if constexpr (place == MemoryPlace::device)
+      return device_->allocate(bytes());
+    else
+      return device_->allocate_host(bytes());
+  }
+  void swap(BasicBuffer& other) noexcept {
     std::swap(device_, other.device_);
     std::swap(count_, other.count_);
     std::swap(data_, other.data_);
@@ -129,6 +145,11 @@ class Buffer {
   int64_t count_ = 0;
   T* data_ = nullptr;
 };
+
+template <class T>
+using Buffer = BasicBuffer<T, MemoryPlace::device>;
+template <class T>
+using HostBuffer = BasicBuffer<T, MemoryPlace::host>;
 
 struct CpuOptions {
   int num_threads = 1;       // of the compute stream

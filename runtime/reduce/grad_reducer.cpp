@@ -28,7 +28,7 @@ GradReducer::GradReducer(Device& device, const OpTable& table, Communicator& com
       partials_(device, layout.num_slots()),
       grads_ready_(device),
       reduced_(device),
-      vote_sources_{VoteSource{.copied = Event(device)}, VoteSource{.copied = Event(device)}},
+      vote_sources_{VoteSource(device), VoteSource(device)},
       comm_stream_(device, StreamRole::communication),
       announced_(layout.params().size()),
       num_pending_(buckets_.size()) {
@@ -124,9 +124,10 @@ void GradReducer::finish(const Votes& votes, Stream& compute) {
 
   VoteSource& source = vote_sources_[size_t(num_steps_++ % 2)];
   source.copied.synchronize(options_.wait);  // of the step before the last: done long ago
-  source.values = {double(votes.stop), double(votes.checkpoint)};
+  source.values.data()[0] = double(votes.stop);
+  source.values.data()[1] = double(votes.checkpoint);
   order_after(compute);  // the loss may have been written after the last bucket was launched
-  device_.copy(loss_votes_ + 1, source.values.data(), sizeof source.values, comm_stream_.handle());
+  device_.copy(loss_votes_ + 1, source.values.data(), source.values.bytes(), comm_stream_.handle());
   source.copied.record(comm_stream_);
   combine_losses(options_.lanes_per_rank - 1, comm_stream_);
   comm_.all_reduce(loss_votes(), comm_stream_);

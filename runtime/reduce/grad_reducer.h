@@ -110,7 +110,8 @@ class GradReducer {
   Event grads_ready_, reduced_;
   // Host memory that the votes are copied from: two, since the host may be a step ahead of the device.
   struct VoteSource {
-    std::array<double, kLossVotes - 1> values{};
+    explicit VoteSource(Device& device) : values(device, kLossVotes - 1), copied(device) {}
+    HostBuffer<double> values;
     Event copied;
   };
   std::array<VoteSource, 2> vote_sources_;

@@ -5,7 +5,7 @@
 namespace ddp {
 
 InputStager::Slot::Slot(Device& device, int64_t batch, int64_t context)
-    : staging(size_t(batch * (2 * context + 1))),
+    : staging(device, batch * (2 * context + 1)),
       on_device(device, batch * (2 * context + 1)),
       copied(device),
       used(device) {}
@@ -24,7 +24,7 @@ Batch InputStager::upload(const HostBatch& host, Stream& compute, const WaitPoli
   current_ = (current_ + 1) % kSlots;
   Slot& slot = slots_[size_t(current_)];
   slot.copied.synchronize(wait);  // of two uploads ago: the staging memory is free again
-  auto at = std::copy(host.tokens.begin(), host.tokens.end(), slot.staging.begin());
+  auto at = std::copy(host.tokens.begin(), host.tokens.end(), slot.staging.data());
   at = std::copy(host.targets.begin(), host.targets.end(), at);
   std::copy(host.sample_ids.begin(), host.sample_ids.end(), at);
 

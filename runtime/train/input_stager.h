@@ -25,8 +25,8 @@ class InputStager {
   static constexpr int kSlots = 2;
   struct Slot {
     explicit Slot(Device& device, int64_t batch, int64_t context);
-    std::vector<int32_t> staging;  // tokens (B,T), targets (B,T), sample ids (B)
-    Buffer<int32_t> on_device;     // the same
+    HostBuffer<int32_t> staging;  // tokens (B,T), targets (B,T), sample ids (B)
+    Buffer<int32_t> on_device;    // the same
     Event copied, used;
   };
 

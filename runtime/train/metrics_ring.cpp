@@ -8,7 +8,7 @@ constexpr int kSlots = 4;
 }  // namespace
 
 MetricsRing::Slot::Slot(Device& device)
-    : on_device(device, sizeof(StepMetrics)), begin(device), backward_done(device), reduced(device), end(device) {}
+    : host(device, 1), on_device(device, 1), begin(device), backward_done(device), reduced(device), end(device) {}
 
 MetricsRing::MetricsRing(Device& device) {
   slots_.reserve(kSlots);
@@ -19,7 +19,7 @@ int64_t MetricsRing::bytes() const { return int64_t(slots_.size() * sizeof(StepM
 
 void MetricsRing::publish(int64_t step, Stream& compute) {
   Slot& s = slot(step);
-  compute.device().copy(&s.host, s.on_device.data(), sizeof(StepMetrics), compute.handle());
+  compute.device().copy(s.host.data(), s.on_device.data(), s.host.bytes(), compute.handle());
   s.end.record(compute);
 }
 

@@ -16,12 +16,11 @@ class MetricsRing {
 
   struct Slot {
     explicit Slot(Device& device);
-    StepMetrics host{};
-    Buffer<uint8_t> on_device;  // one StepMetrics
+    HostBuffer<StepMetrics> host;   // one, valid after `end`
+    Buffer<StepMetrics> on_device;  // one
     // In the compute stream: step begins, backward is done, the last all-reduce is waited for, the update and the copy
     // are done.
     Event begin, backward_done, reduced, end;
-    StepMetrics* device_metrics() const { return reinterpret_cast<StepMetrics*>(on_device.data()); }
   };
   Slot& slot(int64_t step) { return slots_[size_t(step) % slots_.size()]; }
   int64_t bytes() const;  // of device memory

@@ -84,7 +84,7 @@ void TrainStep::enqueue(int64_t number, const NextBatch& next, const GradReducer
                     .partials = reducer_.partials(),
                     .slot_begin = reducer_.slot_begin(),
                     .loss_votes = reducer_.loss_votes()},
-                   slot.device_metrics());
+                   slot.on_device.data());
   metrics_.publish(number, compute_);
 }
 

@@ -212,7 +212,7 @@ int main(int argc, char** argv) {
     step_ms.push_back(ms);
     ceiling_ms.push_back(limit);
     fmt::print("step {}: {:.0f} ms, products {:.0f} ms, loss {:.4f}\n", i, ms, limit,
-               step.metrics().slot(i).host.loss_sum / double(rows));
+               step.metrics().slot(i).host.data()->loss_sum / double(rows));
   }
   const double rate = step_flops / median(step_ms) * 1e-6, limit = ceiling.flops() / median(ceiling_ms) * 1e-6;
   fmt::print("\nGPT-2 small, B={}, T={}, fp32, {} threads: {:.0f} GFLOP in {:.0f} ms = {:.0f} GFLOP/s\n", o.batch,

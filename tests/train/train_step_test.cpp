@@ -57,7 +57,7 @@ struct Run {
                  },
                  {});
     step.metrics().slot(number).end.synchronize({.timeout_ms = 60'000});
-    return step.metrics().slot(number).host;
+    return *step.metrics().slot(number).host.data();
   }
 
   Config config;
