@@ -30,7 +30,9 @@ struct OpTable {
 const OpTable& cpu_op_table();
 // Enqueues nothing: the dry run's.
 const OpTable& meta_op_table();
-// The table that runs on a device of this kind.
+// Of libddp-cuda.so, and linked nowhere else.
+const OpTable& cuda_op_table();
+// The table that runs on a device of this kind; not of CUDA, whose table comes with its module.
 const OpTable& op_table(DeviceKind kind);
 
 }  // namespace ddp

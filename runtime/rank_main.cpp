@@ -3,6 +3,7 @@
 // launcher/README.md.
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <span>
 #include <string_view>
@@ -15,6 +16,7 @@
 #include "runtime/base/log.h"
 #include "runtime/base/rank_env.h"
 #include "runtime/board/board.h"
+#include "runtime/cuda_backend.h"
 #include "runtime/plan_command.h"
 #include "runtime/sample_command.h"
 #include "runtime/train/trainer.h"
@@ -35,8 +37,7 @@ WaitPolicy wait_policy(const Board& board, double hang_timeout_s) {
           .spin_pauses = board->oversubscribed != 0 ? 0 : WaitPolicy{}.spin_pauses};
 }
 
-std::unique_ptr<Device> make_device(const Config& config, const RankEnv& env, const Board& board) {
-  if (env.device != "cpu") throw Error(ExitCode::usage, "this build has no CUDA backend", "use --device cpu");
+std::unique_ptr<Device> make_cpu(const Config& config, const RankEnv& env, const Board& board) {
   const bool oversubscribed = board->oversubscribed != 0;
   const int cores = usable_cores();
   const int threads = threads_per_rank(config.train.threads_per_rank, env.local_world_size, cores);
@@ -44,6 +45,59 @@ std::unique_ptr<Device> make_device(const Config& config, const RankEnv& env, co
                           .pin_threads = !oversubscribed && threads * env.local_world_size <= cores,
                           .first_core = threads * env.local_rank,
                           .spin_pauses = oversubscribed ? 0 : CpuOptions{}.spin_pauses});
+}
+
+// What a run computes with and communicates through.
+struct Backend {
+  std::unique_ptr<Device> device;
+  const OpTable& table;
+  std::unique_ptr<Communicator> comm;
+};
+
+Backend make_backend(const Config& config, const RankEnv& env, Board& board, const DryRun& plan,
+                     const WaitPolicy& wait) {
+  const bool solo = env.world_size == 1;
+  if (env.device == "cpu") {
+    std::unique_ptr<Device> device = make_cpu(config, env, board);
+    auto comm = solo ? make_solo_comm(*device)
+                     : make_shm_comm(*device, board, Fd(env.segment_fd),
+                                     {.rank = env.rank, .symmetric_bytes = plan.symmetric_bytes, .wait = wait});
+    return {std::move(device), cpu_op_table(), std::move(comm)};
+  }
+  constexpr int64_t kLeastScratch = 1 << 20;
+  const CudaBackend& cuda = open_cuda_backend();
+  std::unique_ptr<Device> device = cuda.make_device({});
+  const bool deterministic = config.train.deterministic;
+  const int64_t bucket_bytes = step_shape(config, env.world_size).bucket_bytes;
+  auto comm = solo ? make_solo_comm(*device)
+                   : cuda.make_nccl_comm(*device, board,
+                                         {.rank = env.rank,
+                                          .deterministic = deterministic,
+                                          .symmetric_bytes = plan.symmetric_bytes,
+                                          .scratch_bytes = deterministic ? std::max(bucket_bytes, kLeastScratch) : 0,
+                                          .wait = wait});
+  return {std::move(device), cuda.op_table(), std::move(comm)};
+}
+
+// Records the exception being handled as this rank's error, unless the rank is a victim, and returns the exit code.
+ExitCode report_failure(const RankEnv& env, Board& board) {
+  const auto fail = [&](ExitCode code, const char* text) {
+    board.report_error(env.rank, int(code), text);
+    log::error("{}", text);
+    return code;
+  };
+  try {
+    throw;
+  } catch (const Aborted& e) {
+    log::info("{}: another rank failed first", e.what());
+    return ExitCode::rendezvous;
+  } catch (const Error& e) {
+    return fail(e.code(), e.what());
+  } catch (const std::bad_alloc&) {
+    return fail(ExitCode::os_resource, "out of host memory");
+  } catch (const std::exception& e) {
+    return fail(ExitCode::internal, e.what());
+  }
 }
 
 ExitCode train(const RankEnv& env, Board& board) {
@@ -58,21 +112,25 @@ ExitCode train(const RankEnv& env, Board& board) {
   status.phase.store(uint32_t(Phase::plan));
   const std::unique_ptr<Model> model = make_model(config.model);
   const DryRun plan = dry_run(config, env.world_size, *model);
-  const std::unique_ptr<Device> device = make_device(config, env, board);
-  const std::unique_ptr<Communicator> comm =
-      env.world_size == 1 ? make_solo_comm(*device)
-                          : make_shm_comm(*device, board, Fd(env.segment_fd),
-                                          {.rank = env.rank, .symmetric_bytes = plan.symmetric_bytes, .wait = wait});
+  const Backend backend = make_backend(config, env, board, plan, wait);
   status.phase.store(uint32_t(Phase::load));
   Trainer trainer({.config = config,
                    .env = env,
                    .board = board,
-                   .device = *device,
-                   .comm = *comm,
+                   .device = *backend.device,
+                   .table = backend.table,
+                   .comm = *backend.comm,
                    .model = *model,
                    .plan = plan,
                    .wait = wait});
-  return trainer.run();
+  try {
+    return trainer.run();
+  } catch (...) {
+    if (backend.device->kind() == DeviceKind::cpu) throw;
+    // Freeing GPU memory waits for collectives that the peers will never join: the error goes out first, and the driver
+    // cleans up.
+    ::_exit(int(report_failure(env, board)));
+  }
 }
 
 // The launch benchmark: meet and leave.
@@ -92,25 +150,13 @@ int run_rank() {
   status.entered_ns.store(entered_ns);
   status.pid.store(uint32_t(::getpid()));
   status.heartbeat_ns.store(entered_ns);
-  const auto fail = [&](ExitCode code, const char* text) {
-    board.report_error(env.rank, int(code), text);
-    log::error("{}", text);
-    return int(code);
-  };
   try {
     if (board->job == uint32_t(Job::barrier)) return int(meet(env, board));
     print_backtrace_on_crash();
     log::init();
     return int(train(env, board));
-  } catch (const Aborted& e) {
-    log::info("{}: another rank failed first", e.what());
-    return int(ExitCode::rendezvous);
-  } catch (const Error& e) {
-    return fail(e.code(), e.what());
-  } catch (const std::bad_alloc&) {
-    return fail(ExitCode::os_resource, "out of host memory");
-  } catch (const std::exception& e) {
-    return fail(ExitCode::internal, e.what());
+  } catch (...) {
+    return int(report_failure(env, board));
   }
 }
 

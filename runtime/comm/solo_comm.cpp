@@ -1,28 +1,18 @@
 // The communicator of a run with one rank, and of the dry run: on any device, since it only copies.
-#include <vector>
-
 #include "runtime/base/check.h"
-#include "runtime/comm/communicator.h"
+#include "runtime/comm/symmetric_buffers.h"
 
 namespace ddp {
 namespace {
 
 class SoloComm final : public Communicator {
  public:
-  explicit SoloComm(Device& device) : device_(device) {}
+  explicit SoloComm(Device& device) : device_(device), symmetric_(device) {}
 
   int rank() const override { return 0; }
   int size() const override { return 1; }
 
-  void* allocate_symmetric(int64_t bytes) override {
-    Buffer<uint8_t>& buffer = buffers_.emplace_back(device_, symmetric_size(bytes));
-    Stream stream(device_, StreamRole::communication);
-    Event zeroed(device_);
-    device_.fill_zero(buffer.data(), bytes, stream.handle());
-    zeroed.record(stream);
-    zeroed.synchronize({});
-    return buffer.data();
-  }
+  void* allocate_symmetric(int64_t bytes) override { return symmetric_.allocate(bytes, {}); }
 
   void all_reduce(const TensorView& x, Stream&) override { check_sum(x); }
   void broadcast(const TensorView&, int root, Stream&) override { DDP_CHECK(root == 0, "root {} of 1 rank", root); }
@@ -44,7 +34,7 @@ class SoloComm final : public Communicator {
   }
 
   Device& device_;
-  std::vector<Buffer<uint8_t>> buffers_;  // symmetric memory
+  SymmetricBuffers symmetric_;
 };
 
 }  // namespace

@@ -40,7 +40,7 @@ Trainer::Trainer(const Parts& parts)
       step_({.config = parts.config,
              .ranks = parts.env.world_size,
              .device = parts.device,
-             .table = op_table(parts.device.kind()),
+             .table = parts.table,
              .comm = parts.comm,
              .model = parts.model,
              .wait = parts.wait,

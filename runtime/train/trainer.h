@@ -27,6 +27,7 @@ class Trainer {
     const RankEnv& env;
     Board& board;
     Device& device;
+    const OpTable& table;
     Communicator& comm;
     const Model& model;
     const DryRun& plan;

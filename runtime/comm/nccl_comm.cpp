@@ -1,0 +1,229 @@
+#include "runtime/comm/nccl_comm.h"
+
+#include <cuda_runtime_api.h>
+#include <nccl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "runtime/base/check.h"
+#include "runtime/base/clock.h"
+#include "runtime/base/log.h"
+#include "runtime/comm/nccl_watchdog.h"
+#include "runtime/comm/symmetric_buffers.h"
+
+namespace ddp {
+namespace {
+
+constexpr int64_t kUnitBytes = 16;  // slices start at multiples of it
+
+cudaStream_t stream_of(const Stream& stream) { return static_cast<cudaStream_t>(stream.handle()); }
+std::byte* bytes_of(const TensorView& x) { return static_cast<std::byte*>(x.data); }
+
+ncclDataType_t sum_type(const TensorView& x) {
+  DDP_CHECK(x.dtype == DType::f32 || x.dtype == DType::f64, "a sum of {}", dtype_name(x.dtype));
+  return x.dtype == DType::f32 ? ncclFloat32 : ncclFloat64;
+}
+
+void prepare_environment(bool print) {
+  ::setenv("NCCL_SOCKET_IFNAME", "lo",
+           /*overwrite=*/0);  // ranks of one host; NCCL may else pick an interface that is down
+  if (!print) return;
+  int version = 0;
+  ncclGetVersion(&version);
+  std::string settings;
+  for (char** entry = environ; *entry != nullptr; ++entry)
+    if (std::string_view(*entry).starts_with("NCCL_")) settings += std::string(" ") + *entry;
+  log::info("NCCL {}.{}.{}:{}", version / 10000, version / 100 % 100, version % 100, settings);
+}
+
+// From rank 0 to the others over the board.
+ncclUniqueId share_unique_id(BoardLayout& board, int rank, const WaitPolicy& wait) {
+  ncclUniqueId id;
+  static_assert(sizeof id.internal == sizeof board.nccl_id);
+  if (rank == 0) {
+    check_nccl(ncclGetUniqueId(&id), nullptr, "ncclGetUniqueId");
+    std::memcpy(board.nccl_id.data(), id.internal, sizeof id.internal);
+    board.nccl_id_ready.store(1, std::memory_order_release);
+    wake_all(board.nccl_id_ready);
+  } else {
+    wait_while_equal(board.nccl_id_ready, 0, wait, "NCCL's unique id");
+    std::memcpy(id.internal, board.nccl_id.data(), sizeof id.internal);
+  }
+  return id;
+}
+
+class NcclComm final : public Communicator {
+ public:
+  NcclComm(Device& device, Board& board, const NcclCommOptions& options)
+      : options_(options),
+        size_(int(board->world_size)),
+        symmetric_(device),
+        scratch_(device, options.scratch_bytes / kUnitBytes * kUnitBytes),
+        barrier_word_(device, 1) {
+    DDP_CHECK(!options.deterministic || (options.tree_sum != nullptr && scratch_.bytes() >= size_ * size_ * kUnitBytes),
+              "a deterministic communicator needs a sum and scratch memory");
+    prepare_environment(options.rank == 0);
+    const ncclUniqueId id = share_unique_id(*board, options.rank, options.wait);
+    ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
+    config.blocking = 0;
+    const ncclResult_t begun = ncclCommInitRankConfig(&comm_, size_, id, options.rank, &config);
+    settle(begun, "ncclCommInitRankConfig");
+    watchdog_.emplace(comm_, board, options.rank);
+  }
+  NcclComm(const NcclComm&) = delete;
+  NcclComm& operator=(const NcclComm&) = delete;
+
+  // All work must be done: a finalize with work in flight waits for the peers.
+  ~NcclComm() override {
+    try {
+      settle(ncclCommFinalize(comm_), "ncclCommFinalize");
+    } catch (const std::exception& e) {
+      log::warn("{}", e.what());
+    }
+    watchdog_.reset();
+    ncclCommDestroy(comm_);
+  }
+
+  int rank() const override { return options_.rank; }
+  int size() const override { return size_; }
+
+  void* allocate_symmetric(int64_t bytes) override {
+    const int64_t left = options_.symmetric_bytes - symmetric_used_;
+    if (symmetric_size(bytes) > left)
+      throw Error(ExitCode::os_resource, fmt::format("{} bytes of symmetric memory asked for, {} of {} left", bytes,
+                                                     left, options_.symmetric_bytes));
+    symmetric_used_ += symmetric_size(bytes);
+    return symmetric_.allocate(bytes, options_.wait);
+  }
+
+  void all_reduce(const TensorView& x, Stream& stream) override {
+    const ncclDataType_t type = sum_type(x);
+    if (options_.deterministic)
+      for_each_piece(x, [&](const TensorView& piece) { tree_all_reduce(piece, stream); });
+    else
+      settle(ncclAllReduce(x.data, x.data, size_t(x.numel()), type, ncclSum, comm_, stream_of(stream)),
+             "ncclAllReduce");
+  }
+
+  void broadcast(const TensorView& x, int root, Stream& stream) override {
+    DDP_CHECK(root >= 0 && root < size_, "root {} of {} ranks", root, size_);
+    settle(ncclBroadcast(x.data, x.data, size_t(x.bytes()), ncclUint8, root, comm_, stream_of(stream)),
+           "ncclBroadcast");
+  }
+
+  void reduce_scatter(const TensorView& in, const TensorView& out, Stream& stream) override {
+    DDP_CHECK(in.dtype == out.dtype && in.numel() == size_ * out.numel(), "reduce_scatter of {} to {} on {} ranks",
+              in.numel(), out.numel(), size_);
+    const ncclDataType_t type = sum_type(in);
+    if (!options_.deterministic)
+      return settle(ncclReduceScatter(in.data, out.data, size_t(out.numel()), type, ncclSum, comm_, stream_of(stream)),
+                    "ncclReduceScatter");
+    const int64_t stride = out.numel(), most = scratch_elements(in) / size_;
+    for (int64_t begin = 0; begin < stride; begin += most) {
+      const int64_t n = std::min(most, stride - begin);
+      tree_sum_slices(in, begin, stride, n, out.slice(begin, n), stream);
+    }
+  }
+
+  void all_gather(const TensorView& in, const TensorView& out, Stream& stream) override {
+    DDP_CHECK(in.dtype == out.dtype && out.numel() == size_ * in.numel(), "all_gather of {} to {} on {} ranks",
+              in.numel(), out.numel(), size_);
+    gather(in, out.data, stream);
+  }
+
+  void barrier(Stream& stream) override {
+    settle(ncclAllReduce(barrier_word_.data(), barrier_word_.data(), 1, ncclInt32, ncclMax, comm_, stream_of(stream)),
+           "ncclAllReduce of a barrier");
+  }
+
+ private:
+  // A call that was begun is complete on the host only when NCCL says so; before that no event may be recorded.
+  void settle(ncclResult_t result, const char* call) {
+    const int64_t deadline_ns = monotonic_ns() + options_.wait.timeout_ms * 1'000'000;
+    while (result == ncclInProgress) {
+      const FutexWord* abort_word = options_.wait.abort_word;
+      if (abort_word != nullptr && abort_word->load(std::memory_order_acquire) != 0) throw Aborted(call);
+      if (monotonic_ns() > deadline_ns)
+        throw Error(ExitCode::hang,
+                    fmt::format("{} did not begin on every rank within {} s", call, options_.wait.timeout_ms / 1000));
+      ::usleep(20);
+      check_nccl(ncclCommGetAsyncError(comm_, &result), comm_, call);
+    }
+    check_nccl(result, comm_, call);
+  }
+
+  int64_t scratch_elements(const TensorView& x) const { return scratch_.bytes() / int64_t(dtype_bytes(x.dtype)); }
+
+  template <class F>
+  void for_each_piece(const TensorView& x, F f) {
+    const int64_t most = scratch_elements(x);
+    for (int64_t begin = 0; begin < x.numel(); begin += most) f(x.slice(begin, std::min(most, x.numel() - begin)));
+  }
+
+  void gather(const TensorView& in, void* out, Stream& stream) {
+    settle(ncclAllGather(in.data, out, size_t(in.bytes()), ncclUint8, comm_, stream_of(stream)), "ncclAllGather");
+  }
+
+  TensorView sources(const TensorView& like, int64_t n) { return {scratch_.data(), like.dtype, {size_, n}}; }
+
+  // out (n) = the tree over ranks of elements [rank * stride + begin, + n) of `in`: slice r of every rank goes to rank
+  // r.
+  void tree_sum_slices(const TensorView& in, int64_t begin, int64_t stride, int64_t n, const TensorView& out,
+                       Stream& stream) {
+    const TensorView from_all = sources(in, n);
+    const size_t bytes = size_t(out.bytes());
+    check_nccl(ncclGroupStart(), comm_, "ncclGroupStart");
+    for (int peer = 0; peer < size_; ++peer) {
+      const TensorView sent = in.slice(peer * stride + begin, n);
+      begin_in_group(ncclSend(sent.data, bytes, ncclUint8, peer, comm_, stream_of(stream)), "ncclSend");
+      begin_in_group(ncclRecv(bytes_of(from_all.rows(peer, 1)), bytes, ncclUint8, peer, comm_, stream_of(stream)),
+                     "ncclRecv");
+    }
+    settle(ncclGroupEnd(), "ncclGroupEnd of a tree sum");
+    options_.tree_sum(out, from_all, stream);
+  }
+
+  void begin_in_group(ncclResult_t result, const char* call) {
+    if (result != ncclInProgress) check_nccl(result, comm_, call);
+  }
+
+  // x (at most the scratch memory) = the tree over ranks. The last few elements, which do not divide into equal slices
+  // of whole units, are gathered and added by every rank.
+  void tree_all_reduce(const TensorView& x, Stream& stream) {
+    const int64_t unit = kUnitBytes / int64_t(dtype_bytes(x.dtype));
+    const int64_t n = x.numel() / size_ / unit * unit;
+    if (n > 0) {
+      const TensorView mine = x.slice(rank() * n, n);
+      tree_sum_slices(x, 0, n, n, mine, stream);
+      gather(mine, x.data, stream);
+    }
+    if (const int64_t rest = x.numel() - n * size_; rest > 0) {
+      const TensorView part = x.slice(n * size_, rest), all = sources(x, rest);
+      gather(part, all.data, stream);
+      options_.tree_sum(part, all, stream);
+    }
+  }
+
+  const NcclCommOptions options_;
+  const int size_;
+  SymmetricBuffers symmetric_;
+  int64_t symmetric_used_ = 0;
+  Buffer<uint8_t> scratch_;
+  Buffer<int32_t> barrier_word_;
+  ncclComm_t comm_ = nullptr;
+  std::optional<NcclWatchdog> watchdog_;
+};
+
+}  // namespace
+
+std::unique_ptr<Communicator> make_nccl_comm(Device& device, Board& board, const NcclCommOptions& options) {
+  DDP_CHECK(device.kind() == DeviceKind::cuda, "NCCL is for GPUs");
+  return std::make_unique<NcclComm>(device, board, options);
+}
+
+}  // namespace ddp

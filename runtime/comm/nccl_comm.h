@@ -1,0 +1,33 @@
+// The communicator between GPUs: NCCL, one rank a GPU. No NCCL header is needed to use it.
+//
+// `deterministic`: sums in the order of tree_sum.h, for the same bits on 1, 2 and 4 ranks. NCCL adds in an order of its
+// own, so each rank receives its slice from all peers (grouped send and receive), adds it in one kernel, and the slices
+// are gathered: the bytes of a ring. Else ncclAllReduce in place, which repeats bits only for the same ranks, NCCL and
+// settings.
+//
+// NCCL over shared memory need not notice a dead peer, and its abort can hang. So a watchdog thread ends this process
+// when the abort word is set or NCCL reports an error: it records the error (with rank, step and bucket), gives
+// ncclCommAbort half a second, and leaves by _exit. Nothing of the run is saved after an abort.
+#pragma once
+
+#include <memory>
+
+#include "runtime/comm/communicator.h"
+
+namespace ddp {
+
+struct NcclCommOptions {
+  int rank = 0;
+  bool deterministic = false;
+  int64_t symmetric_bytes = 0;  // what all allocate_symmetric calls will add up to
+  int64_t scratch_bytes = 0;    // device memory of a deterministic sum: larger ones are made in pieces
+  WaitPolicy wait;
+  // out (n) = the tree over s of sources (size, n), f32 or f64, on the stream; needed when deterministic.
+  void (*tree_sum)(const TensorView& out, const TensorView& sources, Stream& stream) = nullptr;
+};
+
+// Collective: meets over the board. Sets NCCL_SOCKET_IFNAME=lo where the user did not, and logs the NCCL_* variables in
+// force. Device and board outlive it. Errors: 69 naming NCCL's reason when the ranks cannot meet.
+std::unique_ptr<Communicator> make_nccl_comm(Device& device, Board& board, const NcclCommOptions& options);
+
+}  // namespace ddp

@@ -1,0 +1,26 @@
+// The CUDA backend as a module (libddp-cuda.so): the CUDA libraries cost 80 ms and 158 MB a process, so only ranks that
+// train on a GPU open it. This is all that such a rank knows of it.
+#pragma once
+
+#include <memory>
+
+#include "kernels/op_table.h"
+#include "runtime/comm/nccl_comm.h"
+#include "runtime/device/cuda_device.h"
+
+namespace ddp {
+
+struct CudaBackend {
+  std::unique_ptr<Device> (*make_device)(const CudaOptions&);
+  const OpTable& (*op_table)();
+  std::unique_ptr<Communicator> (*make_nccl_comm)(Device&, Board&, const NcclCommOptions&);
+};
+
+// Opens $DDP_CUDA_MODULE where set, else libddp-cuda.so beside this program; it stays open until the process ends.
+// Errors: 64 when it is not there or does not load.
+const CudaBackend& open_cuda_backend();
+
+}  // namespace ddp
+
+// What the module exports.
+extern "C" const ddp::CudaBackend* ddp_cuda_backend();

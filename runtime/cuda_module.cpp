@@ -1,0 +1,21 @@
+// The module's one export, linked into libddp-cuda.so and not into ddp-rank.
+#include "kernels/cuda/tree_sum.h"
+#include "runtime/cuda_backend.h"
+
+namespace ddp {
+namespace {
+
+std::unique_ptr<Communicator> make_comm(Device& device, Board& board, const NcclCommOptions& options) {
+  NcclCommOptions with_sum = options;
+  with_sum.tree_sum = cuda::tree_sum;
+  return make_nccl_comm(device, board, with_sum);
+}
+
+}  // namespace
+}  // namespace ddp
+
+extern "C" __attribute__((visibility("default"))) const ddp::CudaBackend* ddp_cuda_backend() {
+  static constexpr ddp::CudaBackend kBackend = {
+      .make_device = ddp::make_cuda_device, .op_table = ddp::cuda_op_table, .make_nccl_comm = ddp::make_comm};
+  return &kBackend;
+}

@@ -1,0 +1,161 @@
+#include "runtime/device/cuda_device.h"
+
+#include <cuda_runtime_api.h>
+#include <time.h>
+
+#include <cstdlib>
+
+#include "runtime/base/clock.h"
+#include "runtime/device/cuda_check.h"
+
+namespace ddp {
+namespace {
+
+std::string version_text(int version) { return fmt::format("{}.{}", version / 1000, version % 1000 / 10); }
+
+// Error 35 says "driver too old" also where there is none; the driver's version tells the two apart.
+void check_driver() {
+  int count = 0;
+  const cudaError_t error = cudaGetDeviceCount(&count);
+  int driver = 0;
+  DDP_CUDA(cudaDriverGetVersion(&driver));
+  if (driver == 0)
+    throw Error(ExitCode::usage, "this machine has no NVIDIA driver", "install one, or train with --device cpu");
+  if (error == cudaErrorInsufficientDriver)
+    throw Error(ExitCode::usage,
+                fmt::format("the NVIDIA driver is too old: it supports CUDA {}, this program was built with {}",
+                            version_text(driver), version_text(CUDART_VERSION)),
+                fmt::format("update the driver, or build with a toolkit <= {}", version_text(driver)));
+  if (error == cudaErrorNoDevice || (error == cudaSuccess && count == 0))
+    throw Error(ExitCode::usage, "no GPU is visible", "check nvidia-smi -L and CUDA_VISIBLE_DEVICES");
+  DDP_CUDA(error);
+}
+
+cudaStream_t stream_of(void* stream) { return static_cast<cudaStream_t>(stream); }
+cudaEvent_t event_of(void* event) { return static_cast<cudaEvent_t>(event); }
+
+class CudaDevice final : public Device {
+ public:
+  explicit CudaDevice(const CudaOptions& options) : workspace_{nullptr, options.workspace_bytes} {
+    check_driver();
+    DDP_CUDA(cudaSetDevice(0));
+    DDP_CUDA(cudaDeviceGetStreamPriorityRange(&lowest_priority_, &highest_priority_));
+    DDP_CUDA(cudaMalloc(&workspace_.memory, size_t(workspace_.bytes)));  // the first allocation makes the context
+  }
+  CudaDevice(const CudaDevice&) = delete;
+  CudaDevice& operator=(const CudaDevice&) = delete;
+  ~CudaDevice() override { cudaFree(workspace_.memory); }
+
+  DeviceKind kind() const override { return DeviceKind::cuda; }
+
+  void* allocate(int64_t bytes) override {
+    num_allocations_.fetch_add(1, std::memory_order_relaxed);
+    void* memory = nullptr;
+    const cudaError_t error = cudaMalloc(&memory, size_t(bytes == 0 ? 1 : bytes));
+    if (error == cudaErrorMemoryAllocation) {
+      cudaGetLastError();  // not sticky: it is reported here
+      size_t free = 0, total = 0;
+      DDP_CUDA(cudaMemGetInfo(&free, &total));
+      throw Error(ExitCode::os_resource,
+                  fmt::format("cannot allocate {} bytes on the GPU: {} of {} are free", bytes, free, total),
+                  "see `ddp-launch plan`, and lower train.micro_batch");
+    }
+    DDP_CUDA(error);
+    in_use_ += bytes;
+    return memory;
+  }
+  void deallocate(void* memory, int64_t bytes) noexcept override {
+    in_use_ -= bytes;
+    cudaFree(memory);  // an error here is an earlier one, which the next call reports
+  }
+
+  void* allocate_host(int64_t bytes) override {
+    void* memory = nullptr;
+    DDP_CUDA(cudaHostAlloc(&memory, size_t(bytes == 0 ? 1 : bytes), cudaHostAllocDefault));
+    return memory;
+  }
+  void deallocate_host(void* memory) noexcept override { cudaFreeHost(memory); }
+
+  void* create_stream(StreamRole role) override {
+    cudaStream_t stream = nullptr;
+    DDP_CUDA(cudaStreamCreateWithPriority(&stream, cudaStreamNonBlocking,
+                                          role == StreamRole::communication ? highest_priority_ : lowest_priority_));
+    return stream;
+  }
+  void destroy_stream(void* stream) noexcept override { cudaStreamDestroy(stream_of(stream)); }
+
+  void* create_event() override {
+    cudaEvent_t event = nullptr;
+    DDP_CUDA(cudaEventCreateWithFlags(&event, cudaEventDefault));
+    return event;
+  }
+  void destroy_event(void* event) noexcept override { cudaEventDestroy(event_of(event)); }
+
+  void record(void* event, void* stream) override { DDP_CUDA(cudaEventRecord(event_of(event), stream_of(stream))); }
+  void wait(void* stream, void* event) override {
+    DDP_CUDA(cudaStreamWaitEvent(stream_of(stream), event_of(event), 0));
+  }
+
+  bool query(void* event) override {
+    const cudaError_t state = cudaEventQuery(event_of(event));
+    if (state == cudaErrorNotReady) return false;
+    DDP_CUDA(state);
+    return true;
+  }
+
+  // Polls, since the runtime's own waits know neither deadline nor abort word: some pauses, then short sleeps.
+  void synchronize(void* event, const WaitPolicy& policy) override {
+    constexpr timespec kNap = {.tv_sec = 0, .tv_nsec = 20'000};
+    const int64_t deadline_ns = monotonic_ns() + policy.timeout_ms * 1'000'000;
+    for (int polls = 0; !query(event); ++polls) {
+      if (policy.abort_word != nullptr && policy.abort_word->load(std::memory_order_acquire) != 0)
+        throw Aborted("device work");
+      if (monotonic_ns() > deadline_ns)
+        throw Error(ExitCode::hang, fmt::format("waited {} s for device work", policy.timeout_ms / 1000));
+      if (polls >= policy.spin_pauses) ::nanosleep(&kNap, nullptr);
+    }
+  }
+
+  double elapsed_ms(void* begin, void* end) override {
+    float ms = 0;
+    DDP_CUDA(cudaEventElapsedTime(&ms, event_of(begin), event_of(end)));
+    return double(ms);
+  }
+
+  void copy(void* to, const void* from, int64_t bytes, void* stream) override {
+    DDP_CUDA(cudaMemcpyAsync(to, from, size_t(bytes), cudaMemcpyDefault, stream_of(stream)));
+  }
+  void fill_zero(void* to, int64_t bytes, void* stream) override {
+    DDP_CUDA(cudaMemsetAsync(to, 0, size_t(bytes), stream_of(stream)));
+  }
+
+  MemoryInfo memory_info() const override {
+    size_t free = 0, total = 0;
+    DDP_CUDA(cudaMemGetInfo(&free, &total));
+    return {.in_use_bytes = in_use_, .total_bytes = int64_t(total)};
+  }
+
+  const CudaWorkspace& workspace() const { return workspace_; }
+
+ private:
+  CudaWorkspace workspace_;
+  int lowest_priority_ = 0, highest_priority_ = 0;
+  int64_t in_use_ = 0;
+};
+
+}  // namespace
+
+void fail_cuda(cudaError_t error, const char* call, const char* file, int line) {
+  const char* rank = std::getenv("RANK");
+  throw Error(ExitCode::os_resource, fmt::format("rank {}: {} at {}:{}: {} ({})", rank != nullptr ? rank : "?", call,
+                                                 file, line, cudaGetErrorString(error), cudaGetErrorName(error)));
+}
+
+std::unique_ptr<Device> make_cuda_device(const CudaOptions& options) { return std::make_unique<CudaDevice>(options); }
+
+CudaWorkspace cuda_workspace(Device& cuda_device) {
+  DDP_CHECK(cuda_device.kind() == DeviceKind::cuda, "a workspace of another device");
+  return static_cast<CudaDevice&>(cuda_device).workspace();
+}
+
+}  // namespace ddp

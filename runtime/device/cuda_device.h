@@ -1,0 +1,27 @@
+// The CUDA device of a rank: its one visible GPU. No CUDA header is needed to use it.
+#pragma once
+
+#include <memory>
+
+#include "runtime/device/device.h"
+
+namespace ddp {
+
+struct CudaOptions {
+  // Of the one workspace that libraries (cuBLASLt) get. Not counted in MemoryInfo::in_use_bytes: it is no tensor's.
+  int64_t workspace_bytes = 32 << 20;
+};
+
+// Opens GPU 0 of CUDA_VISIBLE_DEVICES. Errors: 64 when there is no driver, or one older than this build, or no GPU; 71
+// when the GPU cannot be used. Streams do not synchronise with the legacy default stream; destroying one does not wait,
+// freeing memory does. After an error of the GPU every call fails with it (71).
+std::unique_ptr<Device> make_cuda_device(const CudaOptions& options);
+
+// Temporary memory for a library's work on the compute stream: one piece, since that stream runs one op at a time.
+struct CudaWorkspace {
+  void* memory;
+  int64_t bytes;
+};
+CudaWorkspace cuda_workspace(Device& cuda_device);
+
+}  // namespace ddp
