@@ -40,7 +40,8 @@ fetch_wheels() {
   say "fetching $*"
   rm -rf "$folder"
   mkdir -p "$(dirname "$folder")"
-  python3 -m pip install -q --disable-pip-version-check --no-cache-dir --no-compile --no-deps --only-binary=:all: --target "$folder" "$@"
+  python3 -m pip install -q --root-user-action=ignore --disable-pip-version-check --no-cache-dir --no-compile --no-deps \
+    --only-binary=:all: --target "$folder" "$@"
 }
 
 # configure FOLDER [meson options]: sets a build folder up, once.

@@ -1,0 +1,48 @@
+#!/usr/bin/env python3
+"""Enforces the rules that let the CUDA path run under simulation, deterministically and without hanging.
+
+usage: check_cuda_rules.py ROOT. Prints each line that breaks one as file:line and exits 1 when there is one.
+"""
+import os
+import re
+import sys
+
+# What must not be written, the only files that may, and why.
+RULES = [
+    (re.compile(r"\bcuda(Stream|Event|Device)Synchronize\b"), re.compile(r"$^"),
+     "a wait that ignores deadline and abort word: poll cudaEventQuery (Device::synchronize)"),
+    (re.compile(r"\b__CUDACC__\b"), re.compile(r"kernels/cuda/launch\.cuh"),
+     "one source for nvcc and the simulator: only kernels/cuda/launch.cuh knows the compiler"),
+    (re.compile(r"\b__CUDA_ARCH__\b"), re.compile(r"kernels/cuda/mma\.cuh"),
+     "one kernel for every GPU: only kernels/cuda/mma.cuh knows the architecture"),
+    (re.compile(r"\b(cudaMalloc|cudaFree|cudaHostAlloc)\w*\s*\("), re.compile(r"runtime/device/cuda_"),
+     "memory is planned: only runtime/device allocates"),
+    (re.compile(r"\batomic(Add|Sub|Min|Max|CAS|Exch)\s*\("), re.compile(r"$^"),
+     "an order that changes from run to run: sum in a fixed order"),
+]
+
+
+def violations(root):
+    for top in ("launcher", "runtime", "kernels", "models"):
+        for directory, _, names in os.walk(os.path.join(root, top)):
+            for name in sorted(names):
+                if not name.endswith((".h", ".cpp", ".cu", ".cuh")):
+                    continue
+                path = os.path.relpath(os.path.join(directory, name), root)
+                with open(os.path.join(root, path), encoding="utf-8") as file:
+                    for number, line in enumerate(file, 1):
+                        code = line.split("//")[0]
+                        for pattern, place, why in RULES:
+                            match = pattern.search(code)
+                            if match and not place.match(path):
+                                yield f"{path}:{number}: {match.group(0)}: {why}"
+
+
+def main():
+    found = list(violations(sys.argv[1]))
+    print("\n".join(found), end="\n" if found else "")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
