@@ -13,15 +13,21 @@ constexpr int kThreads = 256;
 template <class T>
 __device__ T tree_at(const T* sources, int count, int64_t n, int64_t i) {
   constexpr int kLevels = 7;  // up to 2^7 - 1 sources
-  T waiting[kLevels];
+  T waiting[kLevels] = {};
   for (int s = 0; s < count; ++s) {
     T sum = sources[s * n + i];
-    int level = 0;
-    for (; (s >> level) & 1; ++level) sum = waiting[level] + sum;
-    waiting[level] = sum;
+    bool carry = true;
+#pragma unroll  // a level is then a register, not an index into local memory
+    for (int level = 0; level < kLevels; ++level) {
+      const bool full = (s >> level) & 1;
+      if (carry && !full) waiting[level] = sum;
+      if (carry && full) sum = waiting[level] + sum;
+      carry = carry && full;
+    }
   }
   T total = T(0);
   bool has_total = false;
+#pragma unroll
   for (int level = 0; level < kLevels; ++level) {
     if (((count >> level) & 1) == 0) continue;
     total = has_total ? waiting[level] + total : waiting[level];
