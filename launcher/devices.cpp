@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <filesystem>
+#include <cstdlib>
 #include <numeric>
 
 #include "runtime/base/error.h"
@@ -12,12 +12,13 @@ namespace ddp {
 
 HostDevices probe_host() {
   HostDevices host;
-  host.cuda_built = DDP_CUDA != 0;
-  std::error_code ignored;
-  host.driver = std::filesystem::exists("/proc/driver/nvidia/version", ignored);
-  for (auto it = std::filesystem::directory_iterator("/proc/driver/nvidia/gpus", ignored);
-       it != std::filesystem::directory_iterator(); ++it)
-    ++host.num_gpus;
+  // A simulated backend has a module of its own.
+  host.cuda_built = DDP_CUDA != 0 || std::getenv("DDP_CUDA_MODULE") != nullptr;
+  const std::optional<std::vector<GpuInfo>> gpus = list_gpus();
+  host.driver = gpus.has_value();
+  if (!gpus) return host;
+  const char* visible = std::getenv("CUDA_VISIBLE_DEVICES");
+  host.gpus = visible != nullptr ? visible_gpus(*gpus, visible) : *gpus;
   return host;
 }
 
@@ -34,19 +35,22 @@ Placement place_ranks(const TrainOptions& train, const HostDevices& host) {
     throw Error(ExitCode::usage, asked + ": this machine has no NVIDIA driver", "install one, or " + on_cpu);
   if (wants_cuda && !host.cuda_built)
     throw Error(ExitCode::usage, asked + ": this build has no CUDA backend", "build with -Dcuda=enabled, or " + on_cpu);
+  const int num_gpus = int(host.gpus.size());
   for (const int gpu : train.gpus)
-    if (gpu >= host.num_gpus)
-      throw Error(ExitCode::usage, fmt::format("--gpus names GPU {}, but this machine has {}", gpu, host.num_gpus),
+    if (gpu >= num_gpus)
+      throw Error(ExitCode::usage, fmt::format("--gpus names GPU {}, but this machine has {}", gpu, num_gpus),
                   "nvidia-smi -L lists them");
-  const bool cuda = wants_cuda || (train.device == "auto" && host.cuda_built && host.num_gpus > 0);
-  if (cuda && train.gpus.empty() && wanted > host.num_gpus)
+  const bool cuda = wants_cuda || (train.device == "auto" && host.cuda_built && num_gpus > 0);
+  if (cuda && train.gpus.empty() && wanted > num_gpus)
     throw Error(ExitCode::usage,
-                fmt::format("--nproc {} needs as many GPUs, but this machine has {}", wanted, host.num_gpus), on_cpu);
+                fmt::format("--nproc {} needs as many GPUs, but this machine has {}", wanted, num_gpus), on_cpu);
   Placement placement{cuda ? "cuda" : "cpu", train.gpus};
   if (train.gpus.empty()) {
     placement.indices.resize(size_t(wanted));
     std::iota(placement.indices.begin(), placement.indices.end(), 0);
   }
+  if (cuda)
+    for (const int gpu : placement.indices) placement.uuids.push_back(host.gpus[size_t(gpu)].uuid);
   return placement;
 }
 

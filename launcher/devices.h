@@ -1,24 +1,27 @@
-// Which device each rank gets. The choice is pure (command line and facts of the host in, ranks out); probe_host reads
-// the facts from /proc and /sys without a CUDA library, which would cost 80 ms and does not survive a fork.
+// Which device each rank gets. The choice is pure (command line and facts of the host in, ranks out); probe_host asks
+// the driver's management library, without a CUDA library: that would cost 80 ms and does not survive a fork.
 #pragma once
 
 #include <string>
 #include <vector>
 
 #include "launcher/cli.h"
+#include "launcher/nvml.h"
 
 namespace ddp {
 
 struct HostDevices {
-  bool cuda_built = false;  // this build has the CUDA backend
-  bool driver = false;      // an NVIDIA driver is loaded
-  int num_gpus = 0;
+  bool cuda_built = false;    // this build has the CUDA backend
+  bool driver = false;        // an NVIDIA driver is loaded
+  std::vector<GpuInfo> gpus;  // those that CUDA_VISIBLE_DEVICES leaves, in nvidia-smi's order: what --gpus counts
 };
+// Errors: 71 when the driver is there and fails.
 HostDevices probe_host();
 
 struct Placement {
-  std::string device;        // cpu | cuda
-  std::vector<int> indices;  // one a rank: the GPU, or the slot
+  std::string device;                   // cpu | cuda
+  std::vector<int> indices;             // one a rank: the GPU, or the slot
+  std::vector<std::string> uuids = {};  // one a rank, of its GPU; empty on the CPU
   int ranks() const { return int(indices.size()); }
   std::string label(int rank) const;  // "GPU 3", "cpu 2"
 };

@@ -46,6 +46,7 @@ std::vector<RankEnv> rank_environments(const TrainOptions& train, const Placemen
     env.segment_fd = segment.get();
     env.device = placement.device;
     env.device_index = placement.indices[size_t(rank)];
+    if (!placement.uuids.empty()) env.visible_gpu = placement.uuids[size_t(rank)];
     env.tty = tty;
     env.resume = train.resume;
     env.stop_after = train.stop_after;

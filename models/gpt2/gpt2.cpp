@@ -128,6 +128,7 @@ void Gpt2::train(const Exec& exec, Arena& arena, const TrainPass& args) const {
                             .dwpe = pass.grad(wpe_),
                             .dout = grad.stream.view().view({batch, t, c}),
                             .tokens = tokens,
+                            .order = args.batch.order,
                             .accumulate = pass.accumulate,
                             .dropout = pass.dropout_at(kEmbeddingSite)});
   pass.announce(wpe_);

@@ -63,17 +63,19 @@ RankEnv read_rank_env() {
 }
 
 std::vector<std::pair<std::string, std::string>> to_environment(const RankEnv& env) {
-  return {{"RANK", std::to_string(env.rank)},
-          {"LOCAL_RANK", std::to_string(env.local_rank)},
-          {"WORLD_SIZE", std::to_string(env.world_size)},
-          {"LOCAL_WORLD_SIZE", std::to_string(env.local_world_size)},
-          {"DDP_BOARD_FD", std::to_string(env.board_fd)},
-          {"DDP_SEGMENT_FD", std::to_string(env.segment_fd)},
-          {"DDP_DEVICE", env.device},
-          {"DDP_DEVICE_INDEX", std::to_string(env.device_index)},
-          {"DDP_TTY", env.tty ? "1" : "0"},
-          {"DDP_RESUME", env.resume},
-          {"DDP_STOP_AFTER", std::to_string(env.stop_after)}};
+  std::vector<std::pair<std::string, std::string>> out = {{"RANK", std::to_string(env.rank)},
+                                                          {"LOCAL_RANK", std::to_string(env.local_rank)},
+                                                          {"WORLD_SIZE", std::to_string(env.world_size)},
+                                                          {"LOCAL_WORLD_SIZE", std::to_string(env.local_world_size)},
+                                                          {"DDP_BOARD_FD", std::to_string(env.board_fd)},
+                                                          {"DDP_SEGMENT_FD", std::to_string(env.segment_fd)},
+                                                          {"DDP_DEVICE", env.device},
+                                                          {"DDP_DEVICE_INDEX", std::to_string(env.device_index)},
+                                                          {"DDP_TTY", env.tty ? "1" : "0"},
+                                                          {"DDP_RESUME", env.resume},
+                                                          {"DDP_STOP_AFTER", std::to_string(env.stop_after)}};
+  if (!env.visible_gpu.empty()) out.emplace_back("CUDA_VISIBLE_DEVICES", env.visible_gpu);
+  return out;
 }
 
 }  // namespace ddp

@@ -12,9 +12,13 @@ namespace ddp {
 // B samples of T tokens on the host; allocated once and filled many times.
 struct HostBatch {
   HostBatch(int64_t num_samples, int64_t context)
-      : tokens(size_t(num_samples * context)), targets(tokens.size()), sample_ids(size_t(num_samples)) {}
+      : tokens(size_t(num_samples * context)),
+        targets(tokens.size()),
+        order(tokens.size()),
+        sample_ids(size_t(num_samples)) {}
 
   std::vector<int32_t> tokens, targets;  // (B, T); targets are the tokens shifted by one
+  std::vector<int32_t> order;            // (B * T) positions sorted by token, then position; the prefetcher's to fill
   std::vector<int32_t> sample_ids;       // (B) index within the global batch: what dropout is keyed by
   std::vector<std::byte> raw;            // scratch of the source: a sample as in the file
 };

@@ -1,5 +1,7 @@
 #include "runtime/data/prefetcher.h"
 
+#include <algorithm>
+#include <numeric>
 #include <system_error>
 #include <utility>
 
@@ -17,6 +19,14 @@ constexpr int64_t kIdleTimeoutMs = int64_t{365} * 24 * 3600 * 1000;
 void set_turn(FutexWord& turn, uint32_t value) {
   turn.store(value, std::memory_order_release);
   wake_all(turn);
+}
+
+// Sorted here, off the training loop's thread, so that a device can sum an embedding's gradient without float atomics.
+void sort_positions(HostBatch& batch) {
+  std::iota(batch.order.begin(), batch.order.end(), 0);
+  std::sort(batch.order.begin(), batch.order.end(), [&](int32_t a, int32_t b) {
+    return std::pair(batch.tokens[size_t(a)], a) < std::pair(batch.tokens[size_t(b)], b);
+  });
 }
 
 }  // namespace
@@ -62,6 +72,7 @@ void Prefetcher::prepare(uint64_t index, Slot& slot) const {
   const uint64_t first_id = uint64_t(o.rank) * share + index % accumulation * uint64_t(o.micro_batch);
   for (size_t i = 0; i < slot.batch.sample_ids.size(); ++i) slot.batch.sample_ids[i] = int32_t(first_id + i);
   source_.fill(slot.batch, step * uint64_t(o.global_batch) + first_id);
+  sort_positions(slot.batch);
 }
 
 // Worker w of W prepares batches w, w + W, w + 2W, ...: fixed, so that no lock hands them out.

@@ -5,8 +5,8 @@
 namespace ddp {
 
 InputStager::Slot::Slot(Device& device, int64_t batch, int64_t context)
-    : staging(device, batch * (2 * context + 1)),
-      on_device(device, batch * (2 * context + 1)),
+    : staging(device, batch * (3 * context + 1)),
+      on_device(device, batch * (3 * context + 1)),
       copied(device),
       used(device) {}
 
@@ -18,7 +18,7 @@ InputStager::InputStager(Device& device, int64_t batch, int64_t context)
 
 Batch InputStager::upload(const HostBatch& host, Stream& compute, const WaitPolicy& wait) {
   const int64_t n = batch_ * context_;
-  DDP_CHECK(int64_t(host.tokens.size()) == n && int64_t(host.targets.size()) == n &&
+  DDP_CHECK(int64_t(host.tokens.size()) == n && int64_t(host.targets.size()) == n && int64_t(host.order.size()) == n &&
                 int64_t(host.sample_ids.size()) == batch_,
             "a batch of {} tokens, expected {}", host.tokens.size(), n);
   current_ = (current_ + 1) % kSlots;
@@ -26,6 +26,7 @@ Batch InputStager::upload(const HostBatch& host, Stream& compute, const WaitPoli
   slot.copied.synchronize(wait);  // of two uploads ago: the staging memory is free again
   auto at = std::copy(host.tokens.begin(), host.tokens.end(), slot.staging.data());
   at = std::copy(host.targets.begin(), host.targets.end(), at);
+  at = std::copy(host.order.begin(), host.order.end(), at);
   std::copy(host.sample_ids.begin(), host.sample_ids.end(), at);
 
   copy_stream_.wait(slot.used);
@@ -35,7 +36,8 @@ Batch InputStager::upload(const HostBatch& host, Stream& compute, const WaitPoli
   const TensorView all = slot.on_device.view();
   return {.tokens = all.slice(0, n).view({batch_, context_}),
           .targets = all.slice(n, n).view({batch_, context_}),
-          .sample_ids = all.slice(2 * n, batch_)};
+          .order = all.slice(2 * n, n),
+          .sample_ids = all.slice(3 * n, batch_)};
 }
 
 void InputStager::release(Stream& compute) { slots_[size_t(current_)].used.record(compute); }

@@ -25,7 +25,7 @@ class InputStager {
   static constexpr int kSlots = 2;
   struct Slot {
     explicit Slot(Device& device, int64_t batch, int64_t context);
-    HostBuffer<int32_t> staging;  // tokens (B,T), targets (B,T), sample ids (B)
+    HostBuffer<int32_t> staging;  // tokens, targets, order (B * T each), sample ids (B)
     Buffer<int32_t> on_device;    // the same
     Event copied, used;
   };

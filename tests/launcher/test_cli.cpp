@@ -30,6 +30,14 @@ std::string placement_error(const TrainOptions& train, const HostDevices& host) 
   return {};
 }
 
+// A host with the backend, a driver and four GPUs.
+HostDevices four_gpus() {
+  HostDevices host{.cuda_built = true, .driver = true, .gpus = {}};
+  for (int i = 0; i < 4; ++i)
+    host.gpus.push_back({.index = i, .uuid = "GPU-" + std::string(1, char('a' + i)) + "0", .name = "test"});
+  return host;
+}
+
 }  // namespace
 
 TEST_CASE("a command without a subcommand is a run with its defaults") {
@@ -142,7 +150,7 @@ TEST_CASE("the command that resumes keeps everything but --resume and --stop-aft
 }
 
 TEST_CASE("ranks are placed on what the host has") {
-  const HostDevices bare{}, with_gpus{true, true, 4};
+  const HostDevices bare{}, with_gpus = four_gpus();
   TrainOptions train;
   CHECK(place_ranks(train, bare).device == "cpu");
   CHECK(place_ranks(train, bare).ranks() == 1);
@@ -153,10 +161,13 @@ TEST_CASE("ranks are placed on what the host has") {
   train = {};
   train.gpus = {3, 1};
   CHECK(place_ranks(train, with_gpus).label(0) == "GPU 3");
+  CHECK(place_ranks(train, with_gpus).uuids == std::vector<std::string>{"GPU-d0", "GPU-b0"});
 }
 
 TEST_CASE("devices that are not there are refused with what to do instead") {
-  const HostDevices bare{}, no_backend{false, true, 4}, with_gpus{true, true, 4};
+  const HostDevices bare{}, with_gpus = four_gpus();
+  HostDevices no_backend = with_gpus;
+  no_backend.cuda_built = false;
   TrainOptions train;
   train.gpus = {0, 1, 2, 3};
   CHECK_THAT(placement_error(train, bare),
@@ -169,4 +180,16 @@ TEST_CASE("devices that are not there are refused with what to do instead") {
   CHECK_THAT(placement_error(train, bare), Catch::Contains("no NVIDIA driver"));
   train.nproc = 5;
   CHECK_THAT(placement_error(train, with_gpus), Catch::Contains("has 4"));
+}
+
+TEST_CASE("--gpus counts in nvidia-smi's order what CUDA_VISIBLE_DEVICES leaves") {
+  const auto visible = [](std::string_view text) {
+    std::vector<int> indices;
+    for (const GpuInfo& gpu : visible_gpus(four_gpus().gpus, text)) indices.push_back(gpu.index);
+    return indices;
+  };
+  CHECK(visible("3,1") == std::vector{1, 3});
+  CHECK(visible("GPU-c,0") == std::vector{0, 2});
+  CHECK(visible("1,7,2") == std::vector{1});
+  CHECK(visible("").empty());
 }

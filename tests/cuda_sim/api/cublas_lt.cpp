@@ -1,0 +1,188 @@
+// The subset of cuBLASLt that the project calls, by plain loops; built against the real header and linked in place of
+// the library. Matrices are column-major, f32 only.
+#include <cublasLt.h>
+
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+#include "tests/cuda_sim/api/gpu.h"
+#include "tests/cuda_sim/api/memory.h"
+
+using namespace ddp::sim;
+
+namespace {
+
+struct Description {
+  cublasOperation_t transpose_a = CUBLAS_OP_N, transpose_b = CUBLAS_OP_N;
+  cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_DEFAULT;
+  const float* bias = nullptr;
+};
+struct Layout {
+  int64_t rows, columns, leading;
+};
+
+template <class T, class Handle>
+T& as(Handle handle) {
+  return *reinterpret_cast<T*>(handle);
+}
+
+template <class T>
+cublasStatus_t set(T& field, const void* value, size_t bytes) {
+  if (bytes != sizeof field) return CUBLAS_STATUS_INVALID_VALUE;
+  std::memcpy(&field, value, bytes);
+  return CUBLAS_STATUS_SUCCESS;
+}
+
+struct Product {
+  Description description;
+  Layout a_layout, b_layout, d_layout;
+  const float *a, *b;
+  float* d;
+  float alpha, beta;
+};
+
+void note_matrix(const float* x, const Layout& layout, bool write) {
+  for (int64_t j = 0; j < layout.columns; ++j)
+    note_access(x + j * layout.leading, size_t(layout.rows) * sizeof(float), write);
+}
+
+// op(x) with its rows one after another: (rows, columns) as the product reads it.
+std::vector<float> row_major(const float* x, const Layout& layout, bool transposed) {
+  const int64_t rows = transposed ? layout.columns : layout.rows, columns = transposed ? layout.rows : layout.columns;
+  std::vector<float> out(size_t(rows * columns));
+  for (int64_t i = 0; i < rows; ++i)
+    for (int64_t j = 0; j < columns; ++j)
+      out[size_t(i * columns + j)] = transposed ? x[i * layout.leading + j] : x[j * layout.leading + i];
+  return out;
+}
+
+void multiply(const Product& p) {
+  const int64_t m = p.d_layout.rows, n = p.d_layout.columns;
+  note_matrix(p.a, p.a_layout, false);
+  note_matrix(p.b, p.b_layout, false);
+  if (p.beta != 0) note_matrix(p.d, p.d_layout, false);
+  const float* bias = p.description.epilogue == CUBLASLT_EPILOGUE_BIAS ? p.description.bias : nullptr;
+  if (bias != nullptr) note_access(bias, size_t(m) * sizeof(float), false);
+  note_matrix(p.d, p.d_layout, true);
+  // A^T's rows are A's columns: k x m, so that the inner loop runs along a column of D.
+  const std::vector<float> a = row_major(p.a, p.a_layout, p.description.transpose_a == CUBLAS_OP_N);
+  const std::vector<float> b = row_major(p.b, p.b_layout, p.description.transpose_b == CUBLAS_OP_N);
+  const int64_t k = int64_t(a.size()) / m;
+  std::vector<float> sum(static_cast<size_t>(m));
+  for (int64_t j = 0; j < n; ++j) {
+    std::fill(sum.begin(), sum.end(), 0.0f);
+    for (int64_t l = 0; l < k; ++l) {
+      const float factor = b[size_t(j * k + l)];
+      const float* column = &a[size_t(l * m)];
+      for (int64_t i = 0; i < m; ++i) sum[size_t(i)] += factor * column[i];
+    }
+    float* out = p.d + j * p.d_layout.leading;
+    for (int64_t i = 0; i < m; ++i)
+      out[i] = p.alpha * sum[size_t(i)] + (p.beta != 0 ? p.beta * out[i] : 0.0f) + (bias != nullptr ? bias[i] : 0.0f);
+  }
+}
+
+}  // namespace
+
+extern "C" {
+
+cublasStatus_t cublasLtCreate(cublasLtHandle_t* handle) {
+  static int the_handle;
+  *handle = reinterpret_cast<cublasLtHandle_t>(&the_handle);
+  return CUBLAS_STATUS_SUCCESS;
+}
+
+const char* cublasLtGetStatusString(cublasStatus_t status) {
+  return status == CUBLAS_STATUS_SUCCESS ? "success" : "simulated cuBLAS error";
+}
+
+cublasStatus_t cublasLtMatmulDescCreate(cublasLtMatmulDesc_t* out, cublasComputeType_t compute, cudaDataType_t scale) {
+  if (compute != CUBLAS_COMPUTE_32F || scale != CUDA_R_32F) return CUBLAS_STATUS_NOT_SUPPORTED;
+  *out = reinterpret_cast<cublasLtMatmulDesc_t>(new Description);
+  return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasLtMatmulDescDestroy(cublasLtMatmulDesc_t handle) {
+  delete &as<Description>(handle);
+  return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t handle, cublasLtMatmulDescAttributes_t attribute,
+                                              const void* value, size_t bytes) {
+  Description& d = as<Description>(handle);
+  switch (attribute) {
+    case CUBLASLT_MATMUL_DESC_TRANSA:
+      return set(d.transpose_a, value, bytes);
+    case CUBLASLT_MATMUL_DESC_TRANSB:
+      return set(d.transpose_b, value, bytes);
+    case CUBLASLT_MATMUL_DESC_EPILOGUE:
+      return set(d.epilogue, value, bytes);
+    case CUBLASLT_MATMUL_DESC_BIAS_POINTER:
+      return set(d.bias, value, bytes);
+    default:
+      return CUBLAS_STATUS_NOT_SUPPORTED;
+  }
+}
+
+cublasStatus_t cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t* out, cudaDataType type, uint64_t rows,
+                                          uint64_t columns, int64_t leading) {
+  if (type != CUDA_R_32F) return CUBLAS_STATUS_NOT_SUPPORTED;
+  *out = reinterpret_cast<cublasLtMatrixLayout_t>(new Layout{int64_t(rows), int64_t(columns), leading});
+  return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasLtMatrixLayoutDestroy(cublasLtMatrixLayout_t handle) {
+  delete &as<Layout>(handle);
+  return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasLtMatmulPreferenceCreate(cublasLtMatmulPreference_t* out) {
+  static int the_preference;
+  *out = reinterpret_cast<cublasLtMatmulPreference_t>(&the_preference);
+  return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasLtMatmulPreferenceDestroy(cublasLtMatmulPreference_t) { return CUBLAS_STATUS_SUCCESS; }
+
+cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t, cublasLtMatmulPreferenceAttributes_t,
+                                                    const void*, size_t) {
+  return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDesc_t, cublasLtMatrixLayout_t,
+                                              cublasLtMatrixLayout_t, cublasLtMatrixLayout_t, cublasLtMatrixLayout_t,
+                                              cublasLtMatmulPreference_t, int wanted,
+                                              cublasLtMatmulHeuristicResult_t* results, int* found) {
+  *found = std::min(wanted, 1);
+  std::memset(results, 0, sizeof *results * size_t(*found));
+  return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t description, const void* alpha, const void* a,
+                              cublasLtMatrixLayout_t a_layout, const void* b, cublasLtMatrixLayout_t b_layout,
+                              const void* beta, const void* c, cublasLtMatrixLayout_t, void* d,
+                              cublasLtMatrixLayout_t d_layout, const cublasLtMatmulAlgo_t*, void*, size_t,
+                              cudaStream_t stream) {
+  const Product p{.description = as<Description>(description),
+                  .a_layout = as<Layout>(a_layout),
+                  .b_layout = as<Layout>(b_layout),
+                  .d_layout = as<Layout>(d_layout),
+                  .a = static_cast<const float*>(a),
+                  .b = static_cast<const float*>(b),
+                  .d = static_cast<float*>(d),
+                  .alpha = *static_cast<const float*>(alpha),
+                  .beta = *static_cast<const float*>(beta)};
+  const bool ta = p.description.transpose_a != CUBLAS_OP_N, tb = p.description.transpose_b != CUBLAS_OP_N;
+  const bool fits = (ta ? p.a_layout.columns : p.a_layout.rows) == p.d_layout.rows &&
+                    (tb ? p.b_layout.rows : p.b_layout.columns) == p.d_layout.columns &&
+                    (ta ? p.a_layout.rows : p.a_layout.columns) == (tb ? p.b_layout.columns : p.b_layout.rows);
+  if (!fits || c != d) return CUBLAS_STATUS_INVALID_VALUE;
+  gpu().submit(stream, "cublasLtMatmul", [p] {
+    multiply(p);
+    return true;
+  });
+  return CUBLAS_STATUS_SUCCESS;
+}
+
+}  // extern "C"

@@ -1,0 +1,390 @@
+// The subset of NCCL that the project calls, between processes over shared memory; built against the real header and
+// linked in place of the library. It is as unhelpful as the real one may be: a dead peer goes unnoticed; calls of a
+// non-blocking communicator are in progress for a while, and their work reaches the stream only then; sums start at
+// another rank in each block, by seed. It reports ranks whose collectives differ, calls on a communicator that is still
+// in progress, and destruction with work queued.
+#include <nccl.h>
+
+#include <algorithm>
+#include <cstring>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "tests/cuda_sim/api/gpu.h"
+#include "tests/cuda_sim/api/memory.h"
+#include "tests/cuda_sim/api/nccl_world.h"
+#include "tests/cuda_sim/report.h"
+
+using namespace ddp::sim;
+
+// Outlives ncclCommDestroy while its work is queued.
+struct ncclComm {
+  NcclWorld* world = nullptr;
+  int rank = 0, size = 0;
+  bool is_blocking = true, has_joined_all = false;
+  int polls_left = 0;                        // until what was called is no longer in progress
+  std::vector<std::function<void()>> begun;  // what then goes to a stream
+  std::atomic<bool> aborted{false};
+  std::atomic<int> num_queued{0};
+  uint64_t num_pieces = 0;          // of the GPU's thread
+  std::function<void()> held_back;  // a planted fault's
+};
+
+namespace {
+
+constexpr int kPolls = 3;
+constexpr int64_t kRotated = 1024;  // elements between two changes of the order of summation
+
+size_t width_of(ncclDataType_t type) {
+  switch (type) {
+    case ncclInt8:
+    case ncclUint8:
+      return 1;
+    case ncclFloat16:
+      return 2;
+    case ncclInt64:
+    case ncclUint64:
+    case ncclFloat64:
+      return 8;
+    default:
+      return 4;
+  }
+}
+
+// One collective: bytes of this rank go into its slot piece by piece, and when all have come, take() reads the slots.
+struct Collective {
+  Call call;
+  // Copies bytes [begin, begin + n) of the input into the slot; empty: this rank gives nothing.
+  std::function<void(std::byte* slot, int64_t begin, int64_t n)> put;
+  std::function<void(NcclWorld*, int64_t begin, int64_t n)> take;
+  int64_t piece_bytes = int64_t(kSlotBytes);
+  // Progress.
+  int64_t begin = 0;
+  bool has_put = false, has_taken = false;
+};
+
+bool all_reached(const std::atomic<uint64_t>* counts, int size, uint64_t target) {
+  for (int r = 0; r < size; ++r)
+    if (counts[r].load(std::memory_order_acquire) < target) return false;
+  return true;
+}
+
+void compare_calls(const ncclComm& comm) {
+  const Call& mine = comm.world->calls[comm.rank];
+  for (int r = 0; r < comm.size; ++r) {
+    const Call& theirs = comm.world->calls[r];
+    if (std::memcmp(&mine, &theirs, sizeof mine) == 0) continue;
+    report("different collectives", "rank {} {} of {} bytes at +{}, rank {} {} of {} bytes at +{}", comm.rank,
+           mine.name, mine.bytes, mine.offset, r, theirs.name, theirs.bytes, theirs.offset);
+  }
+}
+
+// False while it waits for peers.
+bool progress(ncclComm& comm, Collective& c) {
+  NcclWorld* world = comm.world;
+  do {
+    if (comm.aborted.load()) return true;
+    const uint64_t piece = comm.num_pieces + 1;
+    const int64_t n = std::min(c.call.bytes - c.begin, c.piece_bytes);
+    if (!c.has_put) {
+      world->calls[comm.rank] = c.call;
+      if (c.put) c.put(slot_of(world, comm.rank), c.begin, n);
+      world->put[comm.rank].store(piece, std::memory_order_release);
+      c.has_put = true;
+    }
+    if (!c.has_taken) {
+      if (!all_reached(world->put, comm.size, piece)) return false;
+      compare_calls(comm);
+      c.take(world, c.begin, n);
+      world->taken[comm.rank].store(piece, std::memory_order_release);
+      c.has_taken = true;
+    }
+    if (!all_reached(world->taken, comm.size, piece)) return false;
+    ++comm.num_pieces;
+    c.begin += n;
+    c.has_put = c.has_taken = false;
+  } while (c.begin < c.call.bytes);
+  return true;
+}
+
+ncclResult_t begin(ncclComm* comm, cudaStream_t stream, const Collective& collective) {
+  if (!comm->begun.empty() || comm->polls_left > 0)
+    report("NCCL call in progress", "{} before the call before it was done", collective.call.name);
+  auto state = std::make_shared<Collective>(collective);
+  ++comm->num_queued;
+  const auto enqueue = [comm, stream, state] {
+    gpu().submit(stream, state->call.name, [comm, state] {
+      if (!progress(*comm, *state)) return false;
+      --comm->num_queued;
+      return true;
+    });
+  };
+  if (comm->is_blocking) {
+    enqueue();
+    return ncclSuccess;
+  }
+  comm->begun.push_back(enqueue);
+  comm->polls_left = kPolls;
+  return ncclInProgress;
+}
+
+Call make_call(const char* name, int64_t bytes, const void* at, ncclDataType_t type, int op, int root) {
+  Call call{};
+  std::strncpy(call.name, name, sizeof call.name - 1);
+  call.bytes = bytes;
+  call.offset = device_offset(at);
+  call.type = type;
+  call.op = op;
+  call.root = root;
+  return call;
+}
+
+auto put_from(const void* send) {
+  return [send](std::byte* slot, int64_t begin, int64_t n) {
+    note_access(static_cast<const std::byte*>(send) + begin, size_t(n), false);
+    std::memcpy(slot, static_cast<const std::byte*>(send) + begin, size_t(n));
+  };
+}
+
+// out[i] = the sum over ranks, from another first rank in each block.
+template <class T>
+void sum(T* out, NcclWorld* world, int size, int64_t first, int64_t n, bool is_max) {
+  for (int64_t i = 0; i < n; ++i) {
+    const int start = int((uint64_t((first + i) / kRotated) + world->seed) % uint64_t(size));
+    T total{};
+    for (int k = 0; k < size; ++k) {
+      const T value = reinterpret_cast<const T*>(slot_of(world, (start + k) % size))[i];
+      total = k == 0 ? value : is_max ? std::max(total, value) : total + value;
+    }
+    out[i] = total;
+  }
+}
+
+void reduce(void* out, NcclWorld* world, int size, int64_t begin, int64_t bytes, ncclDataType_t type, bool is_max) {
+  const int64_t width = int64_t(width_of(type)), first = begin / width, n = bytes / width;
+  if (type == ncclFloat32) return sum(static_cast<float*>(out), world, size, first, n, is_max);
+  if (type == ncclFloat64) return sum(static_cast<double*>(out), world, size, first, n, is_max);
+  if (type == ncclInt32) return sum(static_cast<int32_t*>(out), world, size, first, n, is_max);
+  report("simulator", "a sum of NCCL type {}", int(type));
+}
+
+void write(void* to, const void* from, int64_t n) {
+  note_access(to, size_t(n), true);
+  std::memcpy(to, from, size_t(n));
+}
+
+// Sends and receives of a group, which together are one exchange.
+struct Transfer {
+  std::byte* memory;
+  int64_t bytes;
+  int peer;
+};
+struct Group {
+  int depth = 0;
+  std::vector<Transfer> sends, receives;
+  ncclComm* comm = nullptr;
+  cudaStream_t stream = nullptr;
+};
+thread_local Group group;
+
+ncclResult_t exchange(const Group& g) {
+  const int64_t bytes = g.sends.front().bytes;
+  for (const Transfer& t : g.sends)
+    if (t.bytes != bytes) report("simulator", "a group of sends of different sizes");
+  for (const Transfer& t : g.receives)
+    if (t.bytes != bytes) report("simulator", "a receive of another size than the sends");
+  const int64_t share = int64_t(kSlotBytes) / g.comm->size;  // of a slot, for each peer
+  const int rank = g.comm->rank;
+  Collective c{
+      .call = make_call("ncclSend and ncclRecv", bytes, g.comm->world, ncclUint8, 0, 0), .put = {}, .take = {}};
+  c.call.offset = 0;  // of several buffers
+  c.piece_bytes = share;
+  c.put = [sends = g.sends, share](std::byte* slot, int64_t begin, int64_t n) {
+    for (const Transfer& t : sends) {
+      note_access(t.memory + begin, size_t(n), false);
+      std::memcpy(slot + t.peer * share, t.memory + begin, size_t(n));
+    }
+  };
+  c.take = [receives = g.receives, share, rank](NcclWorld* world, int64_t begin, int64_t n) {
+    for (const Transfer& t : receives) write(t.memory + begin, slot_of(world, t.peer) + rank * share, n);
+  };
+  return begin(g.comm, g.stream, c);
+}
+
+ncclResult_t add_transfer(std::vector<Transfer>& list, void* memory, size_t count, ncclDataType_t type, int peer,
+                          ncclComm_t comm, cudaStream_t stream) {
+  if (group.depth == 0) return ncclInvalidUsage;  // the project only sends in groups
+  group.comm = comm;
+  group.stream = stream;
+  list.push_back({static_cast<std::byte*>(memory), int64_t(count * width_of(type)), peer});
+  return ncclSuccess;
+}
+
+// Rank 1 swaps two all-reduces.
+ncclResult_t swap_buckets(ncclComm* comm, cudaStream_t stream, const Collective& c) {
+  if (!comm->held_back) {
+    comm->held_back = [=] {
+      gpu().submit(stream, "ncclAllReduce",
+                   [comm, state = std::make_shared<Collective>(c)] { return progress(*comm, *state); });
+    };
+    return ncclSuccess;
+  }
+  const ncclResult_t result = begin(comm, stream, c);
+  comm->begun.push_back(std::exchange(comm->held_back, nullptr));
+  return result;
+}
+
+}  // namespace
+
+extern "C" {
+
+ncclResult_t ncclGetVersion(int* version) {
+  *version = NCCL_VERSION_CODE;
+  return ncclSuccess;
+}
+
+const char* ncclGetErrorString(ncclResult_t result) {
+  switch (result) {
+    case ncclSuccess:
+      return "no error";
+    case ncclInProgress:
+      return "NCCL operation in progress";
+    case ncclRemoteError:
+      return "remote process exited or there was a network error";
+    case ncclSystemError:
+      return "unhandled system error";
+    default:
+      return "invalid usage";
+  }
+}
+
+const char* ncclGetLastError(ncclComm_t) { return "simulated"; }
+
+ncclResult_t ncclGetUniqueId(ncclUniqueId* id) { return create_world(*id) ? ncclSuccess : ncclSystemError; }
+
+ncclResult_t ncclCommInitRankConfig(ncclComm_t* out, int size, ncclUniqueId id, int rank, ncclConfig_t* config) {
+  if (size < 1 || size > kMaxNcclRanks || rank < 0 || rank >= size) return ncclInvalidArgument;
+  if (config->blocking != 0) report("simulator", "the project's communicators do not block");
+  auto* comm = new ncclComm;
+  comm->world = open_world(id, size);
+  if (comm->world == nullptr) return ncclSystemError;
+  comm->rank = rank;
+  comm->size = size;
+  comm->is_blocking = false;
+  comm->polls_left = kPolls;
+  comm->world->num_joined.fetch_add(1);
+  *out = comm;
+  return ncclInProgress;
+}
+
+ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t* state) {
+  *state = ncclInProgress;
+  if (comm->aborted.load()) {
+    *state = ncclRemoteError;
+    return ncclSuccess;
+  }
+  comm->has_joined_all = comm->has_joined_all || comm->world->num_joined.load() >= comm->size;
+  if (!comm->has_joined_all || --comm->polls_left > 0) return ncclSuccess;
+  comm->polls_left = 0;
+  for (const auto& enqueue : std::exchange(comm->begun, {})) enqueue();
+  *state = ncclSuccess;
+  return ncclSuccess;
+}
+
+ncclResult_t ncclCommFinalize(ncclComm_t comm) {
+  comm->polls_left = kPolls;
+  return ncclInProgress;
+}
+
+ncclResult_t ncclCommDestroy(ncclComm_t comm) {
+  if (comm->num_queued.load() > 0) {
+    report("NCCL destroyed early", "ncclCommDestroy with {} collectives queued", comm->num_queued.load());
+    return ncclInvalidUsage;
+  }
+  close_world(comm->world, comm->size);
+  delete comm;
+  return ncclSuccess;
+}
+
+ncclResult_t ncclCommAbort(ncclComm_t comm) {
+  comm->aborted.store(true);
+  return ncclSuccess;
+}
+
+ncclResult_t ncclGroupStart() {
+  ++group.depth;
+  return ncclSuccess;
+}
+
+ncclResult_t ncclGroupEnd() {
+  if (group.depth == 0) return ncclInvalidUsage;
+  if (--group.depth > 0) return ncclSuccess;
+  const Group done = std::exchange(group, {});
+  return done.sends.empty() ? ncclSuccess : exchange(done);
+}
+
+ncclResult_t ncclSend(const void* send, size_t count, ncclDataType_t type, int peer, ncclComm_t comm,
+                      cudaStream_t stream) {
+  return add_transfer(group.sends, const_cast<void*>(send), count, type, peer, comm, stream);
+}
+
+ncclResult_t ncclRecv(void* receive, size_t count, ncclDataType_t type, int peer, ncclComm_t comm,
+                      cudaStream_t stream) {
+  return add_transfer(group.receives, receive, count, type, peer, comm, stream);
+}
+
+ncclResult_t ncclAllReduce(const void* send, void* receive, size_t count, ncclDataType_t type, ncclRedOp_t op,
+                           ncclComm_t comm, cudaStream_t stream) {
+  const Collective c{.call = make_call("ncclAllReduce", int64_t(count * width_of(type)), receive, type, op, 0),
+                     .put = put_from(send),
+                     .take = [=, size = comm->size](NcclWorld* world, int64_t begin, int64_t n) {
+                       note_access(static_cast<std::byte*>(receive) + begin, size_t(n), true);
+                       reduce(static_cast<std::byte*>(receive) + begin, world, size, begin, n, type, op == ncclMax);
+                     }};
+  if (comm->rank == 1 && is_planted("bucket-order")) return swap_buckets(comm, stream, c);
+  return begin(comm, stream, c);
+}
+
+// Reduces all of the input, of which this rank keeps its part.
+ncclResult_t ncclReduceScatter(const void* send, void* receive, size_t count, ncclDataType_t type, ncclRedOp_t op,
+                               ncclComm_t comm, cudaStream_t stream) {
+  const int64_t part = int64_t(count * width_of(type)), first = part * comm->rank;
+  const Collective c{.call = make_call("ncclReduceScatter", part * comm->size, send, type, op, 0),
+                     .put = put_from(send),
+                     .take = [=, size = comm->size](NcclWorld* world, int64_t begin, int64_t n) {
+                       std::vector<std::byte> all(static_cast<size_t>(n));
+                       reduce(all.data(), world, size, begin, n, type, op == ncclMax);
+                       const int64_t low = std::max(begin, first), high = std::min(begin + n, first + part);
+                       if (low < high)
+                         write(static_cast<std::byte*>(receive) + (low - first), all.data() + (low - begin),
+                               high - low);
+                     }};
+  return begin(comm, stream, c);
+}
+
+ncclResult_t ncclBroadcast(const void* send, void* receive, size_t count, ncclDataType_t type, int root,
+                           ncclComm_t comm, cudaStream_t stream) {
+  Collective c{.call = make_call("ncclBroadcast", int64_t(count * width_of(type)), receive, type, 0, root),
+               .put = {},
+               .take = [=](NcclWorld* world, int64_t begin, int64_t n) {
+                 write(static_cast<std::byte*>(receive) + begin, slot_of(world, root), n);
+               }};
+  if (comm->rank == root) c.put = put_from(send);
+  return begin(comm, stream, c);
+}
+
+ncclResult_t ncclAllGather(const void* send, void* receive, size_t count, ncclDataType_t type, ncclComm_t comm,
+                           cudaStream_t stream) {
+  const int64_t bytes = int64_t(count * width_of(type));
+  const Collective c{.call = make_call("ncclAllGather", bytes, receive, type, 0, 0),
+                     .put = put_from(send),
+                     .take = [=, size = comm->size](NcclWorld* world, int64_t begin, int64_t n) {
+                       for (int r = 0; r < size; ++r)
+                         write(static_cast<std::byte*>(receive) + r * bytes + begin, slot_of(world, r), n);
+                     }};
+  return begin(comm, stream, c);
+}
+
+}  // extern "C"

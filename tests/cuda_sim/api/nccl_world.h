@@ -1,0 +1,38 @@
+// What the simulated NCCL's ranks share: memory without a name, found through the unique id (the first rank's process
+// and descriptor).
+#pragma once
+
+#include <nccl.h>
+#include <sys/types.h>
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+namespace ddp::sim {
+
+inline constexpr int kMaxNcclRanks = 16;
+inline constexpr size_t kSlotBytes = 1 << 20;  // of a collective's input that is under way at a time, by rank
+
+// What a rank is doing: compared by the others.
+struct Call {
+  char name[24];
+  int64_t bytes, offset;  // offset of the buffer in the rank's device memory
+  int32_t type, op, root;
+};
+
+struct NcclWorld {
+  std::atomic<int> num_joined;
+  uint64_t seed;
+  std::atomic<uint64_t> put[kMaxNcclRanks], taken[kMaxNcclRanks];  // pieces so far
+  Call calls[kMaxNcclRanks];
+};
+
+// Creates the memory and writes how to find it. False: no memory.
+bool create_world(ncclUniqueId& id);
+// Maps it; nullptr: it is not there.
+NcclWorld* open_world(const ncclUniqueId& id, int num_ranks);
+void close_world(NcclWorld* world, int num_ranks);
+std::byte* slot_of(NcclWorld* world, int rank);
+
+}  // namespace ddp::sim
