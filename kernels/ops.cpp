@@ -202,8 +202,9 @@ void embedding_backward(const Exec& exec, const EmbeddingBackward& a) {
   check_shape(kOp, "dout", a.dout, {b, t, c});
   DDP_CHECK(a.dwpe.shape.rank == 2 && a.dwpe.dim(0) >= t && a.dwpe.dim(1) == c, "{}: dwpe {}", kOp,
             a.dwpe.shape.text());
+  if (a.order) check_shape(kOp, "order", a.order, {b * t}, DType::i32);
   check_dropout(kOp, a.dropout);
-  submit(exec, kOp, 0, exec.table->embedding_backward, a, {a.tokens, a.dout}, {a.dwte, a.dwpe});
+  submit(exec, kOp, 0, exec.table->embedding_backward, a, {a.tokens, a.order, a.dout}, {a.dwte, a.dwpe});
 }
 
 void cross_entropy(const Exec& exec, const CrossEntropy& a) {

@@ -155,9 +155,11 @@ struct EmbeddingForward {
 void embedding_forward(const Exec& exec, const EmbeddingForward& a);
 
 // dwte (V,C) += scatter of dropout(dout (B,T,C)), in the order of positions; dwpe (>= T, C) (=|+= where accumulate) its
-// sum over samples, rows past T zero where "=".
+// sum over samples, rows past T zero where "=". order (B*T) i32, for backends that sum by token (CUDA; elsewhere may be
+// empty): the positions 0 .. B*T-1 sorted by token, ascending for equal tokens.
 struct EmbeddingBackward {
   TensorView dwte, dwpe, dout, tokens;
+  TensorView order = {};
   bool accumulate = false;
   Dropout dropout = {};
 };
