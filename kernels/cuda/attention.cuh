@@ -8,16 +8,13 @@
 #pragma once
 
 #include "kernels/cuda/launch.cuh"
+// Above: before any header of CUDA.
+#include "kernels/cuda/half.h"
 #include "kernels/cuda/warp.cuh"
 #include "kernels/ops.h"
 #include "runtime/base/philox.h"
 
-namespace ddp {
-
-template <>
-inline constexpr DType kDTypeOf<half> = DType::f16;
-
-namespace cuda {
+namespace ddp::cuda {
 
 inline constexpr int kHeadDim = 64;
 inline constexpr int kOwnRows = 64;           // of a block
@@ -153,5 +150,4 @@ class HeadDropout {
   uint32_t seed_, step_, site_head_, sample_, keep_from_;
 };
 
-}  // namespace cuda
-}  // namespace ddp
+}  // namespace ddp::cuda

@@ -89,7 +89,6 @@ __device__ __forceinline__ void pack(unsigned (&a)[N][2], const float (&c)[N][4]
 // more: 16-byte stores. factor[i] belongs to row own_row() + 8 i.
 __device__ __forceinline__ void store_rows(HeadRows<half> to, const Output& acc, const float (&factor)[2], Tile& tile,
                                            int begin, int t) {
-  __syncwarp();
 #pragma unroll
   for (int j = 0; j < kSteps; ++j)
 #pragma unroll
