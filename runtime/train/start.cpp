@@ -68,7 +68,7 @@ TrainingState start_run(const StartRequest& request, const Model& model, Device&
   step.drain();  // the optimizer's initial state is set
   TrainingState state;
   Buffer<uint8_t> note(device, sizeof(StartNote));
-  StartNote host_note{};
+  StartNote sent{}, host_note{};
   if (comm.rank() == 0) {
     HostFlat params(device, step.params(), stream, wait), m(device, moments[0].flat, stream, wait),
         v(device, moments[1].flat, stream, wait);
@@ -78,8 +78,8 @@ TrainingState start_run(const StartRequest& request, const Model& model, Device&
       m.upload();
       v.upload();
     }
-    host_note = {state.step, state.applied_steps, state.samples_seen, state.beta1_power, state.beta2_power};
-    device.copy(note.data(), &host_note, sizeof host_note, stream.handle());
+    sent = {state.step, state.applied_steps, state.samples_seen, state.beta1_power, state.beta2_power};
+    device.copy(note.data(), &sent, sizeof sent, stream.handle());
   }
   comm.broadcast(note.view(), 0, stream);
   comm.broadcast(step.params(), 0, stream);
