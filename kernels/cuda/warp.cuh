@@ -1,4 +1,4 @@
-// Sums and maxima over a warp and over a block. The order is fixed, so the same numbers give the same bits; every
+// Reductions over a warp and over a block. The order is fixed, so the same numbers give the same bits; every
 // thread gets the result.
 #pragma once
 
@@ -14,16 +14,22 @@ struct Add {
   __device__ T operator()(T a, T b) const {
     return a + b;
   }
+  __device__ float2 operator()(float2 a, float2 b) const { return {a.x + b.x, a.y + b.y}; }
 };
-struct Max {
-  __device__ float operator()(float a, float b) const { return fmaxf(a, b); }
-};
+
+template <class T>
+__device__ __forceinline__ T shuffle_xor(T value, int lane_mask) {
+  return __shfl_xor_sync(kAllLanes, value, lane_mask);
+}
+__device__ __forceinline__ float2 shuffle_xor(float2 v, int lane_mask) {
+  return {shuffle_xor(v.x, lane_mask), shuffle_xor(v.y, lane_mask)};
+}
 
 // Butterfly: lane l combines with l ^ 16, l ^ 8, ...; every lane ends with the same bits, since a + b = b + a.
 template <class T, class Op>
 __device__ __forceinline__ T warp_reduce(T value, Op op) {
 #pragma unroll
-  for (int step = kWarp / 2; step > 0; step /= 2) value = op(value, __shfl_xor_sync(kAllLanes, value, step));
+  for (int step = kWarp / 2; step > 0; step /= 2) value = op(value, shuffle_xor(value, step));
   return value;
 }
 
@@ -52,7 +58,7 @@ __device__ __forceinline__ T block_reduce(T value, Op op, T empty, BlockScratch<
 
 template <class T>
 __device__ __forceinline__ T block_sum(T value, BlockScratch<T>& scratch) {
-  return block_reduce(value, Add{}, T(0), scratch);
+  return block_reduce(value, Add{}, T{}, scratch);
 }
 
 }  // namespace ddp::cuda

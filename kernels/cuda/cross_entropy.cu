@@ -1,0 +1,92 @@
+// Softmax and cross-entropy of a chunk of rows; the gradient overwrites the logits. A block a row: one pass for maximum
+// and sum together (online softmax, Milakov and Gimelshein, 2018), one for the gradient. Legend: M rows, V columns.
+#include "kernels/cuda/warp.cuh"
+
+#include "kernels/cuda/cuda_ops.h"
+#include "kernels/cuda/pack.cuh"
+
+namespace ddp::cuda {
+namespace {
+
+constexpr int kThreads = 512;
+
+struct Args {
+  float *logits, *loss;
+  const int32_t* targets;
+  int64_t v, live;
+  float scale;
+  bool backward;
+};
+
+struct Shared {
+  BlockScratch<float2> scratch;
+};
+
+// The sum of exp(x - top) over the elements seen so far: x = top, y = sum.
+struct MergeSums {
+  __device__ float2 operator()(float2 a, float2 b) const {
+    const float top = fmaxf(a.x, b.x);
+    // Equal tops, -infinity among them, need no factor.
+    return {top, (a.x == top ? a.y : a.y * expf(a.x - top)) + (b.x == top ? b.y : b.y * expf(b.x - top))};
+  }
+};
+
+// Of the live columns of a row, for every thread of the block.
+template <int W>
+__device__ __forceinline__ float log_sum_exp(const float* x, int64_t live, Shared& shared) {
+  float2 mine = {-INFINITY, 0.0f};
+  for (int64_t i = threadIdx.x * W; i < live; i += kThreads * W) {
+    Pack<W> v = load<W>(x + i);
+    float top = mine.x;
+#pragma unroll
+    for (int j = 0; j < W; ++j) {
+      if (i + j >= live) v.x[j] = -INFINITY;
+      top = fmaxf(top, v.x[j]);
+    }
+    if (top != mine.x) mine = {top, mine.y * expf(mine.x - top)};
+#pragma unroll
+    for (float e : v.x) mine.y += expf(e - top);
+  }
+  const float2 all = block_reduce(mine, MergeSums{}, float2{-INFINITY, 0.0f}, shared.scratch);
+  return all.x + logf(all.y);
+}
+
+template <int W>
+__global__ void __launch_bounds__(kThreads) rows(Args a) {
+  auto& shared = shared_memory<Shared>();
+  const int64_t row = blockIdx.x, target = a.targets[row];
+  float* x = a.logits + row * a.v;
+  float lse = 0.0f, at_target = 0.0f;
+  if (target >= 0) {
+    lse = log_sum_exp<W>(x, a.live, shared);
+    // A corrupt target reads nothing, and shows as a loss that is not a number.
+    if (target >= a.live)
+      lse = NAN;
+    else
+      at_target = x[target];
+  }
+  if (threadIdx.x == 0) a.loss[row] = lse - at_target;
+  if (!a.backward) return;
+  __syncthreads();  // every thread has read x[target]
+  for (int64_t i = threadIdx.x * W; i < a.v; i += kThreads * W) {
+    Pack<W> v = load<W>(x + i);
+#pragma unroll
+    for (int j = 0; j < W; ++j) {
+      const float gradient = a.scale * (expf(v.x[j] - lse) - (i + j == target ? 1.0f : 0.0f));
+      v.x[j] = target >= 0 && i + j < a.live ? gradient : 0.0f;
+    }
+    store<W>(x + i, v);
+  }
+}
+
+}  // namespace
+
+void cross_entropy(Stream& stream, const CrossEntropy& a) {
+  const int64_t m = a.logits.dim(0), v = a.logits.dim(1);
+  const Args args = {
+      a.logits.as<float>(), a.loss.as<float>(), a.targets.as<int32_t>(), v, a.live_columns, a.scale, a.backward};
+  const LaunchShape shape = {"cross_entropy", blocks(m), kThreads, sizeof(Shared)};
+  with_width(v, {args.logits}, [&](auto w) { launch(stream, shape, rows<w>, args); });
+}
+
+}  // namespace ddp::cuda

@@ -1,0 +1,36 @@
+// The CUDA backend's entries of the op table, one file a family. Semantics are those of kernels/ops.h; each enqueues
+// its kernels on the stream and returns. Nothing is atomic and every sum has a fixed order: equal inputs give equal
+// bits.
+#pragma once
+
+#include "kernels/ops.h"
+
+namespace ddp::cuda {
+
+// linear.cpp
+void linear_forward(Stream&, const LinearForward&);
+void linear_backward_input(Stream&, const LinearBackwardInput&);
+void linear_backward_weight(Stream&, const LinearBackwardWeight&);
+// layernorm.cu
+void layernorm_forward(Stream&, const LayerNormForward&);
+void layernorm_backward(Stream&, const LayerNormBackward&);
+// gelu.cu
+void gelu_forward(Stream&, const GeluForward&);
+void gelu_backward(Stream&, const GeluBackward&);
+// attention.cu
+void attention_forward(Stream&, const AttentionForward&);
+void attention_backward(Stream&, const AttentionBackward&);
+// embedding.cu
+void embedding_forward(Stream&, const EmbeddingForward&);
+void embedding_backward(Stream&, const EmbeddingBackward&);
+// cross_entropy.cu
+void cross_entropy(Stream&, const CrossEntropy&);
+// reduce.cu
+void sum_into(Stream&, const SumInto&);
+void add_into(Stream&, const AddInto&);
+void sum_squares(Stream&, const SumSquares&);
+// optimizer.cu
+void step_finalize(Stream&, const StepFinalize&);
+void adamw(Stream&, const AdamW&);
+
+}  // namespace ddp::cuda

@@ -1,0 +1,149 @@
+// The end of a step: norm, clip factor and bias correction from the partial sums in one block, then AdamW in one pass
+// over the flat buffers, a block a slot.
+#include "kernels/cuda/warp.cuh"
+
+#include "kernels/cuda/cuda_ops.h"
+#include "kernels/cuda/pack.cuh"
+
+namespace ddp::cuda {
+namespace {
+
+constexpr int kFinalizeThreads = 256, kAdamWThreads = 256;
+
+// ---- step_finalize ----
+
+struct Finalize {
+  StepScalars* scalars;
+  StepMetrics* metrics;
+  const double *partials, *loss_votes;  // (slots), (3)
+  const float* lr_table;
+  int64_t num_slots, num_rates;
+  double clip_norm, beta1, beta2;
+};
+
+struct FinalizeShared {
+  BlockScratch<double> squares;
+  BlockScratch<int64_t> slots;
+};
+
+struct Min {
+  __device__ int64_t operator()(int64_t a, int64_t b) const { return a < b ? a : b; }
+};
+
+// By one thread.
+__device__ void finish_step(const Finalize& a, double squares, int64_t first_bad_slot) {
+  StepScalars s = *a.scalars;
+  const double norm = sqrt(squares);
+  s.skip = !isfinite(norm);
+  // As torch's clip_grad_norm_: the 1e-6 keeps runs comparable.
+  s.grad_scale = a.clip_norm > 0.0 && norm > a.clip_norm ? float(a.clip_norm / (norm + 1e-6)) : 1.0f;
+  // Past the table's end nothing sensible can follow: the NaN shows in the next loss.
+  s.lr = s.applied_steps < a.num_rates ? a.lr_table[s.applied_steps] : NAN;
+  if (s.skip == 0) {
+    ++s.applied_steps;
+    s.beta1_power *= a.beta1, s.beta2_power *= a.beta2;
+    s.step_size = float(double(s.lr) / (1.0 - s.beta1_power));
+    s.rsqrt_bias2 = float(1.0 / sqrt(1.0 - s.beta2_power));
+  }
+  *a.metrics = {.loss_sum = a.loss_votes[0],
+                .stop_votes = a.loss_votes[1],
+                .checkpoint_votes = a.loss_votes[2],
+                .grad_norm = norm,
+                .beta1_power = s.beta1_power,
+                .beta2_power = s.beta2_power,
+                .first_bad_slot = first_bad_slot,
+                .lr = s.lr,
+                .attempted_step = s.attempted_step,
+                .applied_steps = s.applied_steps,
+                .skipped = s.skip};
+  ++s.attempted_step;
+  *a.scalars = s;
+}
+
+__global__ void __launch_bounds__(kFinalizeThreads) finalize(Finalize a) {
+  auto& shared = shared_memory<FinalizeShared>();
+  double squares = 0.0;
+  int64_t bad_slot = INT64_MAX;
+  for (int64_t slot = threadIdx.x; slot < a.num_slots; slot += kFinalizeThreads) {
+    squares += a.partials[slot];
+    if (!isfinite(a.partials[slot])) bad_slot = Min{}(bad_slot, slot);
+  }
+  squares = block_sum(squares, shared.squares);
+  bad_slot = block_reduce(bad_slot, Min{}, int64_t(INT64_MAX), shared.slots);
+  if (threadIdx.x == 0) finish_step(a, squares, bad_slot == INT64_MAX ? -1 : bad_slot);
+}
+
+// ---- adamw ----
+
+struct Update {
+  float *p, *m, *v;
+  const float* g;
+  const int64_t* slot_begin;
+  const float* slot_decay;
+  const StepScalars* scalars;
+  float beta1, beta2, eps, weight_decay;
+  bool aligned;  // all four buffers start on 16 bytes
+};
+
+// Elements [at, at + n) of the buffers. keep: 1 - lr * weight decay.
+template <int W>
+__device__ __forceinline__ void update_slot(const Update& a, const StepScalars& s, int64_t at, int64_t n, float keep) {
+  for (int64_t i = at + threadIdx.x * W; i < at + n; i += kAdamWThreads * W) {
+    const Pack<W> g = load<W>(a.g + i);
+    Pack<W> p = load<W>(a.p + i), m = load<W>(a.m + i), v = load<W>(a.v + i);
+#pragma unroll
+    for (int j = 0; j < W; ++j) {
+      const float gj = g.x[j] * s.grad_scale;
+      m.x[j] = m.x[j] * a.beta1 + gj * (1.0f - a.beta1);
+      v.x[j] = v.x[j] * a.beta2 + gj * gj * (1.0f - a.beta2);
+      p.x[j] = p.x[j] * keep - s.step_size * m.x[j] / (sqrtf(v.x[j]) * s.rsqrt_bias2 + a.eps);
+    }
+    store<W>(a.p + i, p), store<W>(a.m + i, m), store<W>(a.v + i, v);
+  }
+}
+
+__global__ void __launch_bounds__(kAdamWThreads) adamw_slots(Update a) {
+  const StepScalars s = *a.scalars;
+  if (s.skip != 0) return;
+  const int64_t slot = blockIdx.x, at = a.slot_begin[slot] - a.slot_begin[0];
+  const int64_t n = a.slot_begin[slot + 1] - a.slot_begin[slot];
+  const float keep = 1.0f - s.lr * a.weight_decay * a.slot_decay[slot];
+  if (a.aligned && at % 4 == 0 && n % 4 == 0)
+    update_slot<4>(a, s, at, n, keep);
+  else
+    update_slot<1>(a, s, at, n, keep);
+}
+
+}  // namespace
+
+void step_finalize(Stream& stream, const StepFinalize& a) {
+  const Finalize f = {.scalars = a.scalars,
+                      .metrics = a.metrics,
+                      .partials = a.partials.as<double>(),
+                      .loss_votes = a.loss_votes.as<double>(),
+                      .lr_table = a.lr_table.as<float>(),
+                      .num_slots = a.partials.numel(),
+                      .num_rates = a.lr_table.numel(),
+                      .clip_norm = a.clip_norm,
+                      .beta1 = a.beta1,
+                      .beta2 = a.beta2};
+  launch(stream, {"step_finalize", 1, kFinalizeThreads, sizeof(FinalizeShared)}, finalize, f);
+}
+
+void adamw(Stream& stream, const AdamW& a) {
+  const Update u = {.p = a.p.as<float>(),
+                    .m = a.m.as<float>(),
+                    .v = a.v.as<float>(),
+                    .g = a.g.as<float>(),
+                    .slot_begin = a.slot_begin.as<int64_t>(),
+                    .slot_decay = a.slot_decay.as<float>(),
+                    .scalars = a.scalars,
+                    .beta1 = a.beta1,
+                    .beta2 = a.beta2,
+                    .eps = a.eps,
+                    .weight_decay = a.weight_decay,
+                    .aligned = aligned16({a.p.data, a.m.data, a.v.data, a.g.data})};
+  launch(stream, {"adamw", blocks(a.slot_decay.numel()), kAdamWThreads}, adamw_slots, u);
+}
+
+}  // namespace ddp::cuda

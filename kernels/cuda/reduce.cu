@@ -1,0 +1,86 @@
+// Sums: of losses, of gradients, of squares. Each thread sums every kThreads-th element, then the block in fixed order.
+#include "kernels/cuda/warp.cuh"
+
+#include "kernels/cuda/cuda_ops.h"
+#include "kernels/cuda/pack.cuh"
+
+namespace ddp::cuda {
+namespace {
+
+constexpr int kThreads = 256, kSumThreads = 1024;
+
+using Shared = BlockScratch<double>;
+
+// One block: n is the number of tokens of a micro-batch or the like.
+__global__ void __launch_bounds__(kSumThreads) sum(double* out, const float* x, int64_t n, bool accumulate) {
+  double total = 0.0;
+  for (int64_t i = threadIdx.x; i < n; i += kSumThreads) total += double(x[i]);
+  total = block_sum(total, shared_memory<Shared>());
+  if (threadIdx.x == 0) *out = accumulate ? *out + total : total;
+}
+
+__global__ void __launch_bounds__(kThreads) add_doubles(double* y, const double* x, int64_t n) {
+  const int64_t i = int64_t(blockIdx.x) * kThreads + threadIdx.x;
+  if (i < n) y[i] += x[i];
+}
+
+template <int W>
+__global__ void __launch_bounds__(kThreads) add_floats(float* y, const float* x, int64_t n) {
+  const int64_t i = (int64_t(blockIdx.x) * kThreads + threadIdx.x) * W;
+  if (i >= n) return;
+  Pack<W> total = load<W>(y + i);
+  const Pack<W> more = load<W>(x + i);
+#pragma unroll
+  for (int j = 0; j < W; ++j) total.x[j] += more.x[j];
+  store<W>(y + i, total);
+}
+
+template <int W>
+__device__ __forceinline__ double squares(const float* x, int64_t n) {
+  double total = 0.0;
+  for (int64_t i = threadIdx.x * W; i < n; i += kThreads * W) {
+    const Pack<W> v = load<W>(x + i);
+#pragma unroll
+    for (float e : v.x) total += double(e) * double(e);
+  }
+  return total;
+}
+
+// A block a slot.
+__global__ void __launch_bounds__(kThreads)
+    slot_squares(double* partials, const float* x, const int64_t* slot_begin, bool x_aligned) {
+  const int64_t slot = blockIdx.x, at = slot_begin[slot] - slot_begin[0], n = slot_begin[slot + 1] - slot_begin[slot];
+  const bool packed = x_aligned && at % 4 == 0 && n % 4 == 0;
+  const double mine = packed ? squares<4>(x + at, n) : squares<1>(x + at, n);
+  const double total = block_sum(mine, shared_memory<Shared>());
+  if (threadIdx.x == 0) partials[slot] = total;
+}
+
+}  // namespace
+
+void sum_into(Stream& stream, const SumInto& a) {
+  launch(stream, {"sum_into", 1, kSumThreads, sizeof(Shared)}, sum, a.out.as<double>(), a.x.as<float>(), a.x.numel(),
+         a.accumulate);
+}
+
+void add_into(Stream& stream, const AddInto& a) {
+  const int64_t n = a.x.numel();
+  if (a.x.dtype == DType::f64) {
+    launch(stream, {"add_into", blocks(ceil_div(n, kThreads)), kThreads}, add_doubles, a.y.as<double>(),
+           a.x.as<double>(), n);
+    return;
+  }
+  float* y = a.y.as<float>();
+  const float* x = a.x.as<float>();
+  with_width(n, {y, x}, [&](auto w) {
+    launch(stream, {"add_into", blocks(ceil_div(n, kThreads * w)), kThreads}, add_floats<w>, y, x, n);
+  });
+}
+
+void sum_squares(Stream& stream, const SumSquares& a) {
+  const float* x = a.x.as<float>();
+  launch(stream, {"sum_squares", blocks(a.partials.numel()), kThreads, sizeof(Shared)}, slot_squares,
+         a.partials.as<double>(), x, a.slot_begin.as<int64_t>(), aligned16({x}));
+}
+
+}  // namespace ddp::cuda
