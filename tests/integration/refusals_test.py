@@ -61,6 +61,7 @@ class Refusals(harness.IntegrationTest):
         self.config()
         if not os.path.exists("/proc/driver/nvidia"):
             self.refused("--gpus", "0,1", code=64, says="--device cpu")
+            self.refused("--device", "cuda", "--nproc", "1", code=64, says=["no NVIDIA driver", "--device cpu"])
 
     def test_gpus_with_device_cpu(self):
         self.config()

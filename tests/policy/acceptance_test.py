@@ -1,0 +1,44 @@
+#!/usr/bin/env python3
+"""gpu_acceptance.sh refuses a machine without a GPU in one line, and its verdict on loss curves is right either way."""
+import json
+import os
+import subprocess
+import sys
+import tempfile
+
+root = sys.argv[1]
+
+
+def verdict(losses):
+    """Exit code and text of tables.py for runs with these losses."""
+    with tempfile.TemporaryDirectory(prefix="ddp-acceptance-") as folder:
+        for name, values in losses.items():
+            os.makedirs(os.path.join(folder, name))
+            with open(os.path.join(folder, name, "metrics.jsonl"), "w") as file:
+                for i, loss in enumerate(values):
+                    record = {"type": "step", "step": i + 1, "loss": loss, "tokens_per_s": 1000.0 * len(name),
+                              "step_ms": 1.0, "exposed_comm_ms": 0.1, "data_wait_ms": 0.0}
+                    file.write(json.dumps(record) + "\n")
+        done = subprocess.run([sys.executable, os.path.join(root, "scripts/acceptance/tables.py"), folder],
+                              capture_output=True, text=True)
+        return done.returncode, done.stdout
+
+
+with tempfile.TemporaryDirectory() as empty:
+    for tool in ("bash", "dirname", "env"):
+        os.symlink(f"/usr/bin/{tool}", os.path.join(empty, tool))
+    done = subprocess.run([os.path.join(root, "scripts/gpu_acceptance.sh")], env={"PATH": empty}, capture_output=True, text=True)
+assert done.returncode == 64 and len(done.stderr.splitlines()) == 1 and "no NVIDIA driver" in done.stderr, done
+
+curve = [5.0 - 0.01 * i for i in range(50)]
+near = [loss * (1 + 5e-6) for loss in curve]
+far = [loss * (1 + 2e-5) for loss in curve]
+good = {"cpu": curve, "gpu1": near, "gpu1-again": near, "gpu2": near, "speed1": curve}
+code, text = verdict(good)
+assert code == 0 and "**no**" not in text, text
+for name, losses in [("cpu", far), ("gpu1-again", curve), ("gpu2", curve), ("gpu1", near[:-1])]:
+    code, text = verdict({**good, name: losses})
+    assert code == 1 and "**no**" in text, f"{name} was accepted:\n{text}"
+code, text = verdict({name: losses for name, losses in good.items() if name != "speed1"})
+assert code == 1, "accepted without a measurement"
+print("five bad outcomes refused")
