@@ -5,6 +5,8 @@
 #include <cstdlib>
 #include <mutex>
 
+#include "runtime/base/exit_codes.h"
+
 namespace ddp::sim {
 namespace {
 
@@ -20,7 +22,7 @@ void add_report(std::string_view fault, std::string_view text) {
   const std::lock_guard lock(mutex);
   if (!collecting) {
     fmt::print(stderr, "cuda_sim: {}: {}\n", fault, text);
-    std::abort();
+    std::_Exit(int(ExitCode::internal));  // it may be a fiber's stack: no handlers, no destructors
   }
   if (collected.size() < kKept) collected.push_back({std::string(fault), std::string(text)});
 }

@@ -1,5 +1,5 @@
-// What the simulator finds. A report that nobody collects prints one line and ends the process (SIGABRT), so that no
-// run passes with a race in it; tests that plant a fault collect instead.
+// What the simulator finds. A report that nobody collects prints one line and ends the process (exit code 70), so that
+// no run passes with a race in it; tests that plant a fault collect instead.
 #pragma once
 
 #include <fmt/core.h>

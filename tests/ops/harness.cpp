@@ -23,15 +23,14 @@ Floats randoms(uint32_t seed, int64_t n, float scale) {
 
 Floats poison(int64_t n) { return Floats(size_t(n), std::numeric_limits<float>::quiet_NaN()); }
 
-Run::Run(int threads)
-    : device_(make_cpu_device({.num_threads = threads, .spin_pauses = 0})), stream_(*device_, StreamRole::compute) {
-  exec_ = {.table = &op_table(DeviceKind::cpu), .stream = &stream_};
+Run::Run(int setting) : device_(make_test_device(setting)), stream_(*device_, StreamRole::compute) {
+  exec_ = {.table = &test_op_table(), .stream = &stream_};
 }
 
 void* Run::add(std::span<const std::byte> before) {
   std::vector<std::byte>& memory = guarded_.emplace_back(before.size() + 2 * kGuardBytes, kGuard);
   std::copy(before.begin(), before.end(), memory.begin() + kGuardBytes);
-  return memory.data() + kGuardBytes;
+  return lend_to_device(memory.data() + kGuardBytes, int64_t(before.size()));
 }
 
 std::vector<std::vector<std::byte>> Run::finish() {
@@ -49,8 +48,8 @@ std::vector<std::vector<std::byte>> Run::finish() {
   return out;
 }
 
-void check_same_bits(const Outputs& got, const Outputs& want, int threads) {
-  INFO(threads << " threads against 1");
+void check_same_bits(const Outputs& got, const Outputs& want, int setting) {
+  INFO("setting " << setting << " against setting 0");
   CHECK(got == want);
 }
 

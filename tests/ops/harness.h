@@ -1,5 +1,6 @@
-// Runs an op on CPU devices with 1, 2, 3 and 5 threads, demands the same bits, and checks that nothing outside the
-// outputs was written.
+// Runs an op in every setting of a backend, demands the same bits, and checks that nothing outside the outputs was
+// written. The same tests are linked with the CPU backend (cpu_backend.cpp: a setting is a number of threads) and with
+// the CUDA kernels under the emulator (tests/cuda_sim/kernels: a setting is a schedule and a seed).
 #pragma once
 
 #include <cstddef>
@@ -20,16 +21,30 @@ Floats randoms(uint32_t seed, int64_t n, float scale = 1.0f);
 // n values that no op may read or leave behind.
 Floats poison(int64_t n);
 
+// ---- what differs between backends ----
+
+int num_settings();
+std::unique_ptr<Device> make_test_device(int setting);
+const OpTable& test_op_table();
+// Lets kernels use this memory of the host.
+void lend_to_device(const void* memory, size_t bytes);
+
+template <class T>
+T* lend_to_device(T* values, int64_t n = 1) {
+  lend_to_device(static_cast<const void*>(values), size_t(n) * sizeof(T));
+  return values;
+}
+
 template <class T>
 TensorView view(const std::vector<T>& data, const Shape& shape) {
   DDP_CHECK(int64_t(data.size()) == shape.numel(), "{} values as {}", data.size(), shape.text());
-  return {const_cast<T*>(data.data()), kDTypeOf<T>, shape};
+  return {const_cast<T*>(lend_to_device(data.data(), shape.numel())), kDTypeOf<T>, shape};
 }
 
-// One run of ops on a device of `threads` threads. Outputs lie between guard zones.
+// One run of ops in one setting. Outputs lie between guard zones.
 class Run {
  public:
-  explicit Run(int threads);
+  explicit Run(int setting = 0);
   const Exec& exec() const { return exec_; }
 
   // A buffer the op writes, with this content before.
@@ -69,19 +84,19 @@ class Outputs {
   std::vector<std::vector<std::byte>> bytes_;
 };
 
-void check_same_bits(const Outputs& got, const Outputs& want, int threads);
+void check_same_bits(const Outputs& got, const Outputs& want, int setting);
 
 // `enqueue(Run&)` makes the outputs and calls ops.
 template <class F>
-Outputs on_all_thread_counts(F enqueue) {
-  const auto with = [&](int threads) {
-    Run run(threads);
+Outputs in_every_setting(F enqueue) {
+  const auto in = [&](int setting) {
+    Run run(setting);
     enqueue(run);
     return Outputs(run.finish());
   };
-  const Outputs one = with(1);
-  for (int threads : {2, 3, 5}) check_same_bits(with(threads), one, threads);
-  return one;
+  const Outputs first = in(0);
+  for (int setting = 1; setting < num_settings(); ++setting) check_same_bits(in(setting), first, setting);
+  return first;
 }
 
 // Every |got - want| <= tolerance * (|want| + magnitude). `magnitude` is that of the terms that were summed: f32 cannot

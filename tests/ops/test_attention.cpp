@@ -11,11 +11,16 @@ const uint32_t kStep = 9;
 const std::vector<int32_t> kSampleIds = {3, 1000};
 
 Dropout some_dropout(float p) {
-  return {.p = p, .seed = 21, .site = 2, .step = &kStep, .sample_ids = kSampleIds.data(), .num_samples = 2};
+  return {.p = p,
+          .seed = 21,
+          .site = 2,
+          .step = lend_to_device(&kStep),
+          .sample_ids = lend_to_device(kSampleIds.data(), int64_t(kSampleIds.size())),
+          .num_samples = 2};
 }
 
 Outputs forward(const AttentionShape& s, const Floats& qkv, const Dropout& dropout = {}) {
-  return on_all_thread_counts([&](Run& run) {
+  return in_every_setting([&](Run& run) {
     attention_forward(run.exec(), {.out = run.output({s.b, s.t, s.c()}),
                                    .lse = run.output({s.b, s.h, s.t}),
                                    .qkv = view(qkv, {s.b, s.t, 3 * s.c()}),
@@ -27,7 +32,7 @@ Outputs forward(const AttentionShape& s, const Floats& qkv, const Dropout& dropo
 Floats backward(const AttentionShape& s, const Floats& qkv, const Floats& dout, const Outputs& kept,
                 const Dropout& dropout = {}) {
   const Floats out = kept[0], lse = kept[1];
-  return on_all_thread_counts([&](Run& run) {
+  return in_every_setting([&](Run& run) {
     attention_backward(run.exec(), {.dqkv = run.output({s.b, s.t, 3 * s.c()}),
                                     .dout = view(dout, {s.b, s.t, s.c()}),
                                     .out = view(out, {s.b, s.t, s.c()}),

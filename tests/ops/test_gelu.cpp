@@ -22,7 +22,7 @@ TEST_CASE("gelu forward: every element, to the last") {
     CAPTURE(n);
     const Floats x = inputs(n);
     const Outputs got =
-        on_all_thread_counts([&](Run& run) { gelu_forward(run.exec(), {.y = run.output({n}), .x = view(x, {n})}); });
+        in_every_setting([&](Run& run) { gelu_forward(run.exec(), {.y = run.output({n}), .x = view(x, {n})}); });
     Vec want;
     for (float v : x) want.push_back(gelu(v));
     check_close(got[0], want, kTolerance, 1e-7);
@@ -33,7 +33,7 @@ TEST_CASE("gelu backward: every element, to the last, and in place") {
   for (const int64_t n : {1, 7, 33, 1000, 40000}) {
     CAPTURE(n);
     const Floats x = inputs(n), dy = randoms(2, n);
-    const Outputs got = on_all_thread_counts([&](Run& run) {
+    const Outputs got = in_every_setting([&](Run& run) {
       gelu_backward(run.exec(), {.dx = run.output({n}), .dy = view(dy, {n}), .x = view(x, {n})});
       const TensorView in_place = run.output(dy, {n});
       gelu_backward(run.exec(), {.dx = in_place, .dy = in_place, .x = view(x, {n})});
@@ -48,7 +48,7 @@ TEST_CASE("gelu backward: every element, to the last, and in place") {
 
 TEST_CASE("gelu: NaN stays NaN") {
   const Floats x(3, std::numeric_limits<float>::quiet_NaN()), dy(3, 1.0f);
-  const Outputs got = on_all_thread_counts([&](Run& run) {
+  const Outputs got = in_every_setting([&](Run& run) {
     gelu_forward(run.exec(), {.y = run.output(dy, {3}), .x = view(x, {3})});
     gelu_backward(run.exec(), {.dx = run.output(dy, {3}), .dy = view(dy, {3}), .x = view(x, {3})});
   });

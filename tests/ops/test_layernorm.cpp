@@ -11,7 +11,12 @@ const uint32_t kStep = 3;
 const std::vector<int32_t> kSampleIds = {11, 4};
 
 Dropout some_dropout(float p) {
-  return {.p = p, .seed = 7, .site = 5, .step = &kStep, .sample_ids = kSampleIds.data(), .num_samples = 2};
+  return {.p = p,
+          .seed = 7,
+          .site = 5,
+          .step = lend_to_device(&kStep),
+          .sample_ids = lend_to_device(kSampleIds.data(), int64_t(kSampleIds.size())),
+          .num_samples = 2};
 }
 
 struct Size {
@@ -31,7 +36,7 @@ TEST_CASE("layernorm forward: residual, norm and statistics at odd sizes") {
       CAPTURE(m, c, p);
       const Floats in = randoms(1, m * c, 2.0f), branch = randoms(2, m * c), w = randoms(3, c), b = randoms(4, c);
       const Dropout dropout = some_dropout(p);
-      const Outputs got = on_all_thread_counts([&](Run& run) {
+      const Outputs got = in_every_setting([&](Run& run) {
         layernorm_forward(run.exec(), {.residual_out = run.output({m, c}),
                                        .y = run.output({m, c}),
                                        .mean = run.output({m}),
@@ -58,7 +63,7 @@ TEST_CASE("layernorm forward: residual, norm and statistics at odd sizes") {
 TEST_CASE("layernorm forward: the branch may be absent, and the residual may be updated in place") {
   const int64_t m = 33, c = 40;
   const Floats in = randoms(1, m * c), branch = randoms(2, m * c), w = randoms(3, c), b = randoms(4, c);
-  const Outputs plain = on_all_thread_counts([&](Run& run) {
+  const Outputs plain = in_every_setting([&](Run& run) {
     layernorm_forward(run.exec(), {.y = run.output({m, c}),
                                    .mean = run.output({m}),
                                    .rstd = run.output({m}),
@@ -68,7 +73,7 @@ TEST_CASE("layernorm forward: the branch may be absent, and the residual may be 
   });
   check_close(plain[0], layernorm(widen(in), widen(w), widen(b), kEps).y, kTolerance, 3.0);
 
-  const Outputs in_place = on_all_thread_counts([&](Run& run) {
+  const Outputs in_place = in_every_setting([&](Run& run) {
     const TensorView residual = run.output(in, {m, c});
     layernorm_forward(run.exec(), {.residual_out = residual,
                                    .y = run.output({m, c}),
@@ -88,7 +93,7 @@ TEST_CASE("layernorm: a row's bits do not depend on the rows around it") {
   const int64_t m = 37, c = 100, cut = 5;
   const Floats in = randoms(1, m * c), w = randoms(3, c), b = randoms(4, c);
   const auto norm = [&](int64_t first, int64_t rows) {
-    return on_all_thread_counts([&](Run& run) {
+    return in_every_setting([&](Run& run) {
       layernorm_forward(run.exec(), {.y = run.output({rows, c}),
                                      .mean = run.output({rows}),
                                      .rstd = run.output({rows}),
@@ -105,7 +110,7 @@ TEST_CASE("layernorm dropout: the mask is the scalar definition bit for bit, at 
   const int64_t samples = 2, t = 65, c = 333, m = samples * t;
   const Dropout dropout = some_dropout(0.2f);
   const Floats zeros(size_t(m * c), 0.0f), ones(size_t(m * c), 1.0f), w(size_t(c), 1.0f);
-  const Floats got = on_all_thread_counts([&](Run& run) {
+  const Floats got = in_every_setting([&](Run& run) {
     layernorm_forward(run.exec(), {.residual_out = run.output({m, c}),
                                    .y = run.output({m, c}),
                                    .mean = run.output({m}),
@@ -132,7 +137,7 @@ TEST_CASE("layernorm backward: all gradients, written and accumulated, at odd si
         const LayerNormOut forward = layernorm(widen(x), widen(w), Vec(size_t(c), 0.0), kEps);
         const Floats mean(forward.mean.begin(), forward.mean.end()), rstd(forward.rstd.begin(), forward.rstd.end());
         const Dropout dropout = some_dropout(p);
-        const Outputs got = on_all_thread_counts([&](Run& run) {
+        const Outputs got = in_every_setting([&](Run& run) {
           layernorm_backward(run.exec(), {.dresidual = run.output(accumulate ? before : poison(m * c), {m, c}),
                                           .dbranch = run.output({m, c}),
                                           .dw = run.output(accumulate ? before_w : poison(c), {c}),

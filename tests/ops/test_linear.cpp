@@ -21,7 +21,7 @@ TEST_CASE("linear forward: both layouts, with and without bias") {
       CAPTURE(m, k, n, transposed_w);
       const Floats x = randoms(1, m * k), w = randoms(2, k * n), bias = randoms(3, n);
       const Shape w_shape = transposed_w ? Shape{n, k} : Shape{k, n};
-      const Outputs got = on_all_thread_counts([&](Run& run) {
+      const Outputs got = in_every_setting([&](Run& run) {
         for (const bool with_bias : {false, true})
           linear_forward(run.exec(), {.y = run.output({m, n}),
                                       .x = view(x, {m, k}),
@@ -43,7 +43,7 @@ TEST_CASE("linear backward input: both layouts") {
       CAPTURE(m, k, n, transposed_w);
       const Floats dy = randoms(1, m * n), w = randoms(2, k * n);
       const Shape w_shape = transposed_w ? Shape{n, k} : Shape{k, n};
-      const Outputs got = on_all_thread_counts([&](Run& run) {
+      const Outputs got = in_every_setting([&](Run& run) {
         linear_backward_input(
             run.exec(),
             {.dx = run.output({m, k}), .dy = view(dy, {m, n}), .w = view(w, w_shape), .w_transposed = transposed_w});
@@ -62,7 +62,7 @@ TEST_CASE("linear backward weight: both layouts, written and accumulated, with a
         const Floats x = randoms(1, m * k), dy = randoms(2, m * n), before = randoms(3, k * n),
                      before_b = randoms(4, n);
         const Shape w_shape = transposed_w ? Shape{n, k} : Shape{k, n};
-        const Outputs got = on_all_thread_counts([&](Run& run) {
+        const Outputs got = in_every_setting([&](Run& run) {
           for (const bool with_bias : {true, false})
             linear_backward_weight(run.exec(),
                                    {.dw = run.output(accumulate ? before : poison(k * n), w_shape),
@@ -88,7 +88,7 @@ TEST_CASE("linear backward weight: both layouts, written and accumulated, with a
 TEST_CASE("linear: large products give the same bits for every number of threads") {
   const int64_t m = 1024, k = 256, n = 384;
   const Floats x = randoms(1, m * k), w = randoms(2, k * n), dy = randoms(3, m * n);
-  on_all_thread_counts([&](Run& run) {
+  in_every_setting([&](Run& run) {
     linear_forward(run.exec(), {.y = run.output({m, n}), .x = view(x, {m, k}), .w = view(w, {k, n})});
     linear_backward_input(run.exec(), {.dx = run.output({m, k}), .dy = view(dy, {m, n}), .w = view(w, {k, n})});
     linear_backward_weight(
@@ -100,7 +100,7 @@ TEST_CASE("linear: a row's bits do not depend on the rows around it") {
   const int64_t m = 300, k = 200, n = 150;
   const Floats x = randoms(1, m * k), w = randoms(2, k * n), dy = randoms(3, m * n);
   const auto both = [&](int64_t first, int64_t rows) {
-    return on_all_thread_counts([&](Run& run) {
+    return in_every_setting([&](Run& run) {
       linear_forward(run.exec(),
                      {.y = run.output({rows, n}), .x = view(x, {m, k}).rows(first, rows), .w = view(w, {k, n})});
       linear_backward_input(

@@ -18,10 +18,10 @@ struct Finalized {
 Finalized finalize(StepScalars scalars, const std::vector<double>& partials, double clip_norm) {
   const std::vector<double> loss_votes = {12.5, 1.0, 2.0};
   Finalized out{scalars, {}};
-  Run run(2);
+  Run run;
   const auto slots = int64_t(partials.size());
-  step_finalize(run.exec(), {.scalars = &out.scalars,
-                             .metrics = &out.metrics,
+  step_finalize(run.exec(), {.scalars = lend_to_device(&out.scalars),
+                             .metrics = lend_to_device(&out.metrics),
                              .partials = view(partials, {slots}),
                              .loss_votes = view(loss_votes, {3}),
                              .lr_table = view(kRates, {int64_t(kRates.size())}),
@@ -102,14 +102,14 @@ State random_state(int64_t n) {
 
 Outputs update(const State& s, const StepScalars& scalars) {
   const int64_t n = int64_t(s.p.size()), slots = int64_t(kDecay.size());
-  return on_all_thread_counts([&](Run& run) {
+  return in_every_setting([&](Run& run) {
     adamw(run.exec(), {.p = run.output(s.p, {n}),
                        .m = run.output(s.m, {n}),
                        .v = run.output(s.v, {n}),
                        .g = view(s.g, {n}),
                        .slot_begin = view(kSlots, {slots + 1}),
                        .slot_decay = view(kDecay, {slots}),
-                       .scalars = &scalars,
+                       .scalars = lend_to_device(&scalars),
                        .beta1 = float(kBeta1),
                        .beta2 = float(kBeta2),
                        .eps = 1e-8f,

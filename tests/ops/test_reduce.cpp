@@ -11,7 +11,7 @@ namespace {
 TEST_CASE("sum_into: the sum in double, written or accumulated") {
   for (const int64_t n : {1, 7, 33, 1000, 50000}) {
     const Floats x = randoms(1, n);
-    const Outputs got = on_all_thread_counts([&](Run& run) {
+    const Outputs got = in_every_setting([&](Run& run) {
       sum_into(run.exec(), {.out = run.output(std::vector<double>{NAN}, {1}), .x = view(x, {n})});
       sum_into(run.exec(), {.out = run.output(std::vector<double>{2.5}, {1}), .x = view(x, {n}), .accumulate = true});
     });
@@ -25,7 +25,7 @@ TEST_CASE("add_into: exact in both types, over more than one block") {
   for (const int64_t n : {1, 7, 33, 1000, 70001}) {
     const Floats x = randoms(1, n), y = randoms(2, n);
     const std::vector<double> xd(x.begin(), x.end()), yd(y.begin(), y.end());
-    const Outputs got = on_all_thread_counts([&](Run& run) {
+    const Outputs got = in_every_setting([&](Run& run) {
       add_into(run.exec(), {.y = run.output(y, {n}), .x = view(x, {n})});
       add_into(run.exec(), {.y = run.output(yd, {n}), .x = view(xd, {n})});
     });
@@ -44,7 +44,7 @@ TEST_CASE("sum_squares: each slot by itself, in double") {
   const int64_t slots = int64_t(kSlots.size()) - 1, n = kSlots.back() - kSlots.front();
   Floats x = randoms(1, n, 3.0f);
   x[7] = 1e30f;  // its square is beyond f32
-  const Outputs got = on_all_thread_counts([&](Run& run) {
+  const Outputs got = in_every_setting([&](Run& run) {
     sum_squares(run.exec(), {.partials = run.output(std::vector<double>(size_t(slots), NAN), {slots}),
                              .x = view(x, {n}),
                              .slot_begin = view(kSlots, {slots + 1})});
@@ -62,7 +62,7 @@ TEST_CASE("sum_squares: an infinity or NaN marks its slot only") {
   for (const float bad : {std::numeric_limits<float>::infinity(), std::nanf("")}) {
     Floats x = randoms(1, 60);
     x[39] = bad;
-    const Outputs got = on_all_thread_counts([&](Run& run) {
+    const Outputs got = in_every_setting([&](Run& run) {
       sum_squares(run.exec(), {.partials = run.output(std::vector<double>(3, 0.0), {3}),
                                .x = view(x, {60}),
                                .slot_begin = view(begin, {4})});

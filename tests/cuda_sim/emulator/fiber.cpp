@@ -34,8 +34,8 @@ namespace ddp::sim {
 
 std::byte* allocate_stacks(int count, size_t bytes) {
   const size_t each = bytes + 4096;
-  void* memory =
-      mmap(nullptr, size_t(count) * each, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  void* memory = mmap(nullptr, stacks_bytes(count, bytes), PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   DDP_CHECK(memory != MAP_FAILED, "no memory for {} stacks", count);
   auto* stacks = static_cast<std::byte*>(memory);
   for (int i = 0; i < count; ++i)

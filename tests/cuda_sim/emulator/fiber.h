@@ -7,6 +7,7 @@ namespace ddp::sim {
 
 // Stacks for the threads of a block, a guard page below each.
 std::byte* allocate_stacks(int count, size_t bytes);
+inline size_t stacks_bytes(int count, size_t bytes) { return size_t(count) * (bytes + 4096); }
 inline std::byte* stack_of(std::byte* stacks, int i, size_t bytes) {
   return stacks + size_t(i) * (bytes + 4096) + 4096;
 }

@@ -18,18 +18,15 @@
 namespace ddp::sim {
 
 Machine machine;
+thread_local bool runs_grid = false;
 
 namespace {
 
-constexpr int kMaxThreads = 1024;
-constexpr size_t kMaxShared = 64 * 1024;  // of sm_75, the smallest the kernels are for
-constexpr size_t kStackColours = 8192;    // stacks a power of two apart would share cache sets
+constexpr size_t kStackColours = 8192;  // stacks a power of two apart would share cache sets
 
 struct Scheduler {
   Schedule schedule = Schedule::random;
   uint64_t state = 0x9e3779b97f4a7c15u;
-  Thread threads[kMaxThreads];
-  Warp warps[kMaxThreads / 32];
   Thread* ready[kMaxThreads];
   int num_threads = 0, num_ready = 0, num_live = 0, num_at_barrier = 0;
   int barrier_site = 0;
@@ -61,7 +58,7 @@ struct Scheduler {
   // Of all threads in `state`, so that the schedule's first is on top.
   void push_all(Thread::State state) {
     for (int i = 0; i < num_threads; ++i) {
-      Thread& t = threads[schedule == Schedule::descending ? i : num_threads - 1 - i];
+      Thread& t = machine.threads[schedule == Schedule::descending ? i : num_threads - 1 - i];
       if (t.state == state) push(t);
     }
   }
@@ -164,29 +161,28 @@ void thread_main() {
   end_of_thread();
 }
 
-void start_thread(Thread& t, int i, std::byte* stacks) {
+void start_thread(Thread& t, int i) {
   const dim3 b = machine.block_dim;
   const auto u = unsigned(i);
   t.linear = u, t.lane = u % 32;
   t.index = {u % b.x, u / b.x % b.y, u / (b.x * b.y)};
-  t.warp = &scheduler().warps[i / 32];
+  t.warp = &machine.warps[i / 32];
   t.warp->lane[t.lane] = &t;
   t.warp->live |= 1u << t.lane;
-  t.stack = stack_of(stacks, i, kStackBytes);
+  t.stack = stack_of(machine.stacks, i, kStackBytes);
   t.stack_pointer = prepare_stack(t.stack, kStackBytes - (u * 704) % kStackColours, thread_main);
   t.state = Thread::State::ready;
 }
 
 // Returns false when its threads waited for ever, which is reported.
 bool run_block(const dim3& grid, uint32_t block) {
-  static std::byte* stacks = allocate_stacks(kMaxThreads, kStackBytes);
   Scheduler& s = scheduler();
   machine.block_index = {block % grid.x, block / grid.x % grid.y, block / (grid.x * grid.y)};
   std::memset(machine.shared, 0xff, machine.shared_bytes);  // NaN
   machine.block_first_epoch = ++machine.epoch;
   s.num_live = s.num_threads, s.num_at_barrier = s.num_ready = 0;
-  for (Warp& w : s.warps) w.live = w.arrived = w.epoch = 0;
-  for (int i = 0; i < s.num_threads; ++i) start_thread(s.threads[i], i, stacks);
+  for (Warp& w : machine.warps) w.live = w.arrived = w.epoch = 0;
+  for (int i = 0; i < s.num_threads; ++i) start_thread(machine.threads[i], i);
   s.push_all(Thread::State::ready);
   switch_to(s.pop());
   return s.num_live == 0;
@@ -238,15 +234,20 @@ std::byte* shared_memory(size_t bytes) {
 }
 
 void run_grid(const GridShape& shape, void (*body)(const void* call), const void* call, size_t call_bytes) {
-  alignas(256) static std::byte shared[kMaxShared];
+  alignas(256) static std::byte shared[kMaxSharedBytes];
   Scheduler& s = scheduler();
   const dim3 g = shape.grid, b = shape.block;
   const uint64_t threads = uint64_t(b.x) * b.y * b.z, blocks = uint64_t(g.x) * g.y * g.z;
   machine.kernel = shape.name;
   if (threads == 0 || threads > kMaxThreads || b.z > 64 || g.y > 65535 || g.z > 65535 ||
-      shape.shared_bytes > kMaxShared)
+      shape.shared_bytes > kMaxSharedBytes)
     return report("invalid launch", "{}: grid ({},{},{}), block ({},{},{}), {} bytes of shared memory", shape.name, g.x,
                   g.y, g.z, b.x, b.y, b.z, shape.shared_bytes);
+  if (machine.stacks == nullptr) {
+    machine.stacks_bytes = stacks_bytes(kMaxThreads, kStackBytes);
+    machine.stacks = allocate_stacks(kMaxThreads, kStackBytes);
+  }
+  runs_grid = true;
   s.body = body, s.num_threads = int(threads);
   machine.block_dim = b, machine.grid_dim = g;
   machine.shared = shared, machine.shared_bytes = shape.shared_bytes;
@@ -262,6 +263,7 @@ void run_grid(const GridShape& shape, void (*body)(const void* call), const void
   for (uint32_t block : order)
     if (!run_block(g, block)) break;
   machine.current = nullptr;
+  runs_grid = false;
 }
 
 }  // namespace ddp::sim

@@ -70,6 +70,10 @@ struct Warp {
   uint32_t epoch;          // __syncwarp so far: what comes before one is visible to the warp after it
 };
 
+inline constexpr int kMaxThreads = 1024;              // of a block
+inline constexpr size_t kStackBytes = 128 * 1024;     // of a thread
+inline constexpr size_t kMaxSharedBytes = 64 * 1024;  // of a block: of sm_75, the smallest the kernels are for
+
 // The running grid. Epochs number the stretches between barriers, ascending over blocks and kernels.
 struct Machine {
   Thread* current;  // nullptr: no kernel runs
@@ -81,9 +85,14 @@ struct Machine {
   const void* call;
   size_t call_bytes;
   uint32_t epoch, kernel_first_epoch, block_first_epoch;
+  std::byte* stacks;  // of all threads
+  size_t stacks_bytes;
+  Thread threads[kMaxThreads];
+  Warp warps[kMaxThreads / 32];
 };
 extern Machine machine;
-inline constexpr size_t kStackBytes = 128 * 1024;  // of a thread
+// True on the host thread that runs a grid, while it does.
+extern thread_local bool runs_grid;
 
 // Of the language. `site` tells barriers apart.
 void block_barrier(int site);

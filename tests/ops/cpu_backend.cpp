@@ -1,0 +1,18 @@
+#include "tests/ops/harness.h"
+
+namespace ddp::test {
+namespace {
+constexpr int kThreads[] = {1, 2, 3, 5};
+}
+
+int num_settings() { return int(std::size(kThreads)); }
+
+std::unique_ptr<Device> make_test_device(int setting) {
+  return make_cpu_device({.num_threads = kThreads[setting], .spin_pauses = 0});
+}
+
+const OpTable& test_op_table() { return cpu_op_table(); }
+
+void lend_to_device(const void*, size_t) {}
+
+}  // namespace ddp::test
