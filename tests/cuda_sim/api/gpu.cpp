@@ -10,7 +10,7 @@ namespace ddp::sim {
 namespace {
 
 using namespace std::chrono_literals;
-constexpr auto kPatience = 1ms;  // nobody waits, and still a real GPU gets on: peers may depend on it
+constexpr auto kPatience = 20ms;  // nobody waits, and still a real GPU gets on: peers may depend on it
 constexpr auto kPeerPoll = 50us;
 
 std::string_view text_of(const char* name) {

@@ -1,5 +1,5 @@
 // The simulated GPU: streams of work, run by one thread in an order that is as unkind as streams and events allow. Late
-// (the default): work runs only when somebody waits for it, or after a millisecond in which nobody did; random: any
+// (the default): work runs only when somebody waits for it, or when nobody has for 20 ms; random: any
 // work that may run; eager: as submitted. DDP_SIM_STREAMS=late|random|eager, DDP_SIM_SEED=n.
 //
 // What orders two pieces of work is tracked by vector clocks (one component a stream), so that an access that nothing

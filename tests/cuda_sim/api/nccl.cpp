@@ -9,7 +9,8 @@
 #include <cstring>
 #include <functional>
 #include <memory>
-#include <optional>
+#include <mutex>
+#include <utility>
 #include <vector>
 
 #include "tests/cuda_sim/api/gpu.h"
@@ -24,6 +25,7 @@ struct ncclComm {
   NcclWorld* world = nullptr;
   int rank = 0, size = 0;
   bool is_blocking = true, has_joined_all = false;
+  std::mutex mutex;                          // of what follows: a watchdog asks for errors while the host calls
   int polls_left = 0;                        // until what was called is no longer in progress
   std::vector<std::function<void()>> begun;  // what then goes to a stream
   std::atomic<bool> aborted{false};
@@ -110,6 +112,7 @@ bool progress(ncclComm& comm, Collective& c) {
 }
 
 ncclResult_t begin(ncclComm* comm, cudaStream_t stream, const Collective& collective) {
+  const std::lock_guard lock(comm->mutex);
   if (!comm->begun.empty() || comm->polls_left > 0)
     report("NCCL call in progress", "{} before the call before it was done", collective.call.name);
   auto state = std::make_shared<Collective>(collective);
@@ -232,6 +235,7 @@ ncclResult_t swap_buckets(ncclComm* comm, cudaStream_t stream, const Collective&
     return ncclSuccess;
   }
   const ncclResult_t result = begin(comm, stream, c);
+  const std::lock_guard lock(comm->mutex);
   comm->begun.push_back(std::exchange(comm->held_back, nullptr));
   return result;
 }
@@ -280,6 +284,7 @@ ncclResult_t ncclCommInitRankConfig(ncclComm_t* out, int size, ncclUniqueId id, 
 }
 
 ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t* state) {
+  const std::lock_guard lock(comm->mutex);
   *state = ncclInProgress;
   if (comm->aborted.load()) {
     *state = ncclRemoteError;
@@ -294,6 +299,7 @@ ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t* state) {
 }
 
 ncclResult_t ncclCommFinalize(ncclComm_t comm) {
+  const std::lock_guard lock(comm->mutex);
   comm->polls_left = kPolls;
   return ncclInProgress;
 }

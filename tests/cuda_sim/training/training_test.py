@@ -1,0 +1,142 @@
+#!/usr/bin/env python3
+"""GPT-2 trained by ddp-launch on simulated GPUs: the programs and the CUDA backend's own sources, over simulated
+libraries. What it proves is about our kernels and host code, not about cuBLAS, NCCL or a GPU."""
+import os
+import sys
+import unittest
+
+sys.path.insert(0, os.path.join(os.environ["DDP_SOURCE_ROOT"], "tests", "integration"))
+from harness import IntegrationTest, main  # noqa: E402
+
+CHECKED = os.environ.get("DDP_CHECKED_MODULE")  # every access of a kernel is checked: where there is a clang++
+SIMULATOR = ("DDP_SIM_FAULT", "DDP_SIM_SEED", "DDP_SIM_STREAMS", "DDP_SIM_DRIVER", "DDP_SIM_GPUS", "DDP_CUDA_MODULE")
+
+CONFIG = """
+model: {{name: gpt2, layers: 2, heads: 2, width: 128, context: 64, dropout: {dropout}}}
+data: {{format: bytes, train: {folder}/train.txt, valid: {folder}/valid.txt}}
+train: {{steps: {steps}, micro_batch: 1, global_batch: {batch}, seed: 3, deterministic: {deterministic}, bucket_mb: 0.25, clip_norm: 1.0}}
+optimizer: {{name: adamw, lr: {lr}}}
+schedule: {{name: cosine, warmup_steps: {warmup}, min_lr: 1e-5}}
+eval: {{every: 0}}
+checkpoint: {{every: 0}}
+output_dir: {folder}/run
+"""
+
+
+class SimulatedTraining(IntegrationTest):
+    def setUp(self):
+        super().setUp()
+        saved = {name: os.environ.get(name) for name in SIMULATOR}
+        self.addCleanup(lambda: [self.setenv(name, value) for name, value in saved.items()])
+        self.setenv("DDP_SIM_GPUS", "4")
+
+    @staticmethod
+    def setenv(name, value):
+        os.environ.pop(name, None) if value is None else os.environ.__setitem__(name, value)
+
+    def configure(self, steps=3, batch=4, dropout=0.1, deterministic="false", lr=1e-3):
+        text = CONFIG.format(folder=self.folder, steps=steps, warmup=min(20, steps), batch=batch, dropout=dropout,
+                             deterministic=deterministic, lr=lr)
+        self.write("train.yaml", text)
+
+    def train(self, name, *args, seed=1, streams="late"):
+        self.setenv("DDP_SIM_SEED", str(seed))
+        self.setenv("DDP_SIM_STREAMS", streams)
+        self.launch(*args, "--output-dir", self.run_folder(name))
+        return [r["loss"] for r in self.records(name)]
+
+    def close(self, a, b, tolerance=1e-5):
+        self.assertEqual(len(a), len(b))
+        for step, (x, y) in enumerate(zip(a, b), 1):
+            self.assertLess(abs(x - y) / abs(x), tolerance, f"step {step}: {x} and {y}")
+
+    def refused(self, words, *args, expect=64):
+        line = self.launch(*args, expect=expect).last_line
+        for word in words:
+            self.assertIn(word, line)
+
+    def finds(self, fault, report, streams="late"):
+        self.setenv("DDP_SIM_FAULT", fault)
+        self.setenv("DDP_SIM_STREAMS", streams)
+        process = self.launch("--gpus", "0,1", expect=70)
+        self.assertIn("cuda_sim: " + report, process.out + process.err)
+
+    # ---- correct code ----
+
+    def test_one_and_four_gpus_follow_the_cpu(self):
+        self.configure(steps=30, lr=3e-4)
+        cpu = self.train("cpu", "--nproc", "1", "--device", "cpu")
+        one = self.train("one", "--nproc", "1", "--device", "cuda")
+        four = self.train("four", "--gpus", "0,1,2,3", streams="random")
+        self.close(cpu, one)
+        self.close(one, four)
+        self.assertLess(four[-1], four[0])
+
+    def test_a_repeated_run_gives_the_same_bits_in_any_order_of_streams(self):
+        self.configure(steps=6)
+        self.train("first", "--gpus", "0,1", streams="late")
+        self.train("again", "--gpus", "0,1", streams="late")
+        self.train("random", "--gpus", "0,1", streams="random")
+        for other in ("again", "random"):
+            self.assertEqual(self.column("loss", "first"), self.column("loss", other))
+            self.assertEqual(self.weights_hash(6, "first"), self.weights_hash(6, other))
+
+    def test_deterministic_runs_give_the_same_bits_on_one_two_and_four_gpus(self):
+        self.configure(steps=4, deterministic="true")
+        for gpus, seed in (("0", 1), ("0,1", 2), ("3,1,0,2", 3)):
+            self.train(gpus, "--gpus", gpus, seed=seed, streams="random")
+            self.assertEqual(self.column("loss", "0"), self.column("loss", gpus))
+            self.assertEqual(self.column("grad_norm", "0"), self.column("grad_norm", gpus))
+            self.assertEqual(self.weights_hash(4, "0"), self.weights_hash(4, gpus))
+
+    # ---- planted faults, each found by name ----
+
+    def test_an_all_reduce_that_does_not_wait_for_the_gradients_is_found(self):
+        self.configure()
+        self.finds("no-wait-before-all-reduce", "unordered access")
+
+    @unittest.skipUnless(CHECKED, "no clang++: accesses of kernels are not seen")
+    def test_an_update_that_does_not_wait_for_the_all_reduce_is_found(self):
+        self.configure()
+        self.setenv("DDP_CUDA_MODULE", CHECKED)
+        # In random order, since the late one never gets as far as the all-reduce: the update finds NaN and ends the run.
+        self.finds("no-wait-before-update", "unordered access", streams="random")
+
+    @unittest.skipUnless(CHECKED, "no clang++: accesses of kernels are not seen")
+    def test_correct_code_gives_no_report_when_every_access_is_checked(self):
+        self.configure(steps=2, batch=2)
+        self.setenv("DDP_CUDA_MODULE", CHECKED)
+        self.train("checked", "--gpus", "0,1", streams="random")
+
+    def test_staging_memory_that_is_overwritten_early_is_found(self):
+        self.configure(batch=16)
+        self.finds("staging-overwritten", "staging overwritten")
+
+    def test_buckets_in_another_order_on_one_rank_are_found(self):
+        self.configure()
+        self.finds("bucket-order", "different collectives")
+
+    # ---- machines that cannot ----
+
+    def test_a_driver_that_is_missing_or_too_old_is_one_clear_line(self):
+        self.configure()
+        self.setenv("DDP_SIM_DRIVER", "12040")
+        self.refused(["driver is too old", "supports CUDA 12.4", "build with a toolkit <= 12.4"], "--gpus", "0")
+        self.setenv("DDP_SIM_DRIVER", "0")
+        self.refused(["no NVIDIA driver"], "--gpus", "0")
+        self.setenv("DDP_SIM_GPUS", "0")
+        self.refused(["no NVIDIA driver", "--device cpu"], "--gpus", "0")
+
+    def test_gpus_that_are_absent_or_named_twice_are_refused(self):
+        self.configure()
+        self.refused(["GPU 4", "has 4"], "--gpus", "0,4")
+        self.refused(["GPU 1 twice"], "--gpus", "1,1")
+
+    def test_a_module_that_is_missing_is_one_clear_line(self):
+        self.configure()
+        self.setenv("DDP_CUDA_MODULE", os.path.join(self.folder, "none.so"))
+        self.refused(["no CUDA backend"], "--gpus", "0")
+
+
+if __name__ == "__main__":
+    main()
