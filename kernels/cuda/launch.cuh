@@ -28,10 +28,14 @@ struct LaunchShape {
 
 inline cudaStream_t cuda_stream(const Stream& stream) { return static_cast<cudaStream_t>(stream.handle()); }
 
+// Of a block on sm_75, the oldest GPU supported.
+constexpr size_t kMaxSharedBytes = 64 * 1024;
+
 #ifdef __CUDACC__
 
 template <class T>
 __device__ __forceinline__ T& shared_memory() {
+  static_assert(sizeof(T) <= kMaxSharedBytes);
   extern __shared__ __align__(16) unsigned char ddp_shared_memory[];
   return *reinterpret_cast<T*>(ddp_shared_memory);
 }
@@ -58,6 +62,7 @@ void launch(const Stream& stream, const LaunchShape& shape, void (*kernel)(Param
 
 template <class T>
 T& shared_memory() {
+  static_assert(sizeof(T) <= kMaxSharedBytes);
   return *reinterpret_cast<T*>(sim::shared_memory(sizeof(T)));
 }
 
