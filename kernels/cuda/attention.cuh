@@ -90,6 +90,10 @@ __device__ __forceinline__ HeadRows<T> out_rows(T* out, int t, int heads) {
   return {out + int64_t(sample) * t * c + head * kHeadDim, c};
 }
 
+// 16 bytes at once.
+__device__ __forceinline__ uint4 load16(const void* from) { return *static_cast<const uint4*>(from); }
+__device__ __forceinline__ void store16(void* to, uint4 v) { *static_cast<uint4*>(to) = v; }
+
 // tile = rows [begin, begin + kRows) of a head, zero from position t on. All threads of the block call; kStride keeps
 // rows 16-byte aligned.
 template <int kThreads, int kRows, int kTileRows, int kStride, class T>
@@ -99,8 +103,7 @@ __device__ __forceinline__ void load_rows(T (&tile)[kTileRows][kStride], HeadRow
 #pragma unroll
   for (int i = 0; i < kRows * kPieces / kThreads; ++i) {
     const int piece = i * kThreads + int(threadIdx.x), row = piece / kPieces, column = piece % kPieces * kElements;
-    *reinterpret_cast<uint4*>(&tile[row][column]) =
-        begin + row < t ? *reinterpret_cast<const uint4*>(from.at(begin + row) + column) : make_uint4(0, 0, 0, 0);
+    store16(&tile[row][column], begin + row < t ? load16(from.at(begin + row) + column) : make_uint4(0, 0, 0, 0));
   }
 }
 

@@ -3,9 +3,6 @@
 // become probabilities or gradients in place, and go into the next product as its A fragments.
 // No cp.async, no larger mma: sm_75 has neither. See mma.cuh for which lane owns what.
 //
-// ptxas -v, CUDA 13.0, registers a thread (without, with dropout); no spills anywhere:
-// REGISTER_TABLE
-//
 // Legend: attention.cuh. own, other: the block's rows and those of the tile; g = lane / 4, t = lane % 4.
 #include "kernels/cuda/attention.cuh"
 #include "kernels/cuda/mma.cuh"
@@ -99,8 +96,7 @@ __device__ __forceinline__ void store_rows(HeadRows<half> to, const Output& acc,
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
     const int row = warp_row() + 4 * i + lane() / 8, column = lane() % 8 * 8;
-    if (begin + row < t)
-      *reinterpret_cast<uint4*>(to.at(begin + row) + column) = *reinterpret_cast<const uint4*>(&tile[row][column]);
+    if (begin + row < t) store16(to.at(begin + row) + column, load16(&tile[row][column]));
   }
 }
 
@@ -186,13 +182,11 @@ __device__ __forceinline__ void row_dots(Tiles& tiles, HeadRows<const half> out,
     const int row = i * 16 + int(threadIdx.x) / 8, column = int(threadIdx.x) % 8 * 8;
     float sum = 0.0f;
     if (begin + row < t) {
-      const uint4 left = *reinterpret_cast<const uint4*>(out.at(begin + row) + column),
-                  right = *reinterpret_cast<const uint4*>(&tiles.first[row][column]);
+      const uint4 left = load16(out.at(begin + row) + column), right = load16(&tiles.first[row][column]);
 #pragma unroll
       for (int e = 0; e < 4; ++e) {
-        const float2 x = __half22float2(reinterpret_cast<const half2*>(&left)[e]),
-                     y = __half22float2(reinterpret_cast<const half2*>(&right)[e]);
-        sum += x.x * y.x + x.y * y.y;
+        const half2 x = reinterpret_cast<const half2*>(&left)[e], y = reinterpret_cast<const half2*>(&right)[e];
+        sum += __low2float(x) * __low2float(y) + __high2float(x) * __high2float(y);
       }
     }
     sum = lanes_sum<8>(sum);

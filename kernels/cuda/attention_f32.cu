@@ -123,7 +123,7 @@ __device__ __forceinline__ void store_rows(HeadRows<float> to, const float (&acc
 }
 
 template <bool kDropout>
-__global__ void __launch_bounds__(kThreads) forward_kernel(AttentionForwardArgs<float> a) {
+__global__ void __launch_bounds__(kThreads, 1) forward_kernel(AttentionForwardArgs<float> a) {
   auto& tiles = shared_memory<ForwardTiles>();
   const int q0 = first_own_query();
   const HeadRows<const float> q = qkv_rows(a.qkv, Part::query, a.t, a.heads),
@@ -185,7 +185,7 @@ __global__ void __launch_bounds__(kThreads) forward_kernel(AttentionForwardArgs<
 
 // Writes delta too, which dkv_kernel reads.
 template <bool kDropout>
-__global__ void __launch_bounds__(kThreads) dq_kernel(AttentionBackwardArgs<float> a) {
+__global__ void __launch_bounds__(kThreads, 1) dq_kernel(AttentionBackwardArgs<float> a) {
   auto& tiles = shared_memory<BackwardTiles>();
   const int q0 = first_own_query();
   const HeadRows<const float> k = qkv_rows(a.qkv, Part::key, a.t, a.heads),
@@ -235,7 +235,7 @@ __global__ void __launch_bounds__(kThreads) dq_kernel(AttentionBackwardArgs<floa
 }
 
 template <bool kDropout>
-__global__ void __launch_bounds__(kThreads) dkv_kernel(AttentionBackwardArgs<float> a) {
+__global__ void __launch_bounds__(kThreads, 1) dkv_kernel(AttentionBackwardArgs<float> a) {
   auto& tiles = shared_memory<BackwardTiles>();
   const int k0 = first_own_key();
   const HeadRows<const float> q = qkv_rows(a.qkv, Part::query, a.t, a.heads), dout = out_rows(a.dout, a.t, a.heads);

@@ -1,4 +1,4 @@
-#include "tests/cuda_sim/attention_naive.h"
+#include "tests/cuda_sim/attention/naive.h"
 
 #include <algorithm>
 #include <cmath>

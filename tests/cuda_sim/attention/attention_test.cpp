@@ -5,7 +5,7 @@
 #include <cmath>
 
 #include "kernels/cuda/half.h"
-#include "tests/cuda_sim/attention_naive.h"
+#include "tests/cuda_sim/attention/naive.h"
 #include "tests/ops/harness.h"
 
 namespace ddp::test {

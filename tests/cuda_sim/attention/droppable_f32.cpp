@@ -1,0 +1,3 @@
+#include "tests/cuda_sim/attention/droppable.h"
+// Above: the barriers it is compiled with.
+#include "kernels/cuda/attention_f32.cu"
