@@ -10,7 +10,7 @@
 namespace ddp::sim {
 namespace {
 
-constexpr size_t kKept = 16;
+constexpr auto kKept = 4;  // of each fault
 
 std::mutex mutex;
 bool collecting = false;
@@ -24,7 +24,8 @@ void add_report(std::string_view fault, std::string_view text) {
     fmt::print(stderr, "cuda_sim: {}: {}\n", fault, text);
     std::_Exit(int(ExitCode::internal));  // it may be a fiber's stack: no handlers, no destructors
   }
-  if (collected.size() < kKept) collected.push_back({std::string(fault), std::string(text)});
+  if (std::count_if(collected.begin(), collected.end(), [&](const Report& r) { return r.fault == fault; }) < kKept)
+    collected.push_back({std::string(fault), std::string(text)});
 }
 
 ReportCollector::ReportCollector() {

@@ -22,7 +22,7 @@ void report(std::string_view fault, fmt::format_string<T...> format, T&&... valu
   add_report(fault, fmt::format(format, std::forward<T>(values)...));
 }
 
-// While it lives, reports of every thread of the process go here: the first few.
+// While it lives, reports of every thread of the process go here: the first few of each fault.
 class ReportCollector {
  public:
   ReportCollector();

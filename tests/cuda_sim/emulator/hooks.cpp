@@ -1,7 +1,7 @@
 // What clang's -fsanitize=thread,alignment calls from instrumented kernels, in place of the sanitizers' own runtimes.
-// A copy of a struct may be a call of memcpy or memset, which the linker brings here (--wrap).
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 #include "tests/cuda_sim/emulator/shadow.h"
 
@@ -9,11 +9,16 @@ using ddp::sim::check_access;
 
 namespace {
 uintptr_t number(const void* p) { return reinterpret_cast<uintptr_t>(p); }
+void check_aligned_access(const void* p, size_t bytes, bool write) {
+  if (number(p) % bytes != 0) ddp::sim::report_misaligned(p, bytes, "kernel", 0);
+  check_access(number(p), bytes, write);
+}
 }  // namespace
 
+// What clang does not call unaligned it takes for aligned, by its type.
 #define DDP_ACCESS_HOOKS(BYTES)                                                         \
-  void __tsan_read##BYTES(void* p) { check_access(number(p), BYTES, false); }           \
-  void __tsan_write##BYTES(void* p) { check_access(number(p), BYTES, true); }           \
+  void __tsan_read##BYTES(void* p) { check_aligned_access(p, BYTES, false); }           \
+  void __tsan_write##BYTES(void* p) { check_aligned_access(p, BYTES, true); }           \
   void __tsan_unaligned_read##BYTES(void* p) { check_access(number(p), BYTES, false); } \
   void __tsan_unaligned_write##BYTES(void* p) { check_access(number(p), BYTES, true); }
 
@@ -32,15 +37,13 @@ void __tsan_init() {}
 void __tsan_func_entry(void*) {}
 void __tsan_func_exit() {}
 
-void* __real_memcpy(void* to, const void* from, size_t bytes);
-void* __real_memset(void* to, int value, size_t bytes);
-void* __wrap_memcpy(void* to, const void* from, size_t bytes) {
+void* ddp_sim_memcpy(void* to, const void* from, size_t bytes) {
   if (bytes > 0) check_access(number(from), bytes, false), check_access(number(to), bytes, true);
-  return __real_memcpy(to, from, bytes);
+  return std::memcpy(to, from, bytes);
 }
-void* __wrap_memset(void* to, int value, size_t bytes) {
+void* ddp_sim_memset(void* to, int value, size_t bytes) {
   if (bytes > 0) check_access(number(to), bytes, true);
-  return __real_memset(to, value, bytes);
+  return std::memset(to, value, bytes);
 }
 
 // The layouts of the undefined behaviour sanitizer's interface.

@@ -57,7 +57,6 @@ std::map<uintptr_t, Allocation>& allocations() {
 }
 
 AccessHook access_hook = nullptr;
-bool checking = false;  // what a check itself copies is not the kernel's
 
 bool ordered_in_block(const Access& before, const Thread& now) {
   if (before.thread == now.linear) return true;
@@ -172,15 +171,12 @@ void remove_device_memory(const void* memory) { allocations().erase(reinterpret_
 void set_access_hook(AccessHook hook) { access_hook = hook; }
 
 void check_access(uintptr_t address, size_t bytes, bool write) {
-  if (!runs_grid || machine.current == nullptr || checking) return;
+  if (!runs_grid || machine.current == nullptr) return;
   if (within(address, machine.stacks, machine.stacks_bytes)) return;
   if (within(address, &machine, sizeof machine) || within(address, machine.call, machine.call_bytes)) return;
-  checking = true;
   if (within(address, machine.shared, kMaxSharedBytes))
-    check_shared(address - reinterpret_cast<uintptr_t>(machine.shared), bytes, write);
-  else
-    check_device(address, bytes, write);
-  checking = false;
+    return check_shared(address - reinterpret_cast<uintptr_t>(machine.shared), bytes, write);
+  check_device(address, bytes, write);
 }
 
 void report_misaligned(const void* address, size_t alignment, const char* file, int line) {
