@@ -11,18 +11,18 @@
 namespace ddp {
 
 struct RankEnv {
-  int rank = 0;                // RANK
-  int local_rank = 0;          // LOCAL_RANK: among the ranks of this host
-  int world_size = 1;          // WORLD_SIZE
-  int local_world_size = 1;    // LOCAL_WORLD_SIZE
-  int board_fd = -1;           // DDP_BOARD_FD: for Board::attach
-  int segment_fd = -1;         // DDP_SEGMENT_FD: an empty memfd (sealing allowed) for the collectives; rank 0 sizes it
-  std::string device = "cpu";  // DDP_DEVICE: cpu | cuda
-  int device_index = 0;        // DDP_DEVICE_INDEX: the GPU, or the slot on a CPU
+  int rank = 0;                 // RANK
+  int local_rank = 0;           // LOCAL_RANK: among the ranks of this host
+  int world_size = 1;           // WORLD_SIZE
+  int local_world_size = 1;     // LOCAL_WORLD_SIZE
+  int board_fd = -1;            // DDP_BOARD_FD: for Board::attach
+  int segment_fd = -1;          // DDP_SEGMENT_FD: an empty memfd (sealing allowed) for the collectives; rank 0 sizes it
+  std::string device = "cpu";   // DDP_DEVICE: cpu | cuda
+  int device_index = 0;         // DDP_DEVICE_INDEX: the GPU, or the slot on a CPU
+  bool tty = false;             // DDP_TTY: the launcher's stdout is a terminal, so transient status lines are welcome
+  std::string resume = "none";  // DDP_RESUME: auto | none | PATH of a checkpoint
+  int64_t stop_after = 0;       // DDP_STOP_AFTER: commit and exit 75 after this step; 0: never
   std::string visible_gpu = {};  // CUDA_VISIBLE_DEVICES: the UUID of the rank's one GPU; empty: left as it is
-  bool tty = false;              // DDP_TTY: the launcher's stdout is a terminal, so transient status lines are welcome
-  std::string resume = "none";   // DDP_RESUME: auto | none | PATH of a checkpoint
-  int64_t stop_after = 0;        // DDP_STOP_AFTER: commit and exit 75 after this step; 0: never
 };
 
 // From the environment of this process. Errors: 69 when a variable is missing or a descriptor is not open (not started
