@@ -2,7 +2,10 @@
 """GPT-2 trained by ddp-launch on simulated GPUs: the programs and the CUDA backend's own sources, over simulated
 libraries. What it proves is about our kernels and host code, not about cuBLAS, NCCL or a GPU."""
 import os
+import signal
+import subprocess
 import sys
+import time
 import unittest
 
 sys.path.insert(0, os.path.join(os.environ["DDP_SOURCE_ROOT"], "tests", "integration"))
@@ -115,6 +118,27 @@ class SimulatedTraining(IntegrationTest):
     def test_buckets_in_another_order_on_one_rank_are_found(self):
         self.configure()
         self.finds("bucket-order", "different collectives")
+
+    # ---- a rank that dies ----
+
+    def test_ranks_end_soon_and_name_the_cause_when_a_peer_is_killed(self):
+        self.configure(steps=1000)
+        launcher = subprocess.Popen(self.command("--gpus", "0,1"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.addCleanup(launcher.stderr.close)
+        self.addCleanup(launcher.stdout.close)
+        self.addCleanup(launcher.wait)
+        self.addCleanup(launcher.kill)
+        while "step 2/" not in launcher.stdout.readline():
+            self.assertIsNone(launcher.poll())
+        with open(f"/proc/{launcher.pid}/task/{launcher.pid}/children") as file:
+            victim = int(file.read().split()[1])
+        killed = time.monotonic()
+        os.kill(victim, signal.SIGKILL)
+        err = launcher.communicate(timeout=20)[1]
+        self.assertLess(time.monotonic() - killed, 2)
+        self.assertEqual(launcher.returncode, 128 + 9)
+        self.assertIn("FAILED rank 1 (GPU 1)", err.splitlines()[-1])
+        self.assertIn("killed by SIGKILL", err.splitlines()[-1])
 
     # ---- machines that cannot ----
 
