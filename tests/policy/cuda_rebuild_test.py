@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Touching a header rebuilds the .cu files that include it and no others: the project's own rule, on two small kernels.
 
-usage: cuda_rebuild_test.py ROOT NVCC_FOLDER
+usage: cuda_rebuild_test.py ROOT TOOLKIT
 """
 import os
 import shutil
@@ -30,8 +30,7 @@ with tempfile.TemporaryDirectory(prefix="ddp-rebuild-") as tree:
     build = os.path.join(tree, "build")
     write(os.path.join(tree, "meson.build"), PROJECT)
     shutil.copy(os.path.join(root, "meson_options.txt"), tree)
-    os.makedirs(os.path.join(tree, "kernels/cuda"))
-    shutil.copy(os.path.join(root, "kernels/cuda/meson.build"), os.path.join(tree, "kernels/cuda"))
+    shutil.copytree(os.path.join(root, "kernels/cuda"), os.path.join(tree, "kernels/cuda"))
     write(os.path.join(tree, "kernels/inner.cuh"), "#pragma once\n__device__ inline int one() { return 1; }\n")
     write(os.path.join(tree, "kernels/outer.cuh"), '#pragma once\n#include "kernels/inner.cuh"\n')
     write(os.path.join(tree, "direct.cu"), '#include "kernels/outer.cuh"\n__global__ void direct(int* x) { *x = one(); }\n')
