@@ -1,5 +1,5 @@
 // The backend of tests/ops under test here: the CUDA kernels on the emulator, each run as it is enqueued. A setting is
-// a schedule and a seed. Linear layers and attention have tests of their own.
+// a schedule and a seed.
 #include "kernels/cuda/cuda_ops.h"
 #include "tests/cuda_sim/emulator/grid.h"
 #include "tests/ops/harness.h"
@@ -24,6 +24,8 @@ const OpTable& test_op_table() {
     t.layernorm_backward = cuda::layernorm_backward;
     t.gelu_forward = cuda::gelu_forward;
     t.gelu_backward = cuda::gelu_backward;
+    t.attention_forward = cuda::attention_forward;
+    t.attention_backward = cuda::attention_backward;
     t.embedding_forward = cuda::embedding_forward;
     t.embedding_backward = cuda::embedding_backward;
     t.cross_entropy = cuda::cross_entropy;
