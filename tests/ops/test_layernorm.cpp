@@ -107,7 +107,7 @@ TEST_CASE("layernorm: a row's bits do not depend on the rows around it") {
 }
 
 TEST_CASE("layernorm dropout: the mask is the scalar definition bit for bit, at the expected rate") {
-  const int64_t samples = 2, t = 65, c = 333, m = samples * t;
+  const int64_t samples = 2, t = 65, c = GENERATE(333, 332), m = samples * t;
   const Dropout dropout = some_dropout(0.2f);
   const Floats zeros(size_t(m * c), 0.0f), ones(size_t(m * c), 1.0f), w(size_t(c), 1.0f);
   const Floats got = in_every_setting([&](Run& run) {
