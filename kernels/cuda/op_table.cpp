@@ -23,6 +23,7 @@ const OpTable& cuda_op_table() {
       .sum_squares = cuda::sum_squares,
       .step_finalize = cuda::step_finalize,
       .adamw = cuda::adamw,
+      .attention_takes_f16 = true,
   };
   return kTable;
 }
