@@ -5,16 +5,20 @@
 cd "$root"
 say "installing what is missing"
 ./scripts/setup.sh
-configure build-quickstart -Dtests=false
+
+# GPUs, and the CUDA backend built for them alone; without a GPU the build leaves it out.
+where=(--nproc 4) backend=(-Dcuda=disabled)
+if gpus=$(nvidia-smi --query-gpu=index,compute_cap --format=csv,noheader 2>/dev/null) && [ -n "$gpus" ]; then
+  case $(wc -l <<<"$gpus") in 1) n=1 ;; 2 | 3) n=2 ;; *) n=4 ;; esac
+  gpus=$(head -n "$n" <<<"$gpus")
+  where=(--gpus "$(cut -d, -f1 <<<"$gpus" | paste -sd,)")
+  backend=(-Dcuda=enabled "-Dgpu_arch=$(cut -d, -f2 <<<"$gpus" | tr -d ' .' | sort -u | paste -sd,)")
+fi
+configure build-quickstart -Dtests=false "${backend[@]}"
 say "building ddp-launch and ddp-rank"
 ninja -C build-quickstart | tail -n 1
 ./scripts/prepare_kjv.sh
 
-where=(--nproc 4)
-if command -v nvidia-smi >/dev/null && gpus=$(nvidia-smi --query-gpu=index --format=csv,noheader 2>/dev/null) && [ -n "$gpus" ]; then
-  case $(wc -l <<<"$gpus") in 1) n=1 ;; 2 | 3) n=2 ;; *) n=4 ;; esac
-  where=(--gpus "$(head -n $n <<<"$gpus" | paste -sd,)")
-fi
 run=$root/runs/quickstart
 rm -rf "$run"
 say "ddp-launch ${where[*]} configs/gpt2-tiny.yaml"
