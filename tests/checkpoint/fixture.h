@@ -1,7 +1,5 @@
-// What the checkpoint tests share: a temporary folder that goes with the test, files of given bytes, a small model.
+// What the checkpoint tests share: files of given bytes, a small model.
 #pragma once
-
-#include <stdlib.h>
 
 #include <catch2/catch.hpp>
 #include <filesystem>
@@ -11,19 +9,9 @@
 #include "runtime/base/error.h"
 #include "runtime/base/fs.h"
 #include "runtime/checkpoint/checkpoint.h"
+#include "tests/support/temporary_folder.h"
 
 namespace ddp::test {
-
-class TemporaryFolder {
- public:
-  explicit TemporaryFolder(const std::filesystem::path& parent = std::filesystem::temp_directory_path()) {
-    std::string name = (parent / "ddp-checkpoint-XXXXXX").string();
-    REQUIRE(::mkdtemp(name.data()) != nullptr);
-    path = name;
-  }
-  ~TemporaryFolder() { std::filesystem::remove_all(path); }
-  std::filesystem::path path;
-};
 
 inline void write_bytes(const std::filesystem::path& path, const std::string& bytes) {
   write_all(create_output(path), std::as_bytes(std::span(bytes)), path);

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "runtime/base/fs.h"
+#include "tests/support/temporary_folder.h"
 
 namespace ddp {
 
@@ -17,13 +18,12 @@ namespace ddp {
 class Workplace {
  public:
   Workplace();
-  ~Workplace();
-  std::string path(const std::string& name) const { return folder_ + "/" + name; }
+  std::string path(const std::string& name) const { return folder_.path / name; }
   std::string read(const std::string& name) const { return read_text(path(name)); }
   bool has(const std::string& name) const { return std::filesystem::exists(path(name)); }
 
  private:
-  std::string folder_ = "/tmp/ddp-launcher-XXXXXX";
+  test::TemporaryFolder folder_;
 };
 
 class Launched {

@@ -1,12 +1,12 @@
 #include <fcntl.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <catch2/catch.hpp>
 
 #include "launcher/log_mux.h"
+#include "tests/support/temporary_folder.h"
 
 using namespace ddp;
 
@@ -56,12 +56,6 @@ struct Terminal {
   Fd in, out;
 };
 
-struct Folder {
-  Folder() { REQUIRE(::mkdtemp(path.data()) != nullptr); }
-  ~Folder() { std::filesystem::remove_all(path); }
-  std::string path = "/tmp/ddp-log-mux-XXXXXX";
-};
-
 }  // namespace
 
 TEST_CASE("lines are put together from pieces") {
@@ -83,7 +77,7 @@ TEST_CASE("a line without an end is handed out in pieces, losing nothing") {
 }
 
 TEST_CASE("a line goes to the console with its rank and to that rank's log, appended") {
-  const Folder folder;
+  const test::TemporaryFolder folder;
   const Pipe out, err;
   {
     const Fd logs(::open(folder.path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
@@ -98,8 +92,8 @@ TEST_CASE("a line goes to the console with its rank and to that rank's log, appe
   }
   const std::string once = "[rank 1] hello\nplain\n[rank 1] no newline\n";
   CHECK(out.text() == once + once);
-  CHECK(read_text(folder.path + "/rank-0.log") == "plain\nplain\n");
-  CHECK(read_text(folder.path + "/rank-1.log") == "hello\nno newline\nhello\nno newline\n");
+  CHECK(read_text(folder.path / "rank-0.log") == "plain\nplain\n");
+  CHECK(read_text(folder.path / "rank-1.log") == "hello\nno newline\nhello\nno newline\n");
 }
 
 TEST_CASE("on a terminal the status line is cut to the width, cleared before a line and drawn again after it") {

@@ -1,5 +1,4 @@
 #include <signal.h>
-#include <stdlib.h>
 #include <sys/resource.h>
 
 #include <catch2/catch.hpp>
@@ -9,21 +8,16 @@
 
 #include "runtime/base/error.h"
 #include "runtime/metrics/jsonl_sink.h"
+#include "tests/support/temporary_folder.h"
 
 namespace ddp {
 namespace {
 
 // metrics.jsonl in a folder of its own.
 struct MetricsFile {
-  std::filesystem::path folder, path;
+  test::TemporaryFolder folder;
+  std::filesystem::path path = folder.path / "metrics.jsonl";
 
-  MetricsFile() {
-    std::string name = (std::filesystem::temp_directory_path() / "ddp-metrics-XXXXXX").string();
-    REQUIRE(::mkdtemp(name.data()) != nullptr);
-    folder = name;
-    path = folder / "metrics.jsonl";
-  }
-  ~MetricsFile() { std::filesystem::remove_all(folder); }
   void put(const std::string& text) const { write_text_atomically(path, text); }
   std::string text() const { return read_text(path); }
 };
@@ -87,7 +81,7 @@ TEST_CASE("a resume cuts later lines, goes on after the earlier ones, and leaves
     sink.write(record(5));
   }
   CHECK(file.text() == expected + json_line(record(5)) + "\n");
-  CHECK(std::distance(std::filesystem::directory_iterator(file.folder), {}) == 1);
+  CHECK(std::distance(std::filesystem::directory_iterator(file.folder.path), {}) == 1);
 }
 
 TEST_CASE("torn and foreign lines are dropped at a resume") {
