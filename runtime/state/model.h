@@ -19,7 +19,7 @@ struct Exec;
 // A micro-batch on the device. B samples of T tokens.
 struct Batch {
   TensorView tokens, targets;  // (B,T) i32
-  TensorView order;            // (B * T) i32: positions sorted by token, then position; of training batches
+  TensorView order = {};       // (B * T) i32: positions sorted by token, then position; of training batches
   TensorView sample_ids;       // (B) i32: index in the global batch, the key of dropout
 };
 
