@@ -2,14 +2,18 @@
 // ones, so a product's operands change places: y^T = w^T x^T.
 //
 // Algorithms come from the heuristic and never from timing: a resumed run must give the same bits. The one fused
-// epilogue is the bias: cuBLASLt's bias gradients overwrite, ours accumulate (kernels/cuda/column_sum.cu).
+// epilogue is the bias: cuBLASLt's bias gradients overwrite, ours accumulate (kernels/cuda/column_sum.cu). Where the
+// heuristic knows no algorithm, the product is asked for in the next form: with the bias in `out` beforehand, then
+// transposed.
 #include <cublasLt.h>
 #include <cuda_runtime_api.h>
 
 #include <algorithm>
 #include <map>
 #include <memory>
+#include <optional>
 #include <type_traits>
+#include <utility>
 
 #include "kernels/cuda/column_sum.h"
 #include "kernels/cuda/cuda_ops.h"
@@ -34,10 +38,15 @@ using OwnedLayout = Owned<cublasLtMatrixLayout_t, cublasLtMatrixLayoutDestroy>;
 using OwnedProduct = Owned<cublasLtMatmulDesc_t, cublasLtMatmulDescDestroy>;
 using OwnedPreference = Owned<cublasLtMatmulPreference_t, cublasLtMatmulPreferenceDestroy>;
 
+// What cuBLASLt is told about a product. The transposed one is the same arithmetic on the same memory,
+// D^T = op(B)^T op(A)^T with every matrix described as row-major.
+enum class ProductForm : uint8_t { fused_bias, plain, transposed };
+
 // D (m,n) = op(A) op(B), column-major and packed, op(A) (m,k), op(B) (k,n); alignment of all pointers in bytes.
 struct ProductShape {
   int64_t m, n, k;
-  bool a_transposed, b_transposed, has_bias;
+  bool a_transposed, b_transposed;
+  ProductForm form;
   uint32_t alignment;
   auto operator<=>(const ProductShape&) const = default;
 };
@@ -45,7 +54,7 @@ struct ProductShape {
 struct Plan {
   OwnedProduct product;
   OwnedLayout a, b, d;
-  cublasLtMatmulAlgo_t algorithm;
+  std::optional<cublasLtMatmulAlgo_t> algorithm;  // none: cuBLASLt has no way in this form
 };
 
 template <class T>
@@ -58,11 +67,16 @@ void set(cublasLtMatmulPreference_t preference, cublasLtMatmulPreferenceAttribut
         "cublasLtMatmulPreferenceSetAttribute");
 }
 
-OwnedLayout packed_layout(int64_t rows, int64_t columns) {
-  cublasLtMatrixLayout_t layout = nullptr;
-  check(cublasLtMatrixLayoutCreate(&layout, CUDA_R_32F, uint64_t(rows), uint64_t(columns), rows),
-        "cublasLtMatrixLayoutCreate");
-  return OwnedLayout(layout);
+// A packed column-major matrix (rows, columns), or its transpose, row-major: the same memory.
+OwnedLayout packed_layout(int64_t rows, int64_t columns, bool transposed) {
+  const uint64_t first = uint64_t(transposed ? columns : rows), second = uint64_t(transposed ? rows : columns);
+  cublasLtMatrixLayout_t raw = nullptr;
+  check(cublasLtMatrixLayoutCreate(&raw, CUDA_R_32F, first, second, rows), "cublasLtMatrixLayoutCreate");
+  OwnedLayout layout(raw);
+  const cublasLtOrder_t order = transposed ? CUBLASLT_ORDER_ROW : CUBLASLT_ORDER_COL;
+  check(cublasLtMatrixLayoutSetAttribute(raw, CUBLASLT_MATRIX_LAYOUT_ORDER, &order, sizeof order),
+        "cublasLtMatrixLayoutSetAttribute");
+  return layout;
 }
 
 // What cuBLASLt is asked for, once a shape. One a process, as a rank has one GPU; used by the one thread that enqueues.
@@ -84,33 +98,40 @@ class Products {
   Products() { check(cublasLtCreate(&handle_), "cublasLtCreate"); }
 
   Plan make(const ProductShape& s, const CudaWorkspace& workspace) const {
+    const bool swapped = s.form == ProductForm::transposed;
     cublasLtMatmulDesc_t product = nullptr;
     check(cublasLtMatmulDescCreate(&product, CUBLAS_COMPUTE_32F, CUDA_R_32F), "cublasLtMatmulDescCreate");
-    Plan plan{.product = OwnedProduct(product),
-              .a = s.a_transposed ? packed_layout(s.k, s.m) : packed_layout(s.m, s.k),
-              .b = s.b_transposed ? packed_layout(s.n, s.k) : packed_layout(s.k, s.n),
-              .d = packed_layout(s.m, s.n),
-              .algorithm = {}};
-    set(product, CUBLASLT_MATMUL_DESC_TRANSA, s.a_transposed ? CUBLAS_OP_T : CUBLAS_OP_N);
-    set(product, CUBLASLT_MATMUL_DESC_TRANSB, s.b_transposed ? CUBLAS_OP_T : CUBLAS_OP_N);
-    set(product, CUBLASLT_MATMUL_DESC_EPILOGUE, s.has_bias ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT);
+    Plan plan{
+        .product = OwnedProduct(product),
+        .a = s.a_transposed ? packed_layout(s.k, s.m, swapped) : packed_layout(s.m, s.k, swapped),
+        .b = s.b_transposed ? packed_layout(s.n, s.k, swapped) : packed_layout(s.k, s.n, swapped),
+        .d = packed_layout(s.m, s.n, swapped),
+        .algorithm = {},
+    };
+    if (swapped) std::swap(plan.a, plan.b);
+    const auto operation = [](bool transposed) { return transposed ? CUBLAS_OP_T : CUBLAS_OP_N; };
+    set(product, CUBLASLT_MATMUL_DESC_TRANSA, operation(swapped ? s.b_transposed : s.a_transposed));
+    set(product, CUBLASLT_MATMUL_DESC_TRANSB, operation(swapped ? s.a_transposed : s.b_transposed));
+    set(product, CUBLASLT_MATMUL_DESC_EPILOGUE,
+        s.form == ProductForm::fused_bias ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT);
 
     cublasLtMatmulPreference_t raw = nullptr;
     check(cublasLtMatmulPreferenceCreate(&raw), "cublasLtMatmulPreferenceCreate");
     const OwnedPreference preference(raw);
     set(raw, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, uint64_t(workspace.bytes));
+    // Parts of a sum over k stay in f32 and are added in a step of their own, in a fixed order.
+    set(raw, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
+        uint32_t(CUBLASLT_REDUCTION_SCHEME_NONE | CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE));
     for (const auto attribute :
          {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
           CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES})
       set(raw, attribute, s.alignment);
     cublasLtMatmulHeuristicResult_t result{};
     int found = 0;
-    check(cublasLtMatmulAlgoGetHeuristic(handle_, product, plan.a.get(), plan.b.get(), plan.d.get(), plan.d.get(), raw,
-                                         1, &result, &found),
-          "cublasLtMatmulAlgoGetHeuristic");
-    if (found == 0)
-      throw Error(ExitCode::os_resource, fmt::format("cuBLASLt knows no way to multiply {} x {} x {}", s.m, s.k, s.n));
-    plan.algorithm = result.algo;
+    const cublasStatus_t asked = cublasLtMatmulAlgoGetHeuristic(handle_, product, plan.a.get(), plan.b.get(),
+                                                                plan.d.get(), plan.d.get(), raw, 1, &result, &found);
+    if (asked != CUBLAS_STATUS_NOT_SUPPORTED) check(asked, "cublasLtMatmulAlgoGetHeuristic");
+    if (asked == CUBLAS_STATUS_SUCCESS && found > 0) plan.algorithm = result.algo;
     return plan;
   }
 
@@ -131,26 +152,51 @@ struct Operand {
   bool transposed;  // the product reads its transpose
 };
 
-// out (rows, columns) = left (rows, inner) right (inner, columns) + beta out + bias (columns), all row-major.
+// out (rows, columns) = `row` in each of its rows, by copies of twice as many rows each.
+void fill_rows(Stream& stream, float* out, int64_t rows, int64_t columns, const float* row) {
+  const int64_t row_bytes = columns * int64_t(sizeof(float));
+  Device& device = stream.device();
+  device.copy(out, row, row_bytes, stream.handle());
+  for (int64_t filled = 1; filled < rows; filled *= 2)
+    device.copy(out + filled * columns, out, std::min(filled, rows - filled) * row_bytes, stream.handle());
+}
+
+// out (rows, columns) = left (rows, inner) right (inner, columns) + beta out + bias (columns), all row-major; beta is 0
+// where there is a bias.
 void multiply(Stream& stream, float* out, int64_t rows, int64_t columns, int64_t inner, const Operand& left,
               const Operand& right, float beta, const float* bias = nullptr) {
   if (rows == 0 || columns == 0) return;
   const CudaWorkspace workspace = cuda_workspace(stream.device());
   Products& products = Products::of_process();
   // Column-major, the right operand comes first.
-  const Plan& plan = products.plan({.m = columns,
-                                    .n = rows,
-                                    .k = inner,
-                                    .a_transposed = right.transposed,
-                                    .b_transposed = left.transposed,
-                                    .has_bias = bias != nullptr,
-                                    .alignment = alignment_of({out, left.data, right.data, bias})},
-                                   workspace);
-  if (bias != nullptr) set(plan.product.get(), CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);
+  ProductShape shape = {.m = columns,
+                        .n = rows,
+                        .k = inner,
+                        .a_transposed = right.transposed,
+                        .b_transposed = left.transposed,
+                        .form = bias != nullptr ? ProductForm::fused_bias : ProductForm::plain,
+                        .alignment = alignment_of({out, left.data, right.data, bias})};
+  const Plan* plan = &products.plan(shape, workspace);
+  if (plan->algorithm && bias != nullptr) set(plan->product.get(), CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);
+  if (!plan->algorithm && bias != nullptr) {
+    fill_rows(stream, out, rows, columns, bias);
+    beta = 1.0f;
+    shape.form = ProductForm::plain;
+    plan = &products.plan(shape, workspace);
+  }
+  const float *a = right.data, *b = left.data;
+  if (!plan->algorithm) {
+    shape.form = ProductForm::transposed;
+    plan = &products.plan(shape, workspace);
+    std::swap(a, b);
+  }
+  if (!plan->algorithm)
+    throw Error(ExitCode::os_resource,
+                fmt::format("cuBLASLt knows no way to multiply {} x {} x {}", columns, inner, rows));
   const float alpha = 1.0f;
-  check(cublasLtMatmul(products.handle(), plan.product.get(), &alpha, right.data, plan.a.get(), left.data, plan.b.get(),
-                       &beta, out, plan.d.get(), out, plan.d.get(), &plan.algorithm, workspace.memory,
-                       size_t(workspace.bytes), static_cast<cudaStream_t>(stream.handle())),
+  check(cublasLtMatmul(products.handle(), plan->product.get(), &alpha, a, plan->a.get(), b, plan->b.get(), &beta, out,
+                       plan->d.get(), out, plan->d.get(), &*plan->algorithm, workspace.memory, size_t(workspace.bytes),
+                       static_cast<cudaStream_t>(stream.handle())),
         "cublasLtMatmul");
 }
 

@@ -1,5 +1,6 @@
 // The subset of cuBLASLt that the project calls, by plain loops; built against the real header and linked in place of
-// the library. Matrices are column-major, f32 only.
+// the library. f32 only. It demands what makes sums repeat: reduction schemes that keep f32 and an order. Faults that
+// tests plant: no algorithm for a fused bias, for column-major matrices, or for any product.
 #include <cublasLt.h>
 
 #include <algorithm>
@@ -8,6 +9,7 @@
 
 #include "tests/cuda_sim/api/gpu.h"
 #include "tests/cuda_sim/api/memory.h"
+#include "tests/cuda_sim/report.h"
 
 using namespace ddp::sim;
 
@@ -20,6 +22,12 @@ struct Description {
 };
 struct Layout {
   int64_t rows, columns, leading;
+  cublasLtOrder_t order = CUBLASLT_ORDER_COL;
+  int64_t row_stride() const { return order == CUBLASLT_ORDER_ROW ? leading : 1; }
+  int64_t column_stride() const { return order == CUBLASLT_ORDER_ROW ? 1 : leading; }
+};
+struct Preference {
+  uint32_t reduction_schemes = CUBLASLT_REDUCTION_SCHEME_MASK;
 };
 
 template <class T, class Handle>
@@ -43,17 +51,19 @@ struct Product {
 };
 
 void note_matrix(const float* x, const Layout& layout, bool write) {
-  for (int64_t j = 0; j < layout.columns; ++j)
-    note_access(x + j * layout.leading, size_t(layout.rows) * sizeof(float), write);
+  const bool by_rows = layout.order == CUBLASLT_ORDER_ROW;
+  const int64_t lines = by_rows ? layout.rows : layout.columns, length = by_rows ? layout.columns : layout.rows;
+  for (int64_t j = 0; j < lines; ++j) note_access(x + j * layout.leading, size_t(length) * sizeof(float), write);
 }
 
 // op(x) with its rows one after another: (rows, columns) as the product reads it.
 std::vector<float> row_major(const float* x, const Layout& layout, bool transposed) {
   const int64_t rows = transposed ? layout.columns : layout.rows, columns = transposed ? layout.rows : layout.columns;
+  const int64_t down = transposed ? layout.column_stride() : layout.row_stride();
+  const int64_t across = transposed ? layout.row_stride() : layout.column_stride();
   std::vector<float> out(size_t(rows * columns));
   for (int64_t i = 0; i < rows; ++i)
-    for (int64_t j = 0; j < columns; ++j)
-      out[size_t(i * columns + j)] = transposed ? x[i * layout.leading + j] : x[j * layout.leading + i];
+    for (int64_t j = 0; j < columns; ++j) out[size_t(i * columns + j)] = x[i * down + j * across];
   return out;
 }
 
@@ -77,9 +87,11 @@ void multiply(const Product& p) {
       const float* column = &a[size_t(l * m)];
       for (int64_t i = 0; i < m; ++i) sum[size_t(i)] += factor * column[i];
     }
-    float* out = p.d + j * p.d_layout.leading;
-    for (int64_t i = 0; i < m; ++i)
-      out[i] = p.alpha * sum[size_t(i)] + (p.beta != 0 ? p.beta * out[i] : 0.0f) + (bias != nullptr ? bias[i] : 0.0f);
+    float* column = p.d + j * p.d_layout.column_stride();
+    for (int64_t i = 0; i < m; ++i) {
+      float& out = column[i * p.d_layout.row_stride()];
+      out = p.alpha * sum[size_t(i)] + (p.beta != 0 ? p.beta * out : 0.0f) + (bias != nullptr ? bias[i] : 0.0f);
+    }
   }
 }
 
@@ -132,28 +144,50 @@ cublasStatus_t cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t* out, cudaDataT
   return CUBLAS_STATUS_SUCCESS;
 }
 
+cublasStatus_t cublasLtMatrixLayoutSetAttribute(cublasLtMatrixLayout_t handle,
+                                                cublasLtMatrixLayoutAttribute_t attribute, const void* value,
+                                                size_t bytes) {
+  if (attribute != CUBLASLT_MATRIX_LAYOUT_ORDER) return CUBLAS_STATUS_NOT_SUPPORTED;
+  return set(as<Layout>(handle).order, value, bytes);
+}
+
 cublasStatus_t cublasLtMatrixLayoutDestroy(cublasLtMatrixLayout_t handle) {
   delete &as<Layout>(handle);
   return CUBLAS_STATUS_SUCCESS;
 }
 
 cublasStatus_t cublasLtMatmulPreferenceCreate(cublasLtMatmulPreference_t* out) {
-  static int the_preference;
-  *out = reinterpret_cast<cublasLtMatmulPreference_t>(&the_preference);
+  *out = reinterpret_cast<cublasLtMatmulPreference_t>(new Preference);
   return CUBLAS_STATUS_SUCCESS;
 }
 
-cublasStatus_t cublasLtMatmulPreferenceDestroy(cublasLtMatmulPreference_t) { return CUBLAS_STATUS_SUCCESS; }
-
-cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t, cublasLtMatmulPreferenceAttributes_t,
-                                                    const void*, size_t) {
+cublasStatus_t cublasLtMatmulPreferenceDestroy(cublasLtMatmulPreference_t handle) {
+  delete &as<Preference>(handle);
   return CUBLAS_STATUS_SUCCESS;
 }
 
-cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDesc_t, cublasLtMatrixLayout_t,
+cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t handle,
+                                                    cublasLtMatmulPreferenceAttributes_t attribute, const void* value,
+                                                    size_t bytes) {
+  if (attribute != CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK) return CUBLAS_STATUS_SUCCESS;
+  return set(as<Preference>(handle).reduction_schemes, value, bytes);
+}
+
+cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDesc_t description,
                                               cublasLtMatrixLayout_t, cublasLtMatrixLayout_t, cublasLtMatrixLayout_t,
-                                              cublasLtMatmulPreference_t, int wanted,
-                                              cublasLtMatmulHeuristicResult_t* results, int* found) {
+                                              cublasLtMatrixLayout_t d_layout, cublasLtMatmulPreference_t preference,
+                                              int wanted, cublasLtMatmulHeuristicResult_t* results, int* found) {
+  constexpr uint32_t kFixedOrder = CUBLASLT_REDUCTION_SCHEME_NONE | CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
+  if ((as<Preference>(preference).reduction_schemes & ~kFixedOrder) != 0)
+    report("cuBLASLt reduction scheme", "a preference allows reduction schemes {:#x}",
+           as<Preference>(preference).reduction_schemes);
+  const bool is_fused = as<Description>(description).epilogue != CUBLASLT_EPILOGUE_DEFAULT;
+  const bool by_rows = as<Layout>(d_layout).order == CUBLASLT_ORDER_ROW;
+  *found = 0;
+  // Along a row-major D's rows there is no bias epilogue.
+  if (is_planted("no-product") || ((is_fused || !by_rows) && is_planted("no-column-major-product")) ||
+      (is_fused && (by_rows || is_planted("no-fused-bias"))))
+    return is_fused ? CUBLAS_STATUS_NOT_SUPPORTED : CUBLAS_STATUS_SUCCESS;  // the library says it in either way
   *found = std::min(wanted, 1);
   std::memset(results, 0, sizeof *results * size_t(*found));
   return CUBLAS_STATUS_SUCCESS;

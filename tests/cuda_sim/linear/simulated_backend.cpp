@@ -1,0 +1,16 @@
+// The backend of tests/ops under test here: the CUDA device and table on the simulated libraries. Only for linear
+// layers: they are host code and take the tests' memory of the host.
+#include "runtime/device/cuda_device.h"
+#include "tests/ops/harness.h"
+
+namespace ddp::test {
+
+int num_settings() { return 2; }  // a run and its repetition
+
+std::unique_ptr<Device> make_test_device(int) { return make_cuda_device({}); }
+
+const OpTable& test_op_table() { return cuda_op_table(); }
+
+void lend_to_device(const void*, size_t) {}
+
+}  // namespace ddp::test
