@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "runtime/base/hash.h"
+#include "tests/cuda_sim/api/counts.h"
 #include "tests/cuda_sim/api/gpu.h"
 #include "tests/cuda_sim/api/memory.h"
 #include "tests/cuda_sim/bridge.h"
@@ -58,7 +59,10 @@ void enqueue_kernel(cudaStream_t stream, const char* name, std::function<void()>
   static const bool hooked = (set_access_hook(note_access), true);
   (void)hooked;
   gpu().submit(stream, name, [name, run = std::move(run)] {
+    const KernelCounters before = kernel_counters();
     run();
+    const KernelCounters& after = kernel_counters();
+    count_kernel(name, after.bytes_read - before.bytes_read, after.bytes_written - before.bytes_written);
     check_guards(name);
     return true;
   });
@@ -91,23 +95,27 @@ cudaError_t cudaDeviceGetStreamPriorityRange(int* least, int* greatest) {
 }
 
 cudaError_t cudaMalloc(void** memory, size_t bytes) {
+  count_host_synchronisation("cudaMalloc");
   *memory = allocate_device(bytes);
   return note(*memory != nullptr ? cudaSuccess : cudaErrorMemoryAllocation);
 }
 
 cudaError_t cudaFree(void* memory) {
   if (memory == nullptr) return cudaSuccess;
+  count_host_synchronisation("cudaFree");
   gpu().wait_for_all();
   return note(free_device(memory) ? cudaSuccess : cudaErrorInvalidValue);
 }
 
 cudaError_t cudaHostAlloc(void** memory, size_t bytes, unsigned) {
+  count_host_synchronisation("cudaHostAlloc");
   *memory = allocate_pinned(bytes);
   return note(*memory != nullptr ? cudaSuccess : cudaErrorMemoryAllocation);
 }
 
 cudaError_t cudaFreeHost(void* memory) {
   if (memory == nullptr) return cudaSuccess;
+  count_host_synchronisation("cudaFreeHost");
   gpu().wait_for_all();
   return note(free_pinned(memory) ? cudaSuccess : cudaErrorInvalidValue);
 }
@@ -157,6 +165,25 @@ cudaError_t cudaEventQuery(cudaEvent_t event) {
   return gpu().is_done(event->record) ? cudaSuccess : cudaErrorNotReady;
 }
 
+// The project's ranks may call none of these three, nor cudaMemcpy, which is not simulated: a test counts them.
+cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+  count_host_synchronisation("cudaEventSynchronize");
+  gpu().wait(event->record);
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  count_host_synchronisation("cudaStreamSynchronize");
+  gpu().wait(gpu().newest(stream));
+  return cudaSuccess;
+}
+
+cudaError_t cudaDeviceSynchronize() {
+  count_host_synchronisation("cudaDeviceSynchronize");
+  gpu().wait_for_all();
+  return cudaSuccess;
+}
+
 cudaError_t cudaEventElapsedTime(float* ms, cudaEvent_t begin, cudaEvent_t end) {
   if (!begin->has_timing || !end->has_timing || !begin->record || !end->record)
     return note(cudaErrorInvalidResourceHandle);
@@ -169,6 +196,8 @@ cudaError_t cudaEventElapsedTime(float* ms, cudaEvent_t begin, cudaEvent_t end) 
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
   if (kind != cudaMemcpyDefault) return note(cudaErrorInvalidMemcpyDirection);  // the project passes no other
   const bool upload = !is_device_memory(from), download = !is_device_memory(to);
+  if ((upload && !is_pinned(from)) || (download && !is_pinned(to)))
+    count_host_synchronisation("cudaMemcpyAsync of pageable memory");
   const uint64_t hash = upload ? hash_of(from, bytes) : 0;
   if (download) std::memset(to, 0xFF, bytes);
   const WorkPtr work = gpu().submit(

@@ -6,6 +6,8 @@
 #include <string_view>
 #include <thread>
 
+#include "tests/cuda_sim/api/counts.h"
+
 namespace ddp::sim {
 namespace {
 
@@ -64,6 +66,7 @@ void Gpu::destroy_stream(cudaStream_t stream) {
 }
 
 WorkPtr Gpu::submit(cudaStream_t stream, const char* name, std::function<bool()> run, std::vector<WorkPtr> after) {
+  count_work(name);
   const std::lock_guard lock(mutex_);
   auto work = std::make_shared<Work>();
   work->name = name;

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """GPT-2 trained by ddp-launch on simulated GPUs: the programs and the CUDA backend's own sources, over simulated
 libraries. What it proves is about our kernels and host code, not about cuBLAS, NCCL or a GPU."""
+import json
 import os
 import signal
 import subprocess
@@ -12,7 +13,9 @@ sys.path.insert(0, os.path.join(os.environ["DDP_SOURCE_ROOT"], "tests", "integra
 from harness import IntegrationTest, main  # noqa: E402
 
 CHECKED = os.environ.get("DDP_CHECKED_MODULE")  # every access of a kernel is checked: where there is a clang++
-SIMULATOR = ("DDP_SIM_FAULT", "DDP_SIM_SEED", "DDP_SIM_STREAMS", "DDP_SIM_DRIVER", "DDP_SIM_GPUS", "DDP_CUDA_MODULE")
+CAMPAIGN = os.environ.get("DDP_SIM_CAMPAIGN")  # also what takes minutes
+SIMULATOR = ("DDP_SIM_COUNTS", "DDP_SIM_FAULT", "DDP_SIM_SEED", "DDP_SIM_STREAMS", "DDP_SIM_DRIVER", "DDP_SIM_GPUS",
+             "DDP_CUDA_MODULE")
 
 CONFIG = """
 model: {{name: gpt2, layers: 2, heads: 2, width: 128, context: 64, dropout: {dropout}}}
@@ -73,14 +76,37 @@ class SimulatedTraining(IntegrationTest):
 
     # ---- correct code ----
 
-    def test_one_and_four_gpus_follow_the_cpu(self):
-        self.configure(steps=30, lr=3e-4)
+    def test_one_and_four_gpus_follow_the_cpu_over_50_steps(self):
+        self.follow_the_cpu([("random", 1)])
+
+    @unittest.skipUnless(CAMPAIGN, "takes minutes: DDP_SIM_CAMPAIGN=1")
+    def test_one_and_four_gpus_follow_the_cpu_in_six_schedules(self):
+        self.follow_the_cpu([(streams, seed) for streams in ("late", "random") for seed in (2, 3, 4)])
+
+    @unittest.skipUnless(CAMPAIGN and CHECKED, "takes minutes: DDP_SIM_CAMPAIGN=1, and a clang++")
+    def test_50_steps_give_no_report_when_every_access_is_checked(self):
+        self.setenv("DDP_CUDA_MODULE", CHECKED)
+        self.configure(steps=50)
+        self.train("checked", "--gpus", "0,1", streams="random")
+
+    # At the largest rate that is promised, 1e-3 with a warm-up of 20 and clipping at 1.
+    def follow_the_cpu(self, schedules):
+        self.configure(steps=50)
         cpu = self.train("cpu", "--nproc", "1", "--device", "cpu")
-        one = self.train("one", "--nproc", "1", "--device", "cuda")
-        four = self.train("four", "--gpus", "0,1,2,3", streams="random")
-        self.close(cpu, one)
-        self.close(one, four)
-        self.assertLess(four[-1], four[0])
+        self.assertLess(cpu[-1], 0.5 * cpu[0])
+        for streams, seed in schedules:
+            for gpus in ("0", "0,1,2,3"):
+                losses = self.train(f"{gpus} {streams} {seed}", "--gpus", gpus, seed=seed, streams=streams)
+                with self.subTest(gpus=gpus, streams=streams, seed=seed):
+                    self.close(cpu, losses)
+
+    def test_twenty_seeds_give_the_same_bits_and_no_report(self):
+        self.configure(steps=5, batch=2)
+        for seed in range(1, 21):
+            name = str(seed)
+            self.train(name, "--gpus", "0,1", seed=seed, streams="random" if seed % 2 else "late")
+            self.assertEqual(self.column("loss", "1"), self.column("loss", name), f"seed {seed}")
+            self.assertEqual(self.weights_hash(5, "1"), self.weights_hash(5, name), f"seed {seed}")
 
     def test_a_repeated_run_gives_the_same_bits_in_any_order_of_streams(self):
         self.configure(steps=6)
@@ -99,6 +125,35 @@ class SimulatedTraining(IntegrationTest):
             self.assertEqual(self.column("grad_norm", "0"), self.column("grad_norm", gpus))
             self.assertEqual(self.weights_hash(4, "0"), self.weights_hash(4, gpus))
 
+    # ---- what a step costs ----
+
+    def counts(self, steps):
+        """What rank 0 asked of the GPU in a whole run, flat: "kernels/adamw/launches" and so on."""
+        self.configure(steps=steps, batch=2)
+        self.setenv("DDP_SIM_COUNTS", os.path.join(self.folder, f"counts-{steps}.json"))
+        self.train(f"counted-{steps}", "--gpus", "0,1")
+        flat = {}
+        with open(os.environ["DDP_SIM_COUNTS"] + ".0") as file:
+            for group, entries in json.load(file).items():
+                for name, value in entries.items():
+                    values = value if isinstance(value, dict) else {"calls": value}
+                    flat.update({f"{group}/{name}/{key}": n for key, n in values.items()})
+        return flat
+
+    def test_every_step_asks_for_the_same_work_and_none_makes_the_host_wait(self):
+        if CHECKED:
+            self.setenv("DDP_CUDA_MODULE", CHECKED)  # which also counts bytes
+        two, three, five = (self.counts(steps) for steps in (2, 3, 5))
+        self.assertEqual(two.keys(), five.keys())
+        step = {name: three[name] - two[name] for name in two}
+        self.assertEqual({name: 2 * n for name, n in step.items()}, {name: five[name] - three[name] for name in two})
+        self.assertEqual([name for name, n in step.items() if name.startswith("host_synch") and n != 0], [])
+        self.assertEqual(step["kernels/adamw/launches"], 1)
+        self.assertEqual(step["kernels/layernorm_forward/launches"], 5)  # 2 of each layer, and the last
+        for kernel, streams in (("gelu_forward", 2), ("gelu_backward", 3)) if CHECKED else ():
+            moved = step[f"kernels/{kernel}/bytes_read"] + step[f"kernels/{kernel}/bytes_written"]
+            self.assertEqual(moved, 2 * streams * 64 * 4 * 128 * 4)  # layers, arrays of (64, 4 * 128) floats
+
     # ---- planted faults, each found by name ----
 
     def test_an_all_reduce_that_does_not_wait_for_the_gradients_is_found(self):
@@ -114,7 +169,7 @@ class SimulatedTraining(IntegrationTest):
 
     @unittest.skipUnless(CHECKED, "no clang++: accesses of kernels are not seen")
     def test_correct_code_gives_no_report_when_every_access_is_checked(self):
-        self.configure(steps=2, batch=2)
+        self.configure(steps=5, batch=2)
         self.setenv("DDP_CUDA_MODULE", CHECKED)
         self.train("checked", "--gpus", "0,1", streams="random")
 
