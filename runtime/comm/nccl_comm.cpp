@@ -72,7 +72,11 @@ class NcclComm final : public Communicator {
     ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
     config.blocking = 0;
     const ncclResult_t begun = ncclCommInitRankConfig(&comm_, size_, id, options.rank, &config);
-    settle(begun, "ncclCommInitRankConfig");
+    try {
+      settle(begun, "ncclCommInitRankConfig");
+    } catch (const Error& e) {
+      throw Error(ExitCode::rendezvous, e.what());
+    }
     watchdog_.emplace(comm_, board, options.rank);
   }
   NcclComm(const NcclComm&) = delete;

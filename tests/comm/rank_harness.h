@@ -7,6 +7,7 @@
 #include <sys/types.h>
 
 #include <functional>
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -32,6 +33,7 @@ struct RankContext {
   Board& board;
   Event& done;  // outlives the stream, which may still have to record it when a wait fails
   const WaitPolicy& wait;
+  bool adds_in_tree_order;  // else sums round in any order
   // Waits for what is enqueued on the stream; rethrows its error.
   void synchronize() const;
 };
@@ -47,18 +49,27 @@ struct WorldOptions {
   int64_t symmetric_bytes = 0;
   int64_t timeout_ms = 30'000;
   bool failure_aborts = true;  // a rank that fails sets the abort word, as the launcher would
+  bool adds_in_tree_order = true;
 };
 
-// Forked ranks; the destructor kills and reaps what is left of them.
+// What ranks compute on and talk through; called in each rank.
+struct RankParts {
+  std::function<std::unique_ptr<Device>()> make_device;
+  std::function<std::unique_ptr<Communicator>(Device&, Board&, int rank, const WaitPolicy&)> make_comm;
+};
+
+// Forked ranks, on CPUs over shared memory unless told otherwise; the destructor kills and reaps what is left of them.
 class RankProcesses {
  public:
   RankProcesses(int size, const WorldOptions& options, const RankBody& body);
+  RankProcesses(int size, const WorldOptions& options, const RankParts& parts, const RankBody& body);
   ~RankProcesses();
   RankProcesses(const RankProcesses&) = delete;
   RankProcesses& operator=(const RankProcesses&) = delete;
   pid_t pid(int rank) const { return pids_[size_t(rank)]; }
   Board& board() { return board_; }
   RankResult wait(int rank);
+  std::vector<RankResult> wait_for_all();
 
  private:
   Board board_;
@@ -69,6 +80,10 @@ class RankProcesses {
 std::vector<RankResult> run_world(const World& world, const WorldOptions& options, const RankBody& body);
 // The texts of the ranks that failed, empty when all succeeded.
 std::string failures(const std::vector<RankResult>& results);
+
+// A body for tests that kill a rank: sums without end, and counts them in the rank's `phase`.
+void reduce_for_ever(RankContext& context);
+inline constexpr int64_t kReducedElements = 1 << 18;  // f32, in symmetric memory
 
 // CHECK for bodies.
 template <class... T>

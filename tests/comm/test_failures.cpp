@@ -12,23 +12,6 @@ using namespace ddp;
 using namespace ddp::test;
 using Catch::Matchers::Contains;
 
-namespace {
-
-constexpr int64_t kElements = 1 << 18;
-
-void reduce_for_ever(RankContext& c) {
-  const TensorView x{c.comm.allocate_symmetric(kElements * 4), DType::f32, {kElements}};
-  FutexWord& progress = c.board->ranks[size_t(c.comm.rank())].phase;
-  for (;;) {
-    for (int k = 0; k < 8; ++k) c.comm.all_reduce(x, c.stream);
-    c.synchronize();
-    progress.fetch_add(1);
-    wake_all(progress);
-  }
-}
-
-}  // namespace
-
 TEST_CASE("a peer that never comes is a deadline error that names it") {
   const auto results =
       run_world({RankKind::threads, 3}, {.timeout_ms = 150, .failure_aborts = false}, [](RankContext& c) {
@@ -54,7 +37,7 @@ TEST_CASE("the abort word ends a wait within 200 ms") {
 }
 
 TEST_CASE("ranks end as victims when a peer is killed inside an all_reduce") {
-  RankProcesses ranks(3, {.symmetric_bytes = kElements * 4}, reduce_for_ever);
+  RankProcesses ranks(3, {.symmetric_bytes = kReducedElements * 4}, reduce_for_ever);
   wait_until_reached(ranks.board()->ranks[1].phase, 5, {.timeout_ms = 20'000}, "progress");
   ::kill(ranks.pid(1), SIGKILL);
   CHECK(ranks.wait(1).code == kSignalBase + SIGKILL);

@@ -2,8 +2,10 @@
 // linked in place of the library. It is as unhelpful as the real one may be: a dead peer goes unnoticed; calls of a
 // non-blocking communicator are in progress for a while, and their work reaches the stream only then; sums start at
 // another rank in each block, by seed. It reports ranks whose collectives differ, calls on a communicator that is still
-// in progress, and destruction with work queued.
+// in progress, and destruction with work queued. Faults that tests plant: an error in the middle of a collective of
+// rank 1, an abort that hangs, two buckets of rank 1 in the wrong order.
 #include <nccl.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
@@ -28,7 +30,7 @@ struct ncclComm {
   std::mutex mutex;                          // of what follows: a watchdog asks for errors while the host calls
   int polls_left = 0;                        // until what was called is no longer in progress
   std::vector<std::function<void()>> begun;  // what then goes to a stream
-  std::atomic<bool> aborted{false};
+  std::atomic<bool> aborted{false}, has_failed{false};
   std::atomic<int> num_queued{0};
   uint64_t num_pieces = 0;          // of the GPU's thread
   std::function<void()> held_back;  // a planted fault's
@@ -37,6 +39,7 @@ struct ncclComm {
 namespace {
 
 constexpr int kPolls = 3;
+constexpr uint64_t kPiecesToFailure = 4;
 constexpr int64_t kRotated = 1024;  // elements between two changes of the order of summation
 
 size_t width_of(ncclDataType_t type) {
@@ -88,6 +91,8 @@ bool progress(ncclComm& comm, Collective& c) {
   NcclWorld* world = comm.world;
   do {
     if (comm.aborted.load()) return true;
+    if (comm.rank == 1 && comm.num_pieces >= kPiecesToFailure && is_planted("nccl-error")) comm.has_failed.store(true);
+    if (comm.has_failed.load()) return false;  // the GPU is stuck
     const uint64_t piece = comm.num_pieces + 1;
     const int64_t n = std::min(c.call.bytes - c.begin, c.piece_bytes);
     if (!c.has_put) {
@@ -290,6 +295,10 @@ ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t* state) {
     *state = ncclRemoteError;
     return ncclSuccess;
   }
+  if (comm->has_failed.load()) {
+    *state = ncclSystemError;
+    return ncclSuccess;
+  }
   comm->has_joined_all = comm->has_joined_all || comm->world->num_joined.load() >= comm->size;
   if (!comm->has_joined_all || --comm->polls_left > 0) return ncclSuccess;
   comm->polls_left = 0;
@@ -315,6 +324,7 @@ ncclResult_t ncclCommDestroy(ncclComm_t comm) {
 }
 
 ncclResult_t ncclCommAbort(ncclComm_t comm) {
+  while (is_planted("nccl-abort-hangs")) ::pause();
   comm->aborted.store(true);
   return ncclSuccess;
 }

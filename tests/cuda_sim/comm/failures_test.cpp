@@ -1,0 +1,94 @@
+// What ranks over NCCL do when something fails: each process ends soon, whatever its GPU is stuck in.
+#include <signal.h>
+
+#include <catch2/catch.hpp>
+
+#include "runtime/base/clock.h"
+#include "tests/cuda_sim/comm/nccl_ranks.h"
+
+using namespace ddp;
+using namespace ddp::test;
+using Catch::Matchers::Contains;
+
+namespace {
+
+constexpr double kSoonMs = 2000;
+const WorldOptions kOptions = {.symmetric_bytes = kReducedElements * 4};
+
+// Of ranks that end because another one failed.
+void check_ended_as_victim(const RankResult& result) {
+  INFO(result.text);
+  CHECK((result.code == kVictim || result.code == int(ExitCode::rendezvous)));
+}
+
+}  // namespace
+
+TEST_CASE("a peer that is killed inside an all_reduce ends the others within 2 s, and none of them says it failed") {
+  for (const bool deterministic : {false, true}) {
+    const NcclWorld world = {.size = 3, .deterministic = deterministic, .streams = "random"};
+    RankProcesses ranks(world.size, kOptions, parts_of(world, kOptions), reduce_for_ever);
+    wait_until_reached(ranks.board()->ranks[1].phase, 2, {.timeout_ms = 20'000}, "progress");
+    ::kill(ranks.pid(1), SIGKILL);
+    CHECK(ranks.wait(1).code == kSignalBase + SIGKILL);
+    const int64_t killed = monotonic_ns();
+    ranks.board()->abort_word.store(2);  // the launcher's part
+    check_ended_as_victim(ranks.wait(0));
+    check_ended_as_victim(ranks.wait(2));
+    CHECK(ms_between(killed, monotonic_ns()) < kSoonMs);
+  }
+}
+
+TEST_CASE("an asynchronous error of NCCL is the error of its rank, with step and bucket") {
+  const NcclWorld world = {.size = 2, .fault = "nccl-error"};
+  RankProcesses ranks(world.size, kOptions, parts_of(world, kOptions), [](RankContext& c) {
+    RankStatus& status = c.board->ranks[size_t(c.comm.rank())];
+    status.step.store(7);
+    status.bucket.store(3);
+    const TensorView x{c.comm.allocate_symmetric(4000), DType::f32, {1000}};
+    for (;;) {
+      c.comm.all_reduce(x, c.stream);
+      c.synchronize();
+    }
+  });
+  const RankResult failed = ranks.wait(1);
+  CHECK(failed.code == int(ExitCode::os_resource));
+  CHECK_THAT(failed.text, Contains("rank 1 step 7 bucket 3: NCCL: unhandled system error"));
+  CHECK(ranks.board()->first_failure.load() == 2);
+  ranks.board()->abort_word.store(2);
+  check_ended_as_victim(ranks.wait(0));
+}
+
+TEST_CASE("an abort that hangs does not keep the process") {
+  const NcclWorld world = {.size = 2, .fault = "nccl-abort-hangs"};
+  RankProcesses ranks(world.size, kOptions, parts_of(world, kOptions), [](RankContext& c) {
+    c.comm.barrier(c.stream);
+    c.synchronize();
+    FutexWord& phase = c.board->ranks[size_t(c.comm.rank())].phase;
+    phase.store(1);
+    wake_all(phase);
+    if (c.comm.rank() == 1)
+      for (;;) ::pause();  // never comes
+    c.comm.barrier(c.stream);
+  });
+  wait_until_reached(ranks.board()->ranks[0].phase, 1, {.timeout_ms = 20'000}, "the first barrier");
+  const int64_t begin = monotonic_ns();
+  ranks.board()->abort_word.store(kAbortByUser);
+  check_ended_as_victim(ranks.wait(0));
+  check_ended_as_victim(ranks.wait(1));  // in no call of NCCL at all
+  CHECK(ms_between(begin, monotonic_ns()) < 1500);
+}
+
+TEST_CASE("ranks that cannot meet say so") {
+  const WorldOptions options = {.timeout_ms = 200};
+  const NcclWorld world = {.size = 2};
+  RankParts parts = parts_of(world, options);
+  const auto make_nccl = parts.make_comm;
+  parts.make_comm = [&](Device& device, Board& board, int rank, const WaitPolicy& wait) {
+    return rank == 0 ? make_nccl(device, board, rank, wait) : make_solo_comm(device);  // rank 1 does not come
+  };
+  RankProcesses ranks(world.size, options, parts, [](RankContext&) {});
+  CHECK(ranks.wait(1).code == 0);
+  const RankResult alone = ranks.wait(0);
+  CHECK(alone.code == int(ExitCode::rendezvous));
+  CHECK_THAT(alone.text, Contains("ncclCommInitRankConfig did not begin on every rank"));
+}

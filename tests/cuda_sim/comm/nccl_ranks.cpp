@@ -1,0 +1,37 @@
+#include "tests/cuda_sim/comm/nccl_ranks.h"
+
+#include <cstdlib>
+
+#include "kernels/cuda/tree_sum.h"
+#include "runtime/comm/nccl_comm.h"
+#include "runtime/device/cuda_device.h"
+
+namespace ddp::test {
+namespace {
+
+constexpr int64_t kScratchBytes = 64 << 10;  // the larger sums of the contract take several pieces
+
+}  // namespace
+
+std::string NcclWorld::name() const {
+  return fmt::format("{} ranks, {}, streams {}, seed {}", size, deterministic ? "deterministic" : "NCCL's order",
+                     streams, seed);
+}
+
+RankParts parts_of(const NcclWorld& world, const WorldOptions& options) {
+  ::setenv("DDP_SIM_STREAMS", world.streams, 1);
+  ::setenv("DDP_SIM_SEED", std::to_string(world.seed).c_str(), 1);
+  ::setenv("DDP_SIM_FAULT", world.fault, 1);
+  return {[] { return make_cuda_device({.workspace_bytes = 1 << 20}); },
+          [=](Device& device, Board& board, int rank, const WaitPolicy& wait) {
+            return make_nccl_comm(device, board,
+                                  {.rank = rank,
+                                   .deterministic = world.deterministic,
+                                   .symmetric_bytes = options.symmetric_bytes,
+                                   .scratch_bytes = world.deterministic ? kScratchBytes : 0,
+                                   .wait = wait,
+                                   .tree_sum = cuda::tree_sum});
+          }};
+}
+
+}  // namespace ddp::test
