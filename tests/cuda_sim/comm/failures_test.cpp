@@ -13,6 +13,9 @@ using Catch::Matchers::Contains;
 namespace {
 
 constexpr double kSoonMs = 2000;
+// The watchdog gives an abort 500 ms. Measured on 2 cores: 513-563 ms beside six busy loops, but 718-1775 ms at a lower
+// priority than theirs, so that a tighter limit would be about the machine.
+constexpr double kHungAbortMs = 4000;
 const WorldOptions kOptions = {.symmetric_bytes = kReducedElements * 4};
 
 // Of ranks that end because another one failed.
@@ -75,7 +78,7 @@ TEST_CASE("an abort that hangs does not keep the process") {
   ranks.board()->abort_word.store(kAbortByUser);
   check_ended_as_victim(ranks.wait(0));
   check_ended_as_victim(ranks.wait(1));  // in no call of NCCL at all
-  CHECK(ms_between(begin, monotonic_ns()) < 1500);
+  CHECK(ms_between(begin, monotonic_ns()) < kHungAbortMs);
 }
 
 TEST_CASE("ranks that cannot meet say so") {
