@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <optional>
 
+#include "runtime/base/fs.h"
 #include "runtime/base/log.h"
 #include "runtime/checkpoint/checkpoint.h"
 #include "runtime/train/host_flat.h"
@@ -47,7 +48,9 @@ TrainingState load_or_init(const StartRequest& request, const Model& model, Host
                            HostFlat& v) {
   const std::optional<Checkpoint> checkpoint = choose_checkpoint(request);
   if (checkpoint) {
-    check_continues(request, verify_checkpoint(checkpoint->path).state, checkpoint->path);
+    // It was verified when it was chosen: hashing gigabytes a second time would only delay the start.
+    const std::filesystem::path manifest = checkpoint->path / kManifestFile;
+    check_continues(request, parse_manifest(read_text(manifest), manifest.string()).state, checkpoint->path);
     return load_checkpoint(checkpoint->path, model.layout(), params.data(), m.data(), v.data());
   }
   std::fill(params.values().begin(), params.values().end(), 0.0f);
