@@ -129,6 +129,25 @@ class CudaDevice final : public Device {
     DDP_CUDA(cudaMemsetAsync(to, 0, size_t(bytes), stream_of(stream)));
   }
 
+  // In this mode a capture concerns its own thread alone: NCCL's threads and the watchdog may call CUDA meanwhile.
+  bool has_graphs() const override { return true; }
+  void begin_capture(void* stream) override {
+    DDP_CUDA(cudaStreamBeginCapture(stream_of(stream), cudaStreamCaptureModeThreadLocal));
+  }
+  void* end_capture(void* stream) override {
+    cudaGraph_t graph = nullptr;
+    DDP_CUDA(cudaStreamEndCapture(stream_of(stream), &graph));
+    cudaGraphExec_t executable = nullptr;
+    const cudaError_t error = cudaGraphInstantiate(&executable, graph, 0);
+    cudaGraphDestroy(graph);
+    DDP_CUDA(error);
+    return executable;
+  }
+  void launch_graph(void* graph, void* stream) override {
+    DDP_CUDA(cudaGraphLaunch(static_cast<cudaGraphExec_t>(graph), stream_of(stream)));
+  }
+  void destroy_graph(void* graph) noexcept override { cudaGraphExecDestroy(static_cast<cudaGraphExec_t>(graph)); }
+
   MemoryInfo memory_info() const override {
     size_t free = 0, total = 0;
     DDP_CUDA(cudaMemGetInfo(&free, &total));

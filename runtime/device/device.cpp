@@ -13,6 +13,12 @@ void* Device::allocate_host(int64_t bytes) {
 
 void Device::deallocate_host(void* memory) noexcept { std::free(memory); }
 
+// Of a device that says it has graphs.
+void Device::begin_capture(void*) { DDP_CHECK(false, "this device has no graphs"); }
+void* Device::end_capture(void*) { DDP_CHECK(false, "this device has no graphs"); }
+void Device::launch_graph(void*, void*) { DDP_CHECK(false, "this device has no graphs"); }
+void Device::destroy_graph(void*) noexcept {}
+
 Stream::Stream(Stream&& other) noexcept
     : device_(other.device_), role_(other.role_), handle_(std::exchange(other.handle_, nullptr)) {}
 
@@ -24,6 +30,25 @@ Event::Event(Event&& other) noexcept : device_(other.device_), handle_(std::exch
 
 Event::~Event() {
   if (handle_ != nullptr) device_->destroy_event(handle_);
+}
+
+Graph::Graph(Stream& stream, const std::function<void()>& enqueue) : device_(&stream.device()) {
+  device_->begin_capture(stream.handle());
+  try {
+    enqueue();
+  } catch (...) {
+    try {  // an error of the end is a consequence of this one
+      device_->destroy_graph(device_->end_capture(stream.handle()));
+    } catch (const Error&) {}
+    throw;
+  }
+  handle_ = device_->end_capture(stream.handle());
+}
+
+Graph::Graph(Graph&& other) noexcept : device_(other.device_), handle_(std::exchange(other.handle_, nullptr)) {}
+
+Graph::~Graph() {
+  if (handle_ != nullptr) device_->destroy_graph(handle_);
 }
 
 }  // namespace ddp

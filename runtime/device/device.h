@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -54,6 +55,16 @@ class Device {
   virtual void fill_zero(void* to, int64_t bytes, void* stream) = 0;
   virtual MemoryInfo memory_info() const = 0;
 
+  // Graphs, where a device has them (CUDA). Between begin and end, what the calling thread enqueues on `stream`, and on
+  // streams that wait for its events, is recorded instead of run; end returns a graph. Work of a graph is ordered by
+  // these streams and events alone, so all streams must be joined by events before the end, and none may wait for an
+  // event from before the beginning. Nothing may allocate, query or block meanwhile. Errors: 71.
+  virtual bool has_graphs() const { return false; }
+  virtual void begin_capture(void* stream);
+  virtual void* end_capture(void* stream);
+  virtual void launch_graph(void* graph, void* stream);
+  virtual void destroy_graph(void* graph) noexcept;
+
   // Number of allocate() calls so far: constant after the first step (a test reads it).
   int64_t num_allocations() const { return num_allocations_.load(std::memory_order_relaxed); }
 
@@ -100,6 +111,22 @@ class Event {
 };
 
 inline void Stream::wait(const Event& event) { device_->wait(handle_, event.handle()); }
+
+// Work that is recorded once and launched as one, with the same arguments each time. Move-only owner; all launches must
+// be done when it is destroyed.
+class Graph {
+ public:
+  // Records what `enqueue` enqueues on `stream` and on the streams that it forks to and joins; nothing runs.
+  Graph(Stream& stream, const std::function<void()>& enqueue);
+  Graph(Graph&& other) noexcept;
+  Graph& operator=(Graph&&) = delete;
+  ~Graph();
+  void launch(const Stream& stream) const { device_->launch_graph(handle_, stream.handle()); }
+
+ private:
+  Device* device_;
+  void* handle_ = nullptr;
+};
 
 enum class MemoryPlace : uint8_t { device, host };
 

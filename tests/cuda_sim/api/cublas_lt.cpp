@@ -212,10 +212,10 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t description
                     (tb ? p.b_layout.rows : p.b_layout.columns) == p.d_layout.columns &&
                     (ta ? p.a_layout.rows : p.a_layout.columns) == (tb ? p.b_layout.columns : p.b_layout.rows);
   if (!fits || c != d) return CUBLAS_STATUS_INVALID_VALUE;
-  gpu().submit(stream, "cublasLtMatmul", [p] {
-    multiply(p);
-    return true;
-  });
+  gpu().submit(stream, "cublasLtMatmul", Run([p] {
+                 multiply(p);
+                 return true;
+               }));
   return CUBLAS_STATUS_SUCCESS;
 }
 

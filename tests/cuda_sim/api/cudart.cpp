@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "runtime/base/hash.h"
+#include "tests/cuda_sim/api/capture.h"
 #include "tests/cuda_sim/api/counts.h"
 #include "tests/cuda_sim/api/gpu.h"
 #include "tests/cuda_sim/api/memory.h"
@@ -17,6 +18,10 @@
 using namespace ddp::sim;
 
 namespace {
+
+// A call that no capture allows.
+#define REFUSE_IN_CAPTURE(...) \
+  if (const cudaError_t refused = refuse_in_capture(__VA_ARGS__); refused != cudaSuccess) return note(refused)
 
 constexpr int kHighestPriority = -5, kLowestPriority = 0;
 
@@ -58,7 +63,7 @@ namespace ddp::sim {
 void enqueue_kernel(cudaStream_t stream, const char* name, std::function<void()> run) {
   static const bool hooked = (set_access_hook(note_access), true);
   (void)hooked;
-  gpu().submit(stream, name, [name, run = std::move(run)] {
+  gpu().submit(stream, name, [name, run = std::move(run)]() -> bool {
     const KernelCounters before = kernel_counters();
     run();
     const KernelCounters& after = kernel_counters();
@@ -95,12 +100,14 @@ cudaError_t cudaDeviceGetStreamPriorityRange(int* least, int* greatest) {
 }
 
 cudaError_t cudaMalloc(void** memory, size_t bytes) {
+  REFUSE_IN_CAPTURE();
   count_host_synchronisation("cudaMalloc");
   *memory = allocate_device(bytes);
   return note(*memory != nullptr ? cudaSuccess : cudaErrorMemoryAllocation);
 }
 
 cudaError_t cudaFree(void* memory) {
+  REFUSE_IN_CAPTURE();
   if (memory == nullptr) return cudaSuccess;
   count_host_synchronisation("cudaFree");
   gpu().wait_for_all();
@@ -108,12 +115,14 @@ cudaError_t cudaFree(void* memory) {
 }
 
 cudaError_t cudaHostAlloc(void** memory, size_t bytes, unsigned) {
+  REFUSE_IN_CAPTURE();
   count_host_synchronisation("cudaHostAlloc");
   *memory = allocate_pinned(bytes);
   return note(*memory != nullptr ? cudaSuccess : cudaErrorMemoryAllocation);
 }
 
 cudaError_t cudaFreeHost(void* memory) {
+  REFUSE_IN_CAPTURE();
   if (memory == nullptr) return cudaSuccess;
   count_host_synchronisation("cudaFreeHost");
   gpu().wait_for_all();
@@ -137,12 +146,16 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
 }
 
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
-  if (event->record && !is_wait_dropped(stream, event)) gpu().submit(stream, "event wait", done, {event->record});
+  cudaError_t result = capture_error(stream);
+  if (result != cudaSuccess || is_wait_dropped(stream, event) || wait_in_capture(stream, event, result))
+    return note(result);
+  if (event->record) gpu().submit(stream, "event wait", Run(done), {event->record});
   return cudaSuccess;
 }
 
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags) {
-  *event = new CUevent_st{.has_timing = (flags & cudaEventDisableTiming) == 0, .record = nullptr};
+  *event = new CUevent_st;
+  (*event)->has_timing = (flags & cudaEventDisableTiming) == 0;
   return cudaSuccess;
 }
 
@@ -152,39 +165,47 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
 }
 
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+  event->stream_priority = stream->priority;
+  event->record = nullptr;
+  if (record_in_capture(event, stream)) return note(capture_error(stream));
   const WorkPtr newest = gpu().newest(stream);
   const bool after_upload = newest && newest->is_upload_of_pinned;
-  event->record = gpu().submit(stream, "event record", done);
+  event->record = gpu().submit(stream, "event record", Run(done));
   event->record->is_upload_of_pinned = after_upload;
-  event->stream_priority = stream->priority;
   return cudaSuccess;
 }
 
 cudaError_t cudaEventQuery(cudaEvent_t event) {
+  REFUSE_IN_CAPTURE();
+  if (event->capture) return note(cudaErrorCapturedEvent);
   if (event->record && event->record->is_upload_of_pinned && is_planted("staging-overwritten")) return cudaSuccess;
   return gpu().is_done(event->record) ? cudaSuccess : cudaErrorNotReady;
 }
 
 // The project's ranks may call none of these three, nor cudaMemcpy, which is not simulated: a test counts them.
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+  REFUSE_IN_CAPTURE();
   count_host_synchronisation("cudaEventSynchronize");
   gpu().wait(event->record);
   return cudaSuccess;
 }
 
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  REFUSE_IN_CAPTURE();
   count_host_synchronisation("cudaStreamSynchronize");
   gpu().wait(gpu().newest(stream));
   return cudaSuccess;
 }
 
 cudaError_t cudaDeviceSynchronize() {
+  REFUSE_IN_CAPTURE();
   count_host_synchronisation("cudaDeviceSynchronize");
   gpu().wait_for_all();
   return cudaSuccess;
 }
 
 cudaError_t cudaEventElapsedTime(float* ms, cudaEvent_t begin, cudaEvent_t end) {
+  if (begin->capture || end->capture) return note(cudaErrorCapturedEvent);
   if (!begin->has_timing || !end->has_timing || !begin->record || !end->record)
     return note(cudaErrorInvalidResourceHandle);
   if (!gpu().is_done(begin->record) || !gpu().is_done(end->record)) return cudaErrorNotReady;
@@ -196,34 +217,34 @@ cudaError_t cudaEventElapsedTime(float* ms, cudaEvent_t begin, cudaEvent_t end) 
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
   if (kind != cudaMemcpyDefault) return note(cudaErrorInvalidMemcpyDirection);  // the project passes no other
   const bool upload = !is_device_memory(from), download = !is_device_memory(to);
-  if ((upload && !is_pinned(from)) || (download && !is_pinned(to)))
+  if ((upload && !is_pinned(from)) || (download && !is_pinned(to))) {
+    if (const cudaError_t refused = refuse_in_capture(stream); refused != cudaSuccess) return note(refused);
     count_host_synchronisation("cudaMemcpyAsync of pageable memory");
-  const uint64_t hash = upload ? hash_of(from, bytes) : 0;
-  if (download) std::memset(to, 0xFF, bytes);
-  const WorkPtr work = gpu().submit(
-      stream,
-      upload     ? "upload"
-      : download ? "download"
-                 : "copy",
-      [=] {
-        if (upload && hash_of(from, bytes) != hash)
-          report("staging overwritten", "the host changed the source of an upload of {} bytes before it ran", bytes);
-        note_access(from, bytes, false);
-        note_access(to, bytes, true);
-        std::memcpy(to, from, bytes);
-        return true;
-      });
-  work->is_upload_of_pinned = upload && is_pinned(from);
-  return cudaSuccess;
+  }
+  const Prepare prepare = [=] {
+    const uint64_t hash = upload ? hash_of(from, bytes) : 0;
+    if (download) std::memset(to, 0xFF, bytes);
+    return Run([=] {
+      if (upload && hash_of(from, bytes) != hash)
+        report("staging overwritten", "the host changed the source of an upload of {} bytes before it ran", bytes);
+      note_access(from, bytes, false);
+      note_access(to, bytes, true);
+      std::memcpy(to, from, bytes);
+      return true;
+    });
+  };
+  const WorkPtr work = gpu().submit(stream, upload ? "upload" : download ? "download" : "copy", prepare);
+  if (work) work->is_upload_of_pinned = upload && is_pinned(from);
+  return note(capture_error(stream));
 }
 
 cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t stream) {
-  gpu().submit(stream, "memset", [=] {
-    note_access(to, bytes, true);
-    std::memset(to, value, bytes);
-    return true;
-  });
-  return cudaSuccess;
+  gpu().submit(stream, "memset", Run([=] {
+                 note_access(to, bytes, true);
+                 std::memset(to, value, bytes);
+                 return true;
+               }));
+  return note(capture_error(stream));
 }
 
 cudaError_t cudaGetLastError() {
@@ -244,6 +265,16 @@ const char* cudaGetErrorName(cudaError_t error) {
       return "cudaErrorInsufficientDriver";
     case cudaErrorNoDevice:
       return "cudaErrorNoDevice";
+    case cudaErrorStreamCaptureUnsupported:
+      return "cudaErrorStreamCaptureUnsupported";
+    case cudaErrorStreamCaptureInvalidated:
+      return "cudaErrorStreamCaptureInvalidated";
+    case cudaErrorStreamCaptureUnjoined:
+      return "cudaErrorStreamCaptureUnjoined";
+    case cudaErrorStreamCaptureIsolation:
+      return "cudaErrorStreamCaptureIsolation";
+    case cudaErrorCapturedEvent:
+      return "cudaErrorCapturedEvent";
     default:
       return "cudaErrorOther";
   }

@@ -6,7 +6,10 @@
 #include <string_view>
 #include <thread>
 
+#include "tests/cuda_sim/api/capture.h"
 #include "tests/cuda_sim/api/counts.h"
+#include "tests/cuda_sim/api/memory.h"
+#include "tests/cuda_sim/report.h"
 
 namespace ddp::sim {
 namespace {
@@ -54,23 +57,31 @@ cudaStream_t Gpu::create_stream(int priority) {
   const std::lock_guard lock(mutex_);
   CUstream_st& stream = streams_.emplace_back();
   stream.id = int(names_.size());
+  if (stream.id >= kMaxStreams) report("simulator", "more than {} streams", kMaxStreams);
   stream.priority = priority;
   names_.emplace_back();
   return &stream;
 }
 
 void Gpu::destroy_stream(cudaStream_t stream) {
+  leave_capture(stream);
   wait(newest(stream));
+  for (const cudaStream_t replay : stream->replays) destroy_stream(replay);
   const std::lock_guard lock(mutex_);
   streams_.remove_if([&](const CUstream_st& s) { return &s == stream; });
 }
 
-WorkPtr Gpu::submit(cudaStream_t stream, const char* name, std::function<bool()> run, std::vector<WorkPtr> after) {
+WorkPtr Gpu::submit(cudaStream_t stream, const char* name, const Run& run, std::vector<WorkPtr> after) {
+  return submit(stream, name, Prepare([run] { return run; }), std::move(after));
+}
+
+WorkPtr Gpu::submit(cudaStream_t stream, const char* name, const Prepare& prepare, std::vector<WorkPtr> after) {
+  if (add_node(stream, name, prepare)) return nullptr;
   count_work(name);
-  const std::lock_guard lock(mutex_);
   auto work = std::make_shared<Work>();
   work->name = name;
-  work->run = std::move(run);
+  work->run = prepare();
+  const std::lock_guard lock(mutex_);
   if (stream->last && !stream->last->done) work->before = stream->last;
   work->after = std::move(after);
   work->stream = stream->id;

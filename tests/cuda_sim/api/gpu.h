@@ -23,12 +23,15 @@ namespace ddp::sim {
 
 using VectorClock = std::vector<uint32_t>;  // by stream: how many pieces of its work came before
 
+using Run = std::function<bool()>;     // false: not yet, it waits for a peer
+using Prepare = std::function<Run()>;  // called when work is submitted: once, or at each launch of its graph
+
 struct Work;
 using WorkPtr = std::shared_ptr<Work>;
 
 struct Work {
   const char* name = "";
-  std::function<bool()> run;   // false: not yet, it waits for a peer
+  Run run;
   WorkPtr before;              // in its stream; empty once that is done
   std::vector<WorkPtr> after;  // what it waits for in other streams
   int stream = 0;
@@ -37,6 +40,8 @@ struct Work {
   bool done = false, wanted = false, is_upload_of_pinned = false;
   double finished_ms = 0;
 };
+
+struct Capture;
 
 }  // namespace ddp::sim
 
@@ -48,11 +53,20 @@ struct CUstream_st {
   ddp::sim::WorkPtr last;              // the newest, done or not
   uint32_t num_submitted = 0;
   ddp::sim::VectorClock clock;  // of the newest done
+
+  // While it is being captured: the nodes that the next one comes after.
+  std::shared_ptr<ddp::sim::Capture> capture;
+  std::vector<int> ends;
+  std::vector<cudaStream_t> replays;  // hidden streams of the graphs launched here: one for each stream of a capture
 };
 struct CUevent_st {
   bool has_timing = true;
   ddp::sim::WorkPtr record;  // the newest
   int stream_priority = 0;   // of the stream that it was recorded on
+
+  // Where the newest record was captured: the nodes that it stands for.
+  std::shared_ptr<ddp::sim::Capture> capture;
+  std::vector<int> nodes;
 };
 
 namespace ddp::sim {
@@ -64,7 +78,10 @@ class Gpu {
 
   cudaStream_t create_stream(int priority);
   void destroy_stream(cudaStream_t stream);
-  WorkPtr submit(cudaStream_t stream, const char* name, std::function<bool()> run, std::vector<WorkPtr> after = {});
+  // Nothing is returned where the stream is being captured: the work is then part of a graph. The second is for work
+  // that can run again as it is.
+  WorkPtr submit(cudaStream_t stream, const char* name, const Prepare& prepare, std::vector<WorkPtr> after = {});
+  WorkPtr submit(cudaStream_t stream, const char* name, const Run& run, std::vector<WorkPtr> after = {});
   // The host asks: what it asks for is then wanted, and once done, comes before all that the host submits later.
   bool is_done(const WorkPtr& work);
   void wait(const WorkPtr& work);

@@ -21,6 +21,7 @@ constexpr unsigned char kGuardByte = 0xA5, kFreshByte = 0xFF;
 // Who accessed a unit last: stream << 26 | number of the work in its stream; 0: nobody.
 using Epoch = uint32_t;
 constexpr int kNumberBits = 26;
+static_assert(uint64_t{kMaxStreams} << kNumberBits == uint64_t{1} << 32);
 constexpr uint32_t kNumberMask = (1u << kNumberBits) - 1;
 struct Cell {
   Epoch write;

@@ -10,6 +10,8 @@ namespace ddp::sim {
 
 class Gpu;
 
+inline constexpr int kMaxStreams = 64;  // of a process: what the shadow has room for
+
 void* allocate_device(size_t bytes);  // nullptr: none left
 bool free_device(void* memory);       // false: not an allocation
 size_t device_bytes_total();          // DDP_SIM_MEMORY, else 4 GiB

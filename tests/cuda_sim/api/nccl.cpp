@@ -2,8 +2,8 @@
 // linked in place of the library. It is as unhelpful as the real one may be: a dead peer goes unnoticed; calls of a
 // non-blocking communicator are in progress for a while, and their work reaches the stream only then; sums start at
 // another rank in each block, by seed. It reports ranks whose collectives differ, calls on a communicator that is still
-// in progress, and destruction with work queued. Faults that tests plant: an error in the middle of a collective of
-// rank 1, an abort that hangs, two buckets of rank 1 in the wrong order.
+// in progress, and destruction with work queued or a live graph. Faults that tests plant: an error in the middle of a
+// collective of rank 1, an abort that hangs, two buckets of rank 1 in the wrong order.
 #include <nccl.h>
 #include <unistd.h>
 
@@ -32,8 +32,9 @@ struct ncclComm {
   std::vector<std::function<void()>> begun;  // what then goes to a stream
   std::atomic<bool> aborted{false}, has_failed{false};
   std::atomic<int> num_queued{0};
-  uint64_t num_pieces = 0;          // of the GPU's thread
-  std::function<void()> held_back;  // a planted fault's
+  std::shared_ptr<const int> captured = std::make_shared<const int>();  // its other owners: nodes of graphs
+  uint64_t num_pieces = 0;                                              // of the GPU's thread
+  std::function<void()> held_back;                                      // a planted fault's
 };
 
 namespace {
@@ -60,6 +61,7 @@ size_t width_of(ncclDataType_t type) {
 
 // One collective: bytes of this rank go into its slot piece by piece, and when all have come, take() reads the slots.
 struct Collective {
+  const char* name;
   Call call;
   // Copies bytes [begin, begin + n) of the input into the slot; empty: this rank gives nothing.
   std::function<void(std::byte* slot, int64_t begin, int64_t n)> put;
@@ -97,6 +99,7 @@ bool progress(ncclComm& comm, Collective& c) {
     const int64_t n = std::min(c.call.bytes - c.begin, c.piece_bytes);
     if (!c.has_put) {
       world->calls[comm.rank] = c.call;
+      std::strncpy(world->calls[comm.rank].name, c.name, sizeof c.call.name - 1);
       if (c.put) c.put(slot_of(world, comm.rank), c.begin, n);
       world->put[comm.rank].store(piece, std::memory_order_release);
       c.has_put = true;
@@ -116,31 +119,32 @@ bool progress(ncclComm& comm, Collective& c) {
   return true;
 }
 
+void enqueue(ncclComm* comm, cudaStream_t stream, const Collective& collective) {
+  gpu().submit(stream, collective.name, Prepare([comm, collective, keep = comm->captured] {
+                 ++comm->num_queued;
+                 return Run([comm, state = std::make_shared<Collective>(collective)] {
+                   if (!progress(*comm, *state)) return false;
+                   --comm->num_queued;
+                   return true;
+                 });
+               }));
+}
+
 ncclResult_t begin(ncclComm* comm, cudaStream_t stream, const Collective& collective) {
   const std::lock_guard lock(comm->mutex);
   if (!comm->begun.empty() || comm->polls_left > 0)
-    report("NCCL call in progress", "{} before the call before it was done", collective.call.name);
-  auto state = std::make_shared<Collective>(collective);
-  ++comm->num_queued;
-  const auto enqueue = [comm, stream, state] {
-    gpu().submit(stream, state->call.name, [comm, state] {
-      if (!progress(*comm, *state)) return false;
-      --comm->num_queued;
-      return true;
-    });
-  };
+    report("NCCL call in progress", "{} before the call before it was done", collective.name);
   if (comm->is_blocking) {
-    enqueue();
+    enqueue(comm, stream, collective);
     return ncclSuccess;
   }
-  comm->begun.push_back(enqueue);
+  comm->begun.push_back([=] { enqueue(comm, stream, collective); });
   comm->polls_left = kPolls;
   return ncclInProgress;
 }
 
-Call make_call(const char* name, int64_t bytes, const void* at, ncclDataType_t type, int op, int root) {
+Call make_call(int64_t bytes, const void* at, ncclDataType_t type, int op, int root) {
   Call call{};
-  std::strncpy(call.name, name, sizeof call.name - 1);
   call.bytes = bytes;
   call.offset = device_offset(at);
   call.type = type;
@@ -206,7 +210,7 @@ ncclResult_t exchange(const Group& g) {
   const int64_t share = int64_t(kSlotBytes) / g.comm->size;  // of a slot, for each peer
   const int rank = g.comm->rank;
   Collective c{
-      .call = make_call("ncclSend and ncclRecv", bytes, g.comm->world, ncclUint8, 0, 0), .put = {}, .take = {}};
+      .name = "ncclSend and ncclRecv", .call = make_call(bytes, g.comm->world, ncclUint8, 0, 0), .put = {}, .take = {}};
   c.call.offset = 0;  // of several buffers
   c.piece_bytes = share;
   c.put = [sends = g.sends, share](std::byte* slot, int64_t begin, int64_t n) {
@@ -233,10 +237,7 @@ ncclResult_t add_transfer(std::vector<Transfer>& list, void* memory, size_t coun
 // Rank 1 swaps two all-reduces.
 ncclResult_t swap_buckets(ncclComm* comm, cudaStream_t stream, const Collective& c) {
   if (!comm->held_back) {
-    comm->held_back = [=] {
-      gpu().submit(stream, "ncclAllReduce",
-                   [comm, state = std::make_shared<Collective>(c)] { return progress(*comm, *state); });
-    };
+    comm->held_back = [=] { enqueue(comm, stream, c); };
     return ncclSuccess;
   }
   const ncclResult_t result = begin(comm, stream, c);
@@ -318,6 +319,11 @@ ncclResult_t ncclCommDestroy(ncclComm_t comm) {
     report("NCCL destroyed early", "ncclCommDestroy with {} collectives queued", comm->num_queued.load());
     return ncclInvalidUsage;
   }
+  if (comm->captured.use_count() > 1) {
+    report("NCCL destroyed early", "ncclCommDestroy with {} collectives in a live graph",
+           comm->captured.use_count() - 1);
+    return ncclInvalidUsage;
+  }
   close_world(comm->world, comm->size);
   delete comm;
   return ncclSuccess;
@@ -353,7 +359,8 @@ ncclResult_t ncclRecv(void* receive, size_t count, ncclDataType_t type, int peer
 
 ncclResult_t ncclAllReduce(const void* send, void* receive, size_t count, ncclDataType_t type, ncclRedOp_t op,
                            ncclComm_t comm, cudaStream_t stream) {
-  const Collective c{.call = make_call("ncclAllReduce", int64_t(count * width_of(type)), receive, type, op, 0),
+  const Collective c{.name = "ncclAllReduce",
+                     .call = make_call(int64_t(count * width_of(type)), receive, type, op, 0),
                      .put = put_from(send),
                      .take = [=, size = comm->size](NcclWorld* world, int64_t begin, int64_t n) {
                        note_access(static_cast<std::byte*>(receive) + begin, size_t(n), true);
@@ -367,7 +374,8 @@ ncclResult_t ncclAllReduce(const void* send, void* receive, size_t count, ncclDa
 ncclResult_t ncclReduceScatter(const void* send, void* receive, size_t count, ncclDataType_t type, ncclRedOp_t op,
                                ncclComm_t comm, cudaStream_t stream) {
   const int64_t part = int64_t(count * width_of(type)), first = part * comm->rank;
-  const Collective c{.call = make_call("ncclReduceScatter", part * comm->size, send, type, op, 0),
+  const Collective c{.name = "ncclReduceScatter",
+                     .call = make_call(part * comm->size, send, type, op, 0),
                      .put = put_from(send),
                      .take = [=, size = comm->size](NcclWorld* world, int64_t begin, int64_t n) {
                        std::vector<std::byte> all(static_cast<size_t>(n));
@@ -382,7 +390,8 @@ ncclResult_t ncclReduceScatter(const void* send, void* receive, size_t count, nc
 
 ncclResult_t ncclBroadcast(const void* send, void* receive, size_t count, ncclDataType_t type, int root,
                            ncclComm_t comm, cudaStream_t stream) {
-  Collective c{.call = make_call("ncclBroadcast", int64_t(count * width_of(type)), receive, type, 0, root),
+  Collective c{.name = "ncclBroadcast",
+               .call = make_call(int64_t(count * width_of(type)), receive, type, 0, root),
                .put = {},
                .take = [=](NcclWorld* world, int64_t begin, int64_t n) {
                  write(static_cast<std::byte*>(receive) + begin, slot_of(world, root), n);
@@ -394,7 +403,8 @@ ncclResult_t ncclBroadcast(const void* send, void* receive, size_t count, ncclDa
 ncclResult_t ncclAllGather(const void* send, void* receive, size_t count, ncclDataType_t type, ncclComm_t comm,
                            cudaStream_t stream) {
   const int64_t bytes = int64_t(count * width_of(type));
-  const Collective c{.call = make_call("ncclAllGather", bytes, receive, type, 0, 0),
+  const Collective c{.name = "ncclAllGather",
+                     .call = make_call(bytes, receive, type, 0, 0),
                      .put = put_from(send),
                      .take = [=, size = comm->size](NcclWorld* world, int64_t begin, int64_t n) {
                        for (int r = 0; r < size; ++r)
