@@ -21,10 +21,12 @@ struct OpTable {
   void (*cross_entropy)(Stream&, const CrossEntropy&);
   void (*sum_into)(Stream&, const SumInto&);
   void (*add_into)(Stream&, const AddInto&);
+  void (*cast)(Stream&, const Cast&);
   void (*sum_squares)(Stream&, const SumSquares&);
+  void (*find_non_finite)(Stream&, const FindNonFinite&);
   void (*step_finalize)(Stream&, const StepFinalize&);
   void (*adamw)(Stream&, const AdamW&);
-  bool attention_takes_f16 = false;  // attention's entries take f16 tensors too
+  DTypeSet storage = {};  // the types S of ops.h that the entries compute with
 };
 
 const OpTable& cpu_op_table();

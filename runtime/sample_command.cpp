@@ -61,7 +61,7 @@ ExitCode sample_command(std::span<char*> raw) {
   const bool is_bytes = config.data.format == "bytes";
   std::vector<int32_t> tokens = parse_prompt(args.text("--prompt"), is_bytes, config.model.vocab);
   for (int32_t token : tokens) print_token(token, is_bytes);
-  Generator generator(*device, op_table(device->kind()), *model, config.model, params.data());
+  Generator generator(*device, op_table(device->kind()), *model, config.model, params.view());
   const SamplingOptions options{.temperature = args.number("--temperature"),
                                 .top_k = args.integer("--top-k"),
                                 .seed = uint64_t(args.integer("--seed"))};

@@ -26,7 +26,9 @@ void cross_entropy(Stream&, const CrossEntropy&);
 // reduce.cpp
 void sum_into(Stream&, const SumInto&);
 void add_into(Stream&, const AddInto&);
+void cast(Stream&, const Cast&);
 void sum_squares(Stream&, const SumSquares&);
+void find_non_finite(Stream&, const FindNonFinite&);
 // optimizer.cpp
 void step_finalize(Stream&, const StepFinalize&);
 void adamw(Stream&, const AdamW&);

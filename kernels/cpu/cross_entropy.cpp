@@ -43,6 +43,7 @@ void run(ThreadPool& pool, const CrossEntropy& a) {
   const int64_t m = a.logits.dim(0), v = a.logits.dim(1), live = a.live_columns;
   const int32_t* targets = a.targets.as<int32_t>();
   float *logits = a.logits.as<float>(), *loss = a.loss.as<float>();
+  const float scale = a.loss_scale == nullptr ? a.scale : a.scale * *a.loss_scale;
   const int64_t rows = ceil_div(kBlock, v);  // of a block
   pool.parallel_for(ceil_div(m, rows), [=](int64_t block) {
     for (int64_t row = block * rows; row < std::min(m, (block + 1) * rows); ++row) {
@@ -56,7 +57,7 @@ void run(ThreadPool& pool, const CrossEntropy& a) {
       }
       const float lse = log_sum_exp(x, live);
       loss[row] = lse - x[target];
-      if (a.backward) backward_row(x, lse, target, a.scale, live, v);
+      if (a.backward) backward_row(x, lse, target, scale, live, v);
     }
   });
 }

@@ -20,9 +20,12 @@ const OpTable& cpu_op_table() {
       .cross_entropy = cpu::cross_entropy,
       .sum_into = cpu::sum_into,
       .add_into = cpu::add_into,
+      .cast = cpu::cast,
       .sum_squares = cpu::sum_squares,
+      .find_non_finite = cpu::find_non_finite,
       .step_finalize = cpu::step_finalize,
       .adamw = cpu::adamw,
+      .storage = {DType::f32},
   };
   return kTable;
 }

@@ -6,6 +6,7 @@
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/cpu/scratch.h"
 #include "kernels/cpu/vec.h"
+#include "kernels/step_state.h"
 #include "runtime/device/cpu_device.h"
 
 namespace ddp::cpu {
@@ -15,6 +16,7 @@ constexpr int64_t kSlots = 4;  // of a block
 
 void run(ThreadPool&, const StepFinalize& a) {
   StepScalars& s = *a.scalars;
+  const StepScalars before = s;
   const double* partials = a.partials.as<double>();
   double squares = 0.0;
   int64_t first_bad_slot = -1;
@@ -22,32 +24,12 @@ void run(ThreadPool&, const StepFinalize& a) {
     squares += partials[slot];
     if (first_bad_slot < 0 && !std::isfinite(partials[slot])) first_bad_slot = slot;
   }
-  const double norm = std::sqrt(squares);
-  s.skip = !std::isfinite(norm);
-  // As torch's clip_grad_norm_: the 1e-6 keeps runs comparable.
-  s.grad_scale = a.clip_norm > 0.0 && norm > a.clip_norm ? float(a.clip_norm / (norm + 1e-6)) : 1.0f;
   DDP_CHECK(s.applied_steps < a.lr_table.numel(), "{} learning rates, {} steps applied", a.lr_table.numel(),
             s.applied_steps);
-  s.lr = a.lr_table.as<float>()[s.applied_steps];
-  if (!s.skip) {
-    ++s.applied_steps;
-    s.beta1_power *= a.beta1, s.beta2_power *= a.beta2;
-    s.step_size = float(double(s.lr) / (1.0 - s.beta1_power));
-    s.rsqrt_bias2 = float(1.0 / std::sqrt(1.0 - s.beta2_power));
-  }
-  const double* loss_votes = a.loss_votes.as<double>();
-  *a.metrics = {.loss_sum = loss_votes[0],
-                .stop_votes = loss_votes[1],
-                .checkpoint_votes = loss_votes[2],
-                .grad_norm = norm,
-                .beta1_power = s.beta1_power,
-                .beta2_power = s.beta2_power,
-                .first_bad_slot = first_bad_slot,
-                .lr = s.lr,
-                .attempted_step = s.attempted_step,
-                .applied_steps = s.applied_steps,
-                .skipped = s.skip};
-  ++s.attempted_step;
+  const double root = std::sqrt(squares);
+  decide_update(s, root, a.lr_table.as<float>()[s.applied_steps], {a.clip_norm, a.beta1, a.beta2, a.scaling});
+  if (!s.skip) s.rsqrt_bias2 = float(1.0 / std::sqrt(1.0 - s.beta2_power));
+  *a.metrics = step_metrics(before, s, root, first_bad_slot, a.loss_votes.as<double>(), a.loss_votes.numel() - 3);
 }
 
 // What is the same for all elements of a slot.

@@ -1,6 +1,7 @@
 // Sums: of losses, of gradients, of squares. Lanes and blocks are fixed by the shapes, so every number of threads gives
 // the same bits.
 #include <algorithm>
+#include <cmath>
 
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/cpu/scratch.h"
@@ -44,6 +45,23 @@ void run(ThreadPool& pool, const AddInto& a) {
   add(pool, a.y.as<float>(), a.x.as<float>(), n);
 }
 
+template <class Y, class X>
+void cast_elements(ThreadPool& pool, Y* y, const X* x, int64_t n) {
+  pool.parallel_for(ceil_div(n, kBlock), [=](int64_t block) {
+    for (int64_t i = block * kBlock; i < std::min(n, (block + 1) * kBlock); i += kLanes)
+      store(y + i, load(x + i, n - i), n - i);
+  });
+}
+
+void run(ThreadPool& pool, const Cast& a) { cast_elements(pool, a.y.as<float>(), a.x.as<float>(), a.x.numel()); }
+
+void run(ThreadPool&, const FindNonFinite& a) {
+  const double* partials = a.partials.as<double>();
+  const double* end = partials + a.partials.numel();
+  const double* bad = std::find_if(partials, end, [](double x) { return !std::isfinite(x); });
+  *a.mark.as<double>() = bad == end ? 0.0 : double(bad - partials + 1);
+}
+
 void run(ThreadPool& pool, const SumSquares& a) {
   const int64_t slots = a.partials.numel();
   const int64_t* begin = a.slot_begin.as<int64_t>();
@@ -62,6 +80,14 @@ void sum_into(Stream& stream, const SumInto& a) {
 }
 
 void add_into(Stream& stream, const AddInto& a) {
+  cpu_enqueue(stream, [a](ThreadPool& pool) { run(pool, a); });
+}
+
+void cast(Stream& stream, const Cast& a) {
+  cpu_enqueue(stream, [a](ThreadPool& pool) { run(pool, a); });
+}
+
+void find_non_finite(Stream& stream, const FindNonFinite& a) {
   cpu_enqueue(stream, [a](ThreadPool& pool) { run(pool, a); });
 }
 

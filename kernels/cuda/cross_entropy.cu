@@ -15,6 +15,7 @@ struct Args {
   const int32_t* targets;
   int64_t v, live;
   float scale;
+  const float* loss_scale;  // nullptr: 1
   bool backward;
 };
 
@@ -68,11 +69,12 @@ __global__ void __launch_bounds__(kThreads) rows(Args a) {
   if (threadIdx.x == 0) a.loss[row] = lse - at_target;
   if (!a.backward) return;
   __syncthreads();  // every thread has read x[target]
+  const float scale = a.loss_scale == nullptr ? a.scale : a.scale * *a.loss_scale;
   for (int64_t i = threadIdx.x * W; i < a.v; i += kThreads * W) {
     Pack<W> v = load<W>(x + i);
 #pragma unroll
     for (int j = 0; j < W; ++j) {
-      const float gradient = a.scale * (expf(v.x[j] - lse) - (i + j == target ? 1.0f : 0.0f));
+      const float gradient = scale * (expf(v.x[j] - lse) - (i + j == target ? 1.0f : 0.0f));
       v.x[j] = target >= 0 && i + j < a.live ? gradient : 0.0f;
     }
     store<W>(x + i, v);
@@ -83,8 +85,8 @@ __global__ void __launch_bounds__(kThreads) rows(Args a) {
 
 void cross_entropy(Stream& stream, const CrossEntropy& a) {
   const int64_t m = a.logits.dim(0), v = a.logits.dim(1);
-  const Args args = {
-      a.logits.as<float>(), a.loss.as<float>(), a.targets.as<int32_t>(), v, a.live_columns, a.scale, a.backward};
+  const Args args = {a.logits.as<float>(), a.loss.as<float>(), a.targets.as<int32_t>(), v, a.live_columns, a.scale,
+                     a.loss_scale,         a.backward};
   const LaunchShape shape = {"cross_entropy", blocks(m), kThreads, sizeof(Shared)};
   with_width(v, {args.logits}, [&](auto w) { launch(stream, shape, rows<w>, args); });
 }

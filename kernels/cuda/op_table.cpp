@@ -20,10 +20,12 @@ const OpTable& cuda_op_table() {
       .cross_entropy = cuda::cross_entropy,
       .sum_into = cuda::sum_into,
       .add_into = cuda::add_into,
+      .cast = cuda::cast,
       .sum_squares = cuda::sum_squares,
+      .find_non_finite = cuda::find_non_finite,
       .step_finalize = cuda::step_finalize,
       .adamw = cuda::adamw,
-      .attention_takes_f16 = true,
+      .storage = {DType::f32, DType::f16},
   };
   return kTable;
 }

@@ -4,6 +4,7 @@
 
 #include "kernels/cuda/cuda_ops.h"
 #include "kernels/cuda/pack.cuh"
+#include "kernels/step_state.h"
 
 namespace ddp::cuda {
 namespace {
@@ -15,10 +16,10 @@ constexpr int kFinalizeThreads = 256, kAdamWThreads = 256;
 struct Finalize {
   StepScalars* scalars;
   StepMetrics* metrics;
-  const double *partials, *loss_votes;  // (slots), (3)
+  const double *partials, *loss_votes;  // (slots), (3 + ranks)
   const float* lr_table;
-  int64_t num_slots, num_rates;
-  double clip_norm, beta1, beta2;
+  int64_t num_slots, num_rates, num_ranks;
+  StepRule rule;
 };
 
 struct FinalizeShared {
@@ -26,37 +27,15 @@ struct FinalizeShared {
   BlockScratch<int64_t> slots;
 };
 
-struct Min {
-  __device__ int64_t operator()(int64_t a, int64_t b) const { return a < b ? a : b; }
-};
-
 // By one thread.
 __device__ void finish_step(const Finalize& a, double squares, int64_t first_bad_slot) {
-  StepScalars s = *a.scalars;
-  const double norm = sqrt(squares);
-  s.skip = !isfinite(norm);
-  // As torch's clip_grad_norm_: the 1e-6 keeps runs comparable.
-  s.grad_scale = a.clip_norm > 0.0 && norm > a.clip_norm ? float(a.clip_norm / (norm + 1e-6)) : 1.0f;
+  const StepScalars before = *a.scalars;
+  StepScalars s = before;
+  const double root = sqrt(squares);
   // Past the table's end nothing sensible can follow: the NaN shows in the next loss.
-  s.lr = s.applied_steps < a.num_rates ? a.lr_table[s.applied_steps] : NAN;
-  if (s.skip == 0) {
-    ++s.applied_steps;
-    s.beta1_power *= a.beta1, s.beta2_power *= a.beta2;
-    s.step_size = float(double(s.lr) / (1.0 - s.beta1_power));
-    s.rsqrt_bias2 = float(1.0 / sqrt(1.0 - s.beta2_power));
-  }
-  *a.metrics = {.loss_sum = a.loss_votes[0],
-                .stop_votes = a.loss_votes[1],
-                .checkpoint_votes = a.loss_votes[2],
-                .grad_norm = norm,
-                .beta1_power = s.beta1_power,
-                .beta2_power = s.beta2_power,
-                .first_bad_slot = first_bad_slot,
-                .lr = s.lr,
-                .attempted_step = s.attempted_step,
-                .applied_steps = s.applied_steps,
-                .skipped = s.skip};
-  ++s.attempted_step;
+  decide_update(s, root, s.applied_steps < a.num_rates ? a.lr_table[s.applied_steps] : NAN, a.rule);
+  if (s.skip == 0) s.rsqrt_bias2 = float(1.0 / sqrt(1.0 - s.beta2_power));
+  *a.metrics = step_metrics(before, s, root, first_bad_slot, a.loss_votes, a.num_ranks);
   *a.scalars = s;
 }
 
@@ -66,10 +45,10 @@ __global__ void __launch_bounds__(kFinalizeThreads) finalize(Finalize a) {
   int64_t bad_slot = INT64_MAX;
   for (int64_t slot = threadIdx.x; slot < a.num_slots; slot += kFinalizeThreads) {
     squares += a.partials[slot];
-    if (!isfinite(a.partials[slot])) bad_slot = Min{}(bad_slot, slot);
+    if (!isfinite(a.partials[slot])) bad_slot = min(bad_slot, slot);
   }
   squares = block_sum(squares, shared.squares);
-  bad_slot = block_reduce(bad_slot, Min{}, int64_t(INT64_MAX), shared.slots);
+  bad_slot = block_min(bad_slot, shared.slots);
   if (threadIdx.x == 0) finish_step(a, squares, bad_slot == INT64_MAX ? -1 : bad_slot);
 }
 
@@ -124,9 +103,8 @@ void step_finalize(Stream& stream, const StepFinalize& a) {
                       .lr_table = a.lr_table.as<float>(),
                       .num_slots = a.partials.numel(),
                       .num_rates = a.lr_table.numel(),
-                      .clip_norm = a.clip_norm,
-                      .beta1 = a.beta1,
-                      .beta2 = a.beta2};
+                      .num_ranks = a.loss_votes.numel() - 3,
+                      .rule = {a.clip_norm, a.beta1, a.beta2, a.scaling}};
   launch(stream, {"step_finalize", 1, kFinalizeThreads, sizeof(FinalizeShared)}, finalize, f);
 }
 

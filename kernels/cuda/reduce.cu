@@ -46,6 +46,21 @@ __device__ __forceinline__ double squares(const float* x, int64_t n) {
   return total;
 }
 
+template <class Y, class X>
+__global__ void __launch_bounds__(kThreads) cast_elements(Y* y, const X* x, int64_t n) {
+  const int64_t i = int64_t(blockIdx.x) * kThreads + threadIdx.x;
+  if (i < n) y[i] = Y(x[i]);
+}
+
+// One block.
+__global__ void __launch_bounds__(kSumThreads) find_bad(double* mark, const double* partials, int64_t num_slots) {
+  int64_t bad_slot = INT64_MAX;
+  for (int64_t slot = threadIdx.x; slot < num_slots; slot += kSumThreads)
+    if (!isfinite(partials[slot])) bad_slot = min(bad_slot, slot);
+  bad_slot = block_min(bad_slot, shared_memory<BlockScratch<int64_t>>());
+  if (threadIdx.x == 0) *mark = bad_slot == INT64_MAX ? 0.0 : double(bad_slot + 1);
+}
+
 // A block a slot.
 __global__ void __launch_bounds__(kThreads)
     slot_squares(double* partials, const float* x, const int64_t* slot_begin, bool x_aligned) {
@@ -75,6 +90,17 @@ void add_into(Stream& stream, const AddInto& a) {
   with_width(n, {y, x}, [&](auto w) {
     launch(stream, {"add_into", blocks(ceil_div(n, kThreads * w)), kThreads}, add_floats<w>, y, x, n);
   });
+}
+
+void cast(Stream& stream, const Cast& a) {
+  const int64_t n = a.x.numel();
+  launch(stream, {"cast", blocks(ceil_div(n, kThreads)), kThreads}, cast_elements<float, float>, a.y.as<float>(),
+         a.x.as<float>(), n);
+}
+
+void find_non_finite(Stream& stream, const FindNonFinite& a) {
+  launch(stream, {"find_non_finite", 1, kSumThreads, sizeof(BlockScratch<int64_t>)}, find_bad, a.mark.as<double>(),
+         a.partials.as<double>(), a.partials.numel());
 }
 
 void sum_squares(Stream& stream, const SumSquares& a) {

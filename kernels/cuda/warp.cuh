@@ -61,4 +61,15 @@ __device__ __forceinline__ T block_sum(T value, BlockScratch<T>& scratch) {
   return block_reduce(value, Add{}, T{}, scratch);
 }
 
+struct Min {
+  template <class T>
+  __device__ T operator()(T a, T b) const {
+    return b < a ? b : a;
+  }
+};
+
+__device__ __forceinline__ int64_t block_min(int64_t value, BlockScratch<int64_t>& scratch) {
+  return block_reduce(value, Min{}, int64_t(INT64_MAX), scratch);
+}
+
 }  // namespace ddp::cuda

@@ -25,10 +25,12 @@ const OpTable& meta_op_table() {
       .cross_entropy = nothing,
       .sum_into = nothing,
       .add_into = nothing,
+      .cast = nothing,
       .sum_squares = nothing,
+      .find_non_finite = nothing,
       .step_finalize = nothing,
       .adamw = nothing,
-      .attention_takes_f16 = true,
+      .storage = {DType::f32, DType::f16, DType::bf16},
   };
   return kTable;
 }

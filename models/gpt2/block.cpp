@@ -13,35 +13,33 @@ void Block::declare(ParamLayout& layout, const std::string& name, int64_t width)
 
 ArenaTensor Block::forward(const Pass& pass, BlockSaved& saved, const TensorView& residual, const TensorView& branch,
                            int64_t batch) const {
-  Arena& arena = pass.arena;
   const int64_t m = residual.dim(0), c = residual.dim(1), t = m / batch;
 
   ln_1.forward(pass, saved.ln_1, residual, branch, first_site);
-  saved.qkv = arena.take({batch, t, 3 * c}, "qkv");
+  saved.qkv = pass.take({batch, t, 3 * c}, "qkv");
   attn.forward(pass, saved.qkv.view().view({m, 3 * c}), saved.ln_1.out);
-  saved.lse = arena.take({batch, heads, t}, "lse");
-  saved.att = arena.take({batch, t, c}, "attention");
+  saved.lse = pass.take_wide({batch, heads, t}, "lse");
+  saved.att = pass.take({batch, t, c}, "attention");
   attention_forward(pass.exec, {.out = saved.att,
                                 .lse = saved.lse,
                                 .qkv = saved.qkv,
                                 .heads = heads,
                                 .dropout = pass.dropout_at(first_site + 1)});
   {
-    const ArenaTensor branch1 = arena.take({m, c}, "branch");
+    const ArenaTensor branch1 = pass.take({m, c}, "branch");
     attn_proj.forward(pass, branch1, saved.att.view().view({m, c}));
     ln_2.forward(pass, saved.ln_2, saved.ln_1.residual, branch1, first_site + 2);
   }
-  saved.fc = arena.take({m, 4 * c}, "fc");
+  saved.fc = pass.take({m, 4 * c}, "fc");
   fc.forward(pass, saved.fc, saved.ln_2.out);
-  saved.gelu = arena.take({m, 4 * c}, "gelu");
+  saved.gelu = pass.take({m, 4 * c}, "gelu");
   gelu_forward(pass.exec, {.y = saved.gelu, .x = saved.fc});
-  ArenaTensor branch2 = arena.take({m, c}, "branch");
+  ArenaTensor branch2 = pass.take({m, c}, "branch");
   fc_proj.forward(pass, branch2, saved.gelu);
   return branch2;
 }
 
 void Block::backward(const Pass& pass, BlockSaved& saved, ResidualGrad& grad) const {
-  Arena& arena = pass.arena;
   const int64_t batch = saved.qkv.view().dim(0), t = saved.qkv.view().dim(1);
   const int64_t m = batch * t, c = saved.qkv.view().dim(2) / 3;
 
@@ -54,7 +52,7 @@ void Block::backward(const Pass& pass, BlockSaved& saved, ResidualGrad& grad) co
   fc.backward_weight(pass, saved.ln_2.out, dfc);
   saved.ln_2.out.release();
   {
-    const ArenaTensor dln = arena.take({m, c}, "dlayernorm");
+    const ArenaTensor dln = pass.take({m, c}, "dlayernorm");
     fc.backward_input(pass, dln, dfc);
     saved.gelu.release();
     ln_2.backward(pass, saved.ln_2, grad.stream, grad.masked, dln, /*add=*/true, first_site + 2);
@@ -63,11 +61,12 @@ void Block::backward(const Pass& pass, BlockSaved& saved, ResidualGrad& grad) co
 
   // branch1 = attention(qkv) W + b
   attn_proj.backward_weight(pass, saved.att.view().view({m, c}), grad.branch());
-  const ArenaTensor dqkv = arena.take({batch, t, 3 * c}, "dqkv");
+  const ArenaTensor dqkv = pass.take({batch, t, 3 * c}, "dqkv");
   {
-    const ArenaTensor datt = arena.take({batch, t, c}, "dattention");
+    const ArenaTensor datt = pass.take({batch, t, c}, "dattention");
     attn_proj.backward_input(pass, datt.view().view({m, c}), grad.branch());
-    const ArenaTensor workspace = arena.take({attention_workspace(batch, t, heads)}, "attention workspace", DType::u8);
+    const ArenaTensor workspace =
+        pass.arena.take({attention_workspace(batch, t, heads)}, "attention workspace", DType::u8);
     attention_backward(pass.exec, {.dqkv = dqkv,
                                    .dout = datt,
                                    .out = saved.att,
@@ -83,7 +82,7 @@ void Block::backward(const Pass& pass, BlockSaved& saved, ResidualGrad& grad) co
   const TensorView dqkv_rows = dqkv.view().view({m, 3 * c});
   attn.backward_weight(pass, saved.ln_1.out, dqkv_rows);
   saved.ln_1.out.release();
-  const ArenaTensor dln = arena.take({m, c}, "dlayernorm");
+  const ArenaTensor dln = pass.take({m, c}, "dlayernorm");
   attn.backward_input(pass, dln, dqkv_rows);
   const TensorView masked = is_first ? TensorView() : grad.masked.view();  // nothing was added before the first block
   ln_1.backward(pass, saved.ln_1, grad.stream, masked, dln, /*add=*/true, first_site);

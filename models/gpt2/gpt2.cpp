@@ -3,6 +3,7 @@
 #include <cmath>
 #include <numbers>
 
+#include "models/layers/summed_grad.h"
 #include "runtime/base/philox.h"
 
 namespace ddp::gpt2 {
@@ -69,7 +70,7 @@ uint32_t Gpt2::last_site() const { return kFirstBlockSite + uint32_t(options_.la
 Gpt2::Activations Gpt2::forward(const Pass& pass, const TensorView& tokens, bool keep) const {
   const int64_t batch = tokens.dim(0), t = tokens.dim(1), m = batch * t, c = options_.width;
   Activations a;
-  ArenaTensor residual = pass.arena.take({m, c}, "embedding");
+  ArenaTensor residual = pass.take({m, c}, "embedding");
   embedding_forward(pass.exec, {.out = residual.view().view({batch, t, c}),
                                 .tokens = tokens,
                                 .wte = pass.param(wte_),
@@ -110,21 +111,26 @@ void Gpt2::train(const Exec& exec, Arena& arena, const TrainPass& args) const {
   Activations a = forward(pass, tokens, /*keep=*/true);
 
   ResidualGrad grad;
+  SummedGrad dhead(pass, head_.weight);
   {
-    const ArenaTensor dln_f = arena.take({m, c}, "dlayernorm");
-    head_.forward_backward(pass, args.token_loss, dln_f, a.ln_f.out, args.batch.targets.view({m}), args.grad_scale);
-    if (!options_.tie_embeddings) pass.announce(head_.weight);
-    grad.stream = arena.take({m, c}, "dresidual");
-    if (options_.dropout > 0.0f) grad.masked = arena.take({m, c}, "dbranch");
+    const ArenaTensor dln_f = pass.take({m, c}, "dlayernorm");
+    head_.forward_backward(pass, args.token_loss, dln_f, dhead.view(), a.ln_f.out, args.batch.targets.view({m}),
+                           {args.grad_scale, args.loss_scale});
+    if (!options_.tie_embeddings) {
+      dhead.finish();
+      pass.announce(head_.weight);
+    }
+    grad.stream = pass.take({m, c}, "dresidual");
+    if (options_.dropout > 0.0f) grad.masked = pass.take({m, c}, "dbranch");
     ln_f_.backward(pass, a.ln_f, grad.stream, grad.masked, dln_f, /*add=*/false, last_site());
     a.ln_f = {};
   }
   for (int64_t l = options_.layers - 1; l >= 0; --l) blocks_[size_t(l)].backward(pass, a.blocks[size_t(l)], grad);
 
-  const bool wte_accumulates = pass.accumulate || options_.tie_embeddings;
-  const TensorView dwte = pass.grad(wte_);
-  if (!wte_accumulates) exec.stream->device().fill_zero(dwte.data, dwte.bytes(), exec.stream->handle());
-  embedding_backward(exec, {.dwte = dwte,
+  SummedGrad dwte = options_.tie_embeddings ? std::move(dhead) : SummedGrad(pass, wte_);
+  if (!options_.tie_embeddings && !pass.accumulate)
+    exec.stream->device().fill_zero(dwte.view().data, dwte.view().bytes(), exec.stream->handle());
+  embedding_backward(exec, {.dwte = dwte.view(),
                             .dwpe = pass.grad(wpe_),
                             .dout = grad.stream.view().view({batch, t, c}),
                             .tokens = tokens,
@@ -132,6 +138,7 @@ void Gpt2::train(const Exec& exec, Arena& arena, const TrainPass& args) const {
                             .accumulate = pass.accumulate,
                             .dropout = pass.dropout_at(kEmbeddingSite)});
   pass.announce(wpe_);
+  dwte.finish();
   pass.announce(wte_);
 }
 

@@ -10,10 +10,10 @@ void LayerNorm::declare(ParamLayout& layout, const std::string& name, int64_t wi
 void LayerNorm::forward(const Pass& pass, Saved& saved, const TensorView& residual_in, const TensorView& branch,
                         uint32_t site) const {
   const int64_t m = residual_in.dim(0), c = residual_in.dim(1);
-  if (branch) saved.residual = pass.arena.take({m, c}, "residual");
-  saved.out = pass.arena.take({m, c}, "layernorm");
-  saved.mean = pass.arena.take({m}, "mean");
-  saved.rstd = pass.arena.take({m}, "rstd");
+  if (branch) saved.residual = pass.take({m, c}, "residual");
+  saved.out = pass.take({m, c}, "layernorm");
+  saved.mean = pass.take_wide({m}, "mean");
+  saved.rstd = pass.take_wide({m}, "rstd");
   layernorm_forward(pass.exec, {.residual_out = branch ? saved.residual.view() : TensorView(),
                                 .y = saved.out,
                                 .mean = saved.mean,

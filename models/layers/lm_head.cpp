@@ -10,7 +10,7 @@ template <class F>
 void for_chunks(const Pass& pass, int64_t m, int64_t vocab, F f) {
   for (int64_t begin = 0; begin < m; begin += LmHead::kChunkRows) {
     const int64_t rows = std::min(LmHead::kChunkRows, m - begin);
-    const ArenaTensor logits = pass.arena.take({rows, vocab}, "logits");
+    const ArenaTensor logits = pass.take({rows, vocab}, "logits");
     f(begin, rows, logits.view());
   }
 }
@@ -26,13 +26,13 @@ void LmHead::forward(const Pass& pass, const TensorView& token_loss, const Tenso
                               .loss = token_loss.rows(begin, rows),
                               .targets = targets.rows(begin, rows),
                               .live_columns = live_columns,
-                              .scale = 1.0f,
                               .backward = false});
   });
 }
 
-void LmHead::forward_backward(const Pass& pass, const TensorView& token_loss, const TensorView& dx, const TensorView& x,
-                              const TensorView& targets, float grad_scale) const {
+void LmHead::forward_backward(const Pass& pass, const TensorView& token_loss, const TensorView& dx,
+                              const TensorView& dw, const TensorView& x, const TensorView& targets,
+                              const LossGrad& loss_grad) const {
   const TensorView w = pass.param(weight);
   for_chunks(pass, x.dim(0), w.dim(0), [&](int64_t begin, int64_t rows, const TensorView& logits) {
     const TensorView x_chunk = x.rows(begin, rows);
@@ -41,11 +41,12 @@ void LmHead::forward_backward(const Pass& pass, const TensorView& token_loss, co
                               .loss = token_loss.rows(begin, rows),
                               .targets = targets.rows(begin, rows),
                               .live_columns = live_columns,
-                              .scale = grad_scale,
+                              .scale = loss_grad.scale,
+                              .loss_scale = loss_grad.loss_scale,
                               .backward = true});
     const TensorView& dlogits = logits;  // overwritten in place
     linear_backward_input(pass.exec, {.dx = dx.rows(begin, rows), .dy = dlogits, .w = w, .w_transposed = true});
-    linear_backward_weight(pass.exec, {.dw = pass.grad(weight),
+    linear_backward_weight(pass.exec, {.dw = dw,
                                        .db = {},
                                        .x = x_chunk,
                                        .dy = dlogits,

@@ -14,10 +14,15 @@ struct LmHead {
 
   // token_loss (M) from x (M,C) and targets (M).
   void forward(const Pass& pass, const TensorView& token_loss, const TensorView& x, const TensorView& targets) const;
-  // The same, and dx (M,C) =, dW (=|+=): by chunks in order. Does not announce: a tied weight has a contribution to
-  // come.
-  void forward_backward(const Pass& pass, const TensorView& token_loss, const TensorView& dx, const TensorView& x,
-                        const TensorView& targets, float grad_scale) const;
+  // Factors of d(loss): scale * *loss_scale, the latter on the device or nullptr.
+  struct LossGrad {
+    float scale = 1.0f;
+    const float* loss_scale = nullptr;
+  };
+  // The same, and dx (M,C) =, dw (V,C) f32 (=|+=): by chunks in order. Does not announce: a tied weight has a
+  // contribution to come.
+  void forward_backward(const Pass& pass, const TensorView& token_loss, const TensorView& dx, const TensorView& dw,
+                        const TensorView& x, const TensorView& targets, const LossGrad& loss_grad) const;
 };
 
 }  // namespace ddp

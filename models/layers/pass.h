@@ -13,14 +13,19 @@ struct Pass {
   const Exec& exec;
   Arena& arena;
   const ParamLayout& layout;
-  float* params;
-  float* grads = nullptr;
+  TensorView params;      // flat, of the storage type S
+  TensorView grads = {};  // flat, S or f32
   bool accumulate = false;
   const std::function<void(ParamId)>* ready = nullptr;
   Dropout dropout;  // the key and the rate; layers set the site
 
   TensorView param(ParamId id) const { return layout.view(id, params); }
   TensorView grad(ParamId id) const { return layout.view(id, grads); }
+  // From the arena: an activation, of type S; a statistic, f32.
+  ArenaTensor take(const Shape& shape, const char* name) const { return arena.take(shape, name, params.dtype); }
+  ArenaTensor take_wide(const Shape& shape, const char* name) const {
+    return arena.take(shape, name, wide(params.dtype));
+  }
   void announce(ParamId id) const { (*ready)(id); }
   Dropout dropout_at(uint32_t site) const {
     Dropout d = dropout;

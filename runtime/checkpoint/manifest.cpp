@@ -12,7 +12,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;  // in writing order: the text, and so its hash, is a function of the values
 
-constexpr int kFormatVersion = 1;
+constexpr int kFormatVersion = 2;
 constexpr int kMaxDepth = 4;
 constexpr const char* kHashKey = "manifest_xxh3";
 
@@ -40,6 +40,9 @@ Manifest manifest_of(const Json& json) {
   json.at("samples_seen").get_to(state.samples_seen);
   json.at("beta1_power").get_to(state.beta1_power);
   json.at("beta2_power").get_to(state.beta2_power);
+  json.at("loss_scale").get_to(state.loss_scale);
+  json.at("growth_count").get_to(state.growth_count);
+  json.at("floor_skips").get_to(state.floor_skips);
   json.at("data_fingerprint").get_to(state.data_fingerprint);
   json.at("config_digest").get_to(state.config_digest);
   json.at("config").get_to(state.config_yaml);
@@ -61,6 +64,9 @@ std::string manifest_text(const Manifest& manifest) {
       {"samples_seen", state.samples_seen},
       {"beta1_power", state.beta1_power},  // the shortest decimals that read back to the same bits
       {"beta2_power", state.beta2_power},
+      {"loss_scale", state.loss_scale},
+      {"growth_count", state.growth_count},
+      {"floor_skips", state.floor_skips},
       {"data_fingerprint", state.data_fingerprint},
       {"config_digest", state.config_digest},
       {"config", state.config_yaml},

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
+#include <cstdlib>
 
 #include "runtime/base/check.h"
 #include "runtime/config/config.h"
@@ -43,6 +45,22 @@ void check_model(const Config& config) {
     throw mismatch(
         fmt::format("model.vocab {} is smaller than the {} tokens of data.format bytes", m.vocab, kBytesVocab),
         fmt::format("set model.vocab to {} or more", kBytesVocab));
+}
+
+void check_precision(const Config& config) {
+  const TrainConfig& t = config.train;
+  if (t.loss_scale == "dynamic") return;
+  const char* text = t.loss_scale.c_str();
+  char* end = nullptr;
+  const double scale = std::strtod(text, &end);
+  if (end == text || *end != 0 || !std::isfinite(scale) || scale <= 0.0 || scale > 16777216.0)
+    throw mismatch(
+        fmt::format("train.loss_scale \"{}\" is neither dynamic nor a number in (0, 16777216]", t.loss_scale),
+        "use dynamic, or a power of two such as 1024");
+  if (t.precision != "fp16")
+    throw mismatch(
+        fmt::format("train.loss_scale {} with train.precision {}: only fp16 is scaled", t.loss_scale, t.precision),
+        "remove train.loss_scale, or set train.precision to fp16");
 }
 
 void check_schedule(const Config& config) {
@@ -99,6 +117,7 @@ void check_lanes(const Config& config, int64_t ranks) {
 void check_config(const Config& config, int ranks) {
   DDP_CHECK(ranks >= 1, "{} ranks", ranks);
   check_model(config);
+  check_precision(config);
   check_schedule(config);
   check_lanes(config, ranks);
   check_batch(config, ranks);

@@ -32,7 +32,13 @@ struct DataConfig {
 
 struct TrainConfig {
   int64_t steps = 400, micro_batch = 8, global_batch = 64;
-  std::string precision = "fp32";
+  std::string precision = "fp32";      // fp32 | tf32 | bf16 | fp16
+  std::string loss_scale = "dynamic";  // or a number; of fp16
+  double loss_scale_init = 65536;
+  int64_t loss_scale_interval = 2000;  // updates in a row that double it
+  int64_t max_floor_skips = 20;        // skipped steps in a row, with the scale at its floor, that end the run with 79
+  std::string grad_dtype = "auto";     // auto: as precision; fp32
+  std::string recompute = "none";      // none | gelu | gelu+ln | block
   int64_t seed = 1;
   bool deterministic = false;
   double clip_norm = 1.0;        // 0: never clip

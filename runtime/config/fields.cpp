@@ -22,7 +22,9 @@ constexpr double kMaxCount = 1e9;
 constexpr std::string_view kModels[] = {"gpt2"};
 constexpr std::string_view kPresets[] = {"gpt2-small", "gpt2-medium", "gpt2-large", "gpt2-xl"};
 constexpr std::string_view kFormats[] = {"bytes", "tokens"};
-constexpr std::string_view kPrecisions[] = {"fp32"};
+constexpr std::string_view kPrecisions[] = {"fp32", "tf32", "bf16", "fp16"};
+constexpr std::string_view kGradTypes[] = {"auto", "fp32"};
+constexpr std::string_view kRecomputes[] = {"none", "gelu", "gelu+ln", "block"};
 constexpr std::string_view kOptimizers[] = {"adamw"};
 constexpr std::string_view kSchedules[] = {"cosine", "linear", "constant"};
 
@@ -118,7 +120,44 @@ constexpr Field kTrain[] = {
     {.key = "precision",
      .at = leaf<&Config::train, &TrainConfig::precision>,
      .choices = kPrecisions,
-     .meaning = "number format of computation"},
+     .meaning =
+         "number format of parameters and activations; bf16 and fp16 keep fp32 master weights; sums are fp32 in all. "
+         "tf32: fp32 with products on tensor cores, CUDA only. On CUDA tf32 and bf16 need compute capability 8.0"},
+    {.key = "loss_scale",
+     .at = leaf<&Config::train, &TrainConfig::loss_scale>,
+     .meaning = "dynamic, or a number that stays: what the loss of an fp16 run is multiplied by before backward; other "
+                "precisions need none"},
+    {.key = "loss_scale_init",
+     .at = leaf<&Config::train, &TrainConfig::loss_scale_init>,
+     .range = {1, 16777216},
+     .meaning = "where a dynamic loss scale starts"},
+    {.key = "loss_scale_interval",
+     .at = leaf<&Config::train, &TrainConfig::loss_scale_interval>,
+     .unit = "steps",
+     .range = {1, kMaxCount},
+     .meaning =
+         "updates in a row after which a dynamic loss scale doubles, up to 2^24; a step that is not finite halves "
+         "it, down to 1"},
+    {.key = "max_floor_skips",
+     .at = leaf<&Config::train, &TrainConfig::max_floor_skips>,
+     .unit = "steps",
+     .range = {1, kMaxCount},
+     .resume_may_change = true,
+     .meaning =
+         "steps skipped in a row, with the loss scale as low as it goes, that end an fp16 run with exit code 79; the "
+         "first such step ends a run of another precision"},
+    {.key = "grad_dtype",
+     .at = leaf<&Config::train, &TrainConfig::grad_dtype>,
+     .choices = kGradTypes,
+     .meaning = "format in which gradients are all-reduced; auto: 16 bits in bf16 and fp16 runs, but fp32 where "
+                "train.deterministic. Sums over micro-batches are fp32 in either"},
+    {.key = "recompute",
+     .at = leaf<&Config::train, &TrainConfig::recompute>,
+     .choices = kRecomputes,
+     .resume_may_change = true,
+     .meaning =
+         "what backward computes again instead of keeping it: gelu and gelu+ln cost about 1% of a step, block one more "
+         "forward. The same bits in all"},
     {.key = "seed",
      .at = leaf<&Config::train, &TrainConfig::seed>,
      .range = {0, 9.2e18},

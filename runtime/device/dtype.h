@@ -3,11 +3,12 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
 
 namespace ddp {
 
-// f16 is storage only: device kernels compute with it, and their headers name its C++ type; the CPU never looks inside.
-enum class DType : uint8_t { f32, f64, f16, i32, i64, u8 };
+// f16 (IEEE binary16) and bf16 are storage: kernels widen to f32 to compute.
+enum class DType : uint8_t { f32, f64, f16, bf16, i32, i64, u8 };
 
 constexpr size_t dtype_bytes(DType type) {
   switch (type) {
@@ -16,6 +17,7 @@ constexpr size_t dtype_bytes(DType type) {
     case DType::f64:
       return 8;
     case DType::f16:
+    case DType::bf16:
       return 2;
     case DType::i32:
       return 4;
@@ -35,6 +37,8 @@ constexpr const char* dtype_name(DType type) {
       return "f64";
     case DType::f16:
       return "f16";
+    case DType::bf16:
+      return "bf16";
     case DType::i32:
       return "i32";
     case DType::i64:
@@ -44,6 +48,17 @@ constexpr const char* dtype_name(DType type) {
   }
   return "?";
 }
+
+// The type that sums, statistics and accumulated gradients of a computation with `storage` have.
+constexpr DType wide(DType storage) { return storage == DType::f64 ? DType::f64 : DType::f32; }
+
+struct DTypeSet {
+  uint32_t bits = 0;
+  constexpr DTypeSet(std::initializer_list<DType> types) {
+    for (DType type : types) bits |= 1u << unsigned(type);
+  }
+  constexpr bool has(DType type) const { return (bits >> unsigned(type) & 1u) != 0; }
+};
 
 template <class T>
 inline constexpr DType kDTypeOf = [] {

@@ -13,15 +13,8 @@ AdamWOptimizer::AdamWOptimizer(Device& device, const ParamLayout& layout, const 
       lr_table_(device, options.steps),
       scalars_(device, sizeof(StepScalars)) {
   const std::vector<float> lr = learning_rate_table(options.schedule, options.optimizer.lr, options.steps);
-  const StepScalars scalars{.attempted_step = 1,
-                            .applied_steps = 0,
-                            .beta1_power = 1.0,
-                            .beta2_power = 1.0,
-                            .lr = 0,
-                            .grad_scale = 0,
-                            .step_size = 0,
-                            .rsqrt_bias2 = 0,
-                            .skip = 0};
+  StepScalars scalars;
+  scalars.loss_scale = options.loss_scale;
   device.fill_zero(m_.data(), m_.bytes(), stream.handle());
   device.fill_zero(v_.data(), v_.bytes(), stream.handle());
   device.copy(slot_decay_.data(), layout.slot_decay().data(), slot_decay_.bytes(), stream.handle());
@@ -32,7 +25,7 @@ AdamWOptimizer::AdamWOptimizer(Device& device, const ParamLayout& layout, const 
   copied.synchronize(no_deadline(0));
 }
 
-void AdamWOptimizer::step(const Exec& exec, const TensorView& params, const ReducedGradients& gradients,
+void AdamWOptimizer::step(const Exec& exec, const Parameters& params, const ReducedGradients& gradients,
                           StepMetrics* metrics) {
   const auto [beta1, beta2] = options_.optimizer.betas;
   step_finalize(exec, {.scalars = scalars(),
@@ -42,13 +35,15 @@ void AdamWOptimizer::step(const Exec& exec, const TensorView& params, const Redu
                        .lr_table = lr_table_.view(),
                        .clip_norm = options_.clip_norm,
                        .beta1 = beta1,
-                       .beta2 = beta2});
-  adamw(exec, {.p = params,
+                       .beta2 = beta2,
+                       .scaling = options_.scaling});
+  adamw(exec, {.p = params.master,
                .m = m_.view(),
                .v = v_.view(),
                .g = gradients.flat,
                .slot_begin = gradients.slot_begin,
                .slot_decay = slot_decay_.view(),
+               .rounded = params.rounded,
                .scalars = scalars(),
                .beta1 = float(beta1),
                .beta2 = float(beta2),

@@ -9,7 +9,7 @@ class AdamWOptimizer final : public Optimizer {
  public:
   AdamWOptimizer(Device& device, const ParamLayout& layout, const OptimizerOptions& options, Stream& stream);
 
-  void step(const Exec& exec, const TensorView& params, const ReducedGradients& gradients,
+  void step(const Exec& exec, const Parameters& params, const ReducedGradients& gradients,
             StepMetrics* metrics) override;
   std::vector<OptimizerState> state() const override;
   StepScalars* scalars() const override { return reinterpret_cast<StepScalars*>(scalars_.data()); }

@@ -13,10 +13,16 @@ namespace ddp {
 
 // What the reducer leaves for the update, on the device and identical on every rank.
 struct ReducedGradients {
-  TensorView flat;        // f32 (flat elements)
+  TensorView flat;        // f32, f16 or bf16 (flat elements)
   TensorView partials;    // f64 (slots): sums of squares
   TensorView slot_begin;  // i64 (slots + 1)
-  TensorView loss_votes;  // f64 (3): loss sum, stop votes, checkpoint votes
+  TensorView loss_votes;  // f64 (3 + ranks): loss sum, stop votes, checkpoint votes, marks
+};
+
+// What is updated.
+struct Parameters {
+  TensorView master;   // f32 (flat elements)
+  TensorView rounded;  // f16 or bf16 (flat elements): what the model reads; empty where it reads the master
 };
 
 // A piece of optimizer state as a checkpoint names it; laid out like the parameters.
@@ -28,9 +34,9 @@ struct OptimizerState {
 class Optimizer {
  public:
   virtual ~Optimizer() = default;
-  // Updates params (flat f32) in place and fills *metrics (device); counts the step. Skips the update where a gradient
-  // is not finite.
-  virtual void step(const Exec& exec, const TensorView& params, const ReducedGradients& gradients,
+  // Updates params in place and fills *metrics (device); counts the step. Skips the update where a gradient is not
+  // finite.
+  virtual void step(const Exec& exec, const Parameters& params, const ReducedGradients& gradients,
                     StepMetrics* metrics) = 0;
   virtual std::vector<OptimizerState> state() const = 0;
   virtual StepScalars* scalars() const = 0;  // device
@@ -42,6 +48,8 @@ struct OptimizerOptions {
   ScheduleConfig schedule;
   int64_t steps = 0;
   double clip_norm = 0.0;
+  LossScaling scaling = {};
+  float loss_scale = 1.0f;  // of the first step
 };
 
 // Sets the initial state through `stream`; blocks.

@@ -1,17 +1,26 @@
 #include "runtime/reduce/grad_reducer.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "runtime/base/check.h"
 #include "runtime/reduce/lane_tree.h"
 
 namespace ddp {
+namespace {
+
+bool sums_apart(const GradReducerOptions& options) { return options.type != DType::f32 && options.num_micro_steps > 1; }
+
+}  // namespace
+
 GradReducerBytes grad_reducer_bytes(const ParamLayout& layout, const GradReducerOptions& options) {
-  const int64_t grads = layout.flat_elements() * int64_t(sizeof(float));
+  const int64_t n = layout.flat_elements(), f32_grads = n * int64_t(sizeof(float));
   const int64_t more_lanes = num_lane_buffers(options.lanes_per_rank) - 1;
-  return {.symmetric = symmetric_size(grads) + symmetric_size(3 * sizeof(double)),
-          .device = more_lanes * (grads + int64_t(sizeof(double))) +
-                    (layout.num_slots() + 1) * int64_t(sizeof(int64_t)) + layout.num_slots() * int64_t(sizeof(double))};
+  const int64_t slots = layout.num_slots();
+  return {.symmetric = symmetric_size(n * int64_t(dtype_bytes(options.type))) +
+                       symmetric_size((GradReducer::kVotes + kMaxRanks) * int64_t(sizeof(double))),
+          .device = (sums_apart(options) ? f32_grads : 0) + more_lanes * (f32_grads + int64_t(sizeof(double))) +
+                    (slots + 1) * int64_t(sizeof(int64_t)) + 2 * slots * int64_t(sizeof(double))};
 }
 
 GradReducer::GradReducer(Device& device, const OpTable& table, Communicator& comm, const ParamLayout& layout,
@@ -22,23 +31,29 @@ GradReducer::GradReducer(Device& device, const OpTable& table, Communicator& com
       layout_(layout),
       options_(std::move(options)),
       buckets_(plan_buckets(layout, options_.bucket_bytes)),
-      grads_(static_cast<float*>(comm.allocate_symmetric(layout.flat_elements() * int64_t(sizeof(float))))),
-      loss_votes_(static_cast<double*>(comm.allocate_symmetric(kLossVotes * int64_t(sizeof(double))))),
+      grads_(comm.allocate_symmetric(layout.flat_elements() * int64_t(dtype_bytes(options_.type)))),
+      loss_votes_(static_cast<double*>(comm.allocate_symmetric((kVotes + kMaxRanks) * int64_t(sizeof(double))))),
       slot_begin_(device, layout.num_slots() + 1),
       partials_(device, layout.num_slots()),
+      own_partials_(device, layout.num_slots()),
       grads_ready_(device),
       reduced_(device),
-      vote_sources_{VoteSource(device), VoteSource(device)},
+      vote_sources_{VoteSource(device, comm.size()), VoteSource(device, comm.size())},
       comm_stream_(device, StreamRole::communication),
       announced_(layout.params().size()),
       num_pending_(buckets_.size()) {
   const int lanes = options_.lanes_per_rank;
   DDP_CHECK(lanes >= 1 && std::has_single_bit(unsigned(lanes)) && options_.num_micro_steps % lanes == 0,
             "{} lanes for {} micro-steps", lanes, options_.num_micro_steps);
+  DDP_CHECK(options_.type == DType::f32 || lanes == 1, "{} lanes of {} gradients", lanes, dtype_name(options_.type));
   for (size_t b = 0; b < buckets_.size(); ++b)
     bucket_of_.insert(bucket_of_.end(), size_t(buckets_[b].num_params), int(b));
 
   device.copy(slot_begin_.data(), layout.slot_begin().data(), slot_begin_.bytes(), comm_stream_.handle());
+  if (sums_apart(options_)) {
+    sum_ = Buffer<float>(device, layout.flat_elements());
+    device.fill_zero(sum_.data(), sum_.bytes(), comm_stream_.handle());  // the padding
+  }
   const int more_lanes = num_lane_buffers(lanes) - 1;
   if (more_lanes > 0) lane_losses_ = Buffer<double>(device, more_lanes);
   for (int i = 0; i < more_lanes; ++i) {
@@ -49,6 +64,11 @@ GradReducer::GradReducer(Device& device, const OpTable& table, Communicator& com
   reduced_.synchronize(options_.wait);
 }
 
+TensorView GradReducer::grads(int buffer) const {
+  if (buffer > 0) return lane_grads_[size_t(buffer - 1)].view();
+  return sum_ ? sum_.view() : gradients();
+}
+
 TensorView GradReducer::loss(int buffer) const {
   return {buffer == 0 ? loss_votes_ : lane_losses_.data() + (buffer - 1), DType::f64, {1}};
 }
@@ -56,9 +76,8 @@ TensorView GradReducer::loss(int buffer) const {
 // Adds elements [begin, end) of the buffers of the subtrees that the end of the lane completes.
 void GradReducer::combine_grads(int lane, int64_t begin, int64_t end, Stream& stream) {
   combine_lanes(lane, [&](int to, int from) {
-    const Shape shape{end - begin};
     add_into({&table_, &stream},
-             {.y = {grads(to) + begin, DType::f32, shape}, .x = {grads(from) + begin, DType::f32, shape}});
+             {.y = grads(to).slice(begin, end - begin), .x = grads(from).slice(begin, end - begin)});
   });
 }
 
@@ -93,11 +112,17 @@ void GradReducer::on_grad_ready(ParamId p, Stream& compute) {
 void GradReducer::launch(const Bucket& bucket, Stream& compute) {
   order_after(compute);
   combine_grads(options_.lanes_per_rank - 1, bucket.begin, bucket.end, comm_stream_);
+  const Exec exec{&table_, &comm_stream_};
   const TensorView slice = gradients().slice(bucket.begin, bucket.end - bucket.begin);
+  if (sum_) cast(exec, {.y = slice, .x = sum_.view().slice(bucket.begin, bucket.end - bucket.begin)});
+  const auto squares_into = [&](const TensorView& partials) {
+    sum_squares(exec, {.partials = partials.slice(bucket.first_slot, bucket.num_slots),
+                       .x = slice,
+                       .slot_begin = slot_begin().slice(bucket.first_slot, bucket.num_slots + 1)});
+  };
+  if (comm_.size() > 1) squares_into(own_partials_.view());  // only names the rank; the sum decides
   comm_.all_reduce(slice, comm_stream_);
-  sum_squares({&table_, &comm_stream_}, {.partials = partials().slice(bucket.first_slot, bucket.num_slots),
-                                         .x = slice,
-                                         .slot_begin = slot_begin().slice(bucket.first_slot, bucket.num_slots + 1)});
+  squares_into(partials());
   if (options_.on_launch) options_.on_launch(int(next_bucket_));
 }
 
@@ -126,10 +151,14 @@ void GradReducer::finish(const Votes& votes, Stream& compute) {
   source.copied.synchronize(options_.wait);  // of the step before the last: done long ago
   source.values.data()[0] = double(votes.stop);
   source.values.data()[1] = double(votes.checkpoint);
+  std::fill_n(source.values.data() + kVotes - 1, comm_.size(), 0.0);  // the marks
   order_after(compute);  // the loss may have been written after the last bucket was launched
   device_.copy(loss_votes_ + 1, source.values.data(), source.values.bytes(), comm_stream_.handle());
   source.copied.record(comm_stream_);
   combine_losses(options_.lanes_per_rank - 1, comm_stream_);
+  if (comm_.size() > 1)
+    find_non_finite({&table_, &comm_stream_},
+                    {.mark = loss_votes().slice(kVotes + comm_.rank(), 1), .partials = own_partials_.view()});
   comm_.all_reduce(loss_votes(), comm_stream_);
   reduced_.record(comm_stream_);
   compute.wait(reduced_);

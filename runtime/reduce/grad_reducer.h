@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "kernels/ops.h"
+#include "runtime/board/board.h"
 #include "runtime/comm/communicator.h"
 #include "runtime/reduce/bucket_plan.h"
 #include "runtime/state/param_layout.h"
@@ -29,6 +30,7 @@ struct GradReducerOptions {
   int64_t bucket_bytes = 25 << 20;
   int num_micro_steps = 1;  // of this rank in a step
   int lanes_per_rank = 1;   // a power of two that divides num_micro_steps; 1 unless deterministic
+  DType type = DType::f32;  // of the gradients that are all-reduced; 16 bits only with one lane
   // Called on the host when a bucket's all-reduce has been enqueued; may be empty.
   std::function<void(int bucket)> on_launch{};
   WaitPolicy wait{};  // of the host's few waits
@@ -37,16 +39,18 @@ struct GradReducerOptions {
 // What a GradReducer will take, for the plan and for ShmCommOptions::symmetric_bytes.
 struct GradReducerBytes {
   int64_t symmetric = 0;  // Communicator::allocate_symmetric
-  int64_t device = 0;     // Device::allocate: the buffers of further lanes, slot tables
+  int64_t device = 0;     // Device::allocate: f32 sums over micro-steps, the buffers of further lanes, slot tables
 };
 GradReducerBytes grad_reducer_bytes(const ParamLayout& layout, const GradReducerOptions& options);
 
 class GradReducer {
  public:
+  static constexpr int kVotes = 3;  // loss and votes, before the marks
+
   // Where a micro-step writes. "=" or "+=" to every gradient and to loss, the latter where accumulate.
   struct Target {
-    float* grads;     // flat, by the layout; padding is zero and must stay so
-    TensorView loss;  // f64 (1): the sum of the micro-step's losses
+    TensorView grads;  // flat, f32 or options.type; padding is zero and must stay so
+    TensorView loss;   // f64 (1): the sum of the micro-step's losses
     bool accumulate;
   };
   // This rank's wishes, counted over ranks in the same step on every rank.
@@ -70,11 +74,13 @@ class GradReducer {
   // Checks that every parameter was announced, reduces loss and votes, and lets compute wait for the last all-reduce.
   void finish(const Votes& votes, Stream& compute);
 
-  // Of all ranks after finish, in the order of compute, until the next step's first micro-step. Sums of squares, f64
-  // (slots); the loss sum and the votes to stop and to checkpoint, f64 (3).
-  TensorView gradients() const { return {grads_, DType::f32, {layout_.flat_elements()}}; }
+  // Of all ranks after finish, in the order of compute, until the next step's first micro-step. Gradients, of
+  // options.type (flat elements). Sums of squares, f64 (slots). The loss sum, the votes to stop and to checkpoint, and
+  // each rank's mark of its own first slot that is not finite (find_non_finite; none from a single rank), f64 (3 +
+  // ranks).
+  TensorView gradients() const { return {grads_, options_.type, {layout_.flat_elements()}}; }
   TensorView partials() const { return partials_.view(); }
-  TensorView loss_votes() const { return TensorView(loss_votes_, DType::f64, {kLossVotes}); }
+  TensorView loss_votes() const { return {loss_votes_, DType::f64, {kVotes + comm_.size()}}; }
   // ParamLayout::slot_begin on the device, i64 (slots + 1).
   TensorView slot_begin() const { return slot_begin_.view(); }
 
@@ -82,10 +88,8 @@ class GradReducer {
   Stream& comm_stream() { return comm_stream_; }
 
  private:
-  static constexpr int kLossVotes = 3;
-
   int lane_of(int micro_step) const { return micro_step / (options_.num_micro_steps / options_.lanes_per_rank); }
-  float* grads(int buffer) const { return buffer == 0 ? grads_ : lane_grads_[size_t(buffer - 1)].data(); }
+  TensorView grads(int buffer) const;
   TensorView loss(int buffer) const;
   void combine_grads(int lane, int64_t begin, int64_t end, Stream& stream);
   void combine_losses(int lane, Stream& stream);
@@ -100,17 +104,18 @@ class GradReducer {
   const std::vector<Bucket> buckets_;
   std::vector<int> bucket_of_;  // by parameter
 
-  float* grads_;                           // buffer 0, symmetric
-  double* loss_votes_;                     // kLossVotes, symmetric; its first element is buffer 0 of the loss
+  void* grads_;         // symmetric: what is all-reduced
+  double* loss_votes_;  // symmetric; its first element is buffer 0 of the loss
+  Buffer<float> sum_;   // buffer 0 where 16-bit gradients are summed over micro-steps; elsewhere that is grads_
   std::vector<Buffer<float>> lane_grads_;  // buffers 1, 2, ...
   Buffer<double> lane_losses_;
   Buffer<int64_t> slot_begin_;
-  Buffer<double> partials_;
+  Buffer<double> partials_, own_partials_;  // of the sum over ranks; of this rank's gradients
 
   Event grads_ready_, reduced_;
   // Host memory that the votes are copied from: two, since the host may be a step ahead of the device.
   struct VoteSource {
-    explicit VoteSource(Device& device) : values(device, kLossVotes - 1), copied(device) {}
+    VoteSource(Device& device, int num_ranks) : values(device, kVotes - 1 + num_ranks), copied(device) {}
     HostBuffer<double> values;
     Event copied;
   };

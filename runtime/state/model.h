@@ -23,30 +23,34 @@ struct Batch {
   TensorView sample_ids;       // (B) i32: index in the global batch, the key of dropout
 };
 
+// Parameters, gradients and logits of these are flat or shaped as layout() says. The type of the parameters is the
+// storage type S of all that the pass computes (kernels/ops.h).
 struct TrainPass {
-  float* params = nullptr;  // flat, by layout()
-  float* grads = nullptr;   // flat, by layout()
+  TensorView params;
+  TensorView grads;         // S or f32; only f32 where accumulate
   bool accumulate = false;  // gradients "+=", else "="
   Batch batch;
   const uint32_t* attempted_step = nullptr;  // device: the key of dropout
   uint32_t seed = 0;
-  float grad_scale =
-      1.0f;  // of d(loss): 1 / tokens of the global batch, so that a plain sum over ranks is the mean's gradient
+  // Of d(loss): 1 / tokens of the global batch, so that a plain sum over ranks is the mean's gradient; times
+  // *loss_scale.
+  float grad_scale = 1.0f;
+  const float* loss_scale = nullptr;   // device; nullptr: 1
   TensorView token_loss;               // (B * T) f32, written
   std::function<void(ParamId)> ready;  // once for each parameter, after its gradient's last write is enqueued
 };
 
 struct EvalPass {
-  float* params = nullptr;
+  TensorView params;
   Batch batch;
   TensorView token_loss;  // (B * T) f32, written
 };
 
 struct GeneratePass {
-  float* params = nullptr;
+  TensorView params;
   TensorView tokens;     // (1,T) i32
   int64_t position = 0;  // logits are of the token after this one; later tokens are not looked at
-  TensorView logits;     // (1, padded vocabulary) f32, written
+  TensorView logits;     // (1, padded vocabulary) S, written
 };
 
 class Model {

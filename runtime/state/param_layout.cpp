@@ -5,7 +5,7 @@
 namespace ddp {
 namespace {
 
-constexpr int64_t kAlign = 64;  // elements: 256 bytes in f32, and a whole number of cache lines and vectors in any type
+constexpr int64_t kAlign = 128;  // elements: 256 bytes in 16 bits
 
 }  // namespace
 
@@ -36,9 +36,9 @@ int64_t ParamLayout::num_parameters() const {
   return n;
 }
 
-TensorView ParamLayout::view(ParamId id, float* flat) const {
+TensorView ParamLayout::view(ParamId id, const TensorView& flat) const {
   const Param& p = (*this)[id];
-  return {flat + p.offset, DType::f32, p.shape};
+  return flat.slice(p.offset, p.numel).view(p.shape);
 }
 
 }  // namespace ddp

@@ -20,7 +20,7 @@ struct Param {
   Shape shape;             // as computed with; rank 1 or 2
   int64_t saved_rows = 0;  // rows of the first dimension that are saved: the rest is padding (vocabulary)
   bool decay = false;      // weight decay applies
-  int64_t offset = 0;      // elements from the start of a flat buffer; a multiple of 64 (256 bytes in f32)
+  int64_t offset = 0;      // elements from the start of a flat buffer; a multiple of 128 (256 bytes in 16 bits)
   int64_t numel = 0;
   int64_t first_slot = 0, num_slots = 0;
 };
@@ -45,8 +45,8 @@ class ParamLayout {
   const std::vector<float>& slot_decay() const { return slot_decay_; }
   // Parameters of the model as published: without padding.
   int64_t num_parameters() const;
-  // The parameter as a view into a flat f32 buffer.
-  TensorView view(ParamId id, float* flat) const;
+  // The parameter as a view into a flat buffer (flat elements) of any type.
+  TensorView view(ParamId id, const TensorView& flat) const;
 
  private:
   std::vector<Param> params_;

@@ -56,7 +56,7 @@ DryRun dry_run(const Config& config, int ranks, const Model& model) {
   result.arena = arena.plan();
   result.memory = step.memory();
   result.symmetric_bytes = grad_reducer_bytes(model.layout(), step.shape().reducer_options()).symmetric;
-  result.all_reduce_bytes = model.layout().flat_elements() * int64_t(sizeof(float));
+  result.all_reduce_bytes = model.layout().flat_elements() * int64_t(dtype_bytes(step.shape().precision.gradients));
   result.num_buckets = int(step.reducer().buckets().size());
   return result;
 }

@@ -43,7 +43,8 @@ int32_t draw(std::span<const float> logits, const SamplingOptions& options, uint
 
 }  // namespace
 
-Generator::Generator(Device& device, const OpTable& table, const Model& model, const ModelConfig& config, float* params)
+Generator::Generator(Device& device, const OpTable& table, const Model& model, const ModelConfig& config,
+                     const TensorView& params)
     : device_(device),
       table_(table),
       model_(model),

@@ -22,7 +22,8 @@ struct SamplingOptions {
 class Generator {
  public:
   // `params` (flat, device memory) outlives the generator.
-  Generator(Device& device, const OpTable& table, const Model& model, const ModelConfig& config, float* params);
+  Generator(Device& device, const OpTable& table, const Model& model, const ModelConfig& config,
+            const TensorView& params);
 
   // The token after `tokens` (at least one; only the last `context` count). `index` numbers the draws of a sample.
   int32_t next(std::span<const int32_t> tokens, const SamplingOptions& options, uint64_t index);
@@ -40,7 +41,7 @@ class Generator {
   const OpTable& table_;
   const Model& model_;
   ModelConfig config_;
-  float* params_;
+  TensorView params_;
   Stream stream_;
   Event done_;
   std::map<int64_t, Window> windows_;  // by T

@@ -6,6 +6,7 @@
 #include "runtime/base/fs.h"
 #include "runtime/base/log.h"
 #include "runtime/checkpoint/checkpoint.h"
+#include "runtime/optim/loss_scale.h"
 #include "runtime/train/host_flat.h"
 
 namespace ddp {
@@ -15,6 +16,8 @@ namespace {
 struct StartNote {
   int64_t step, applied_steps, samples_seen;
   double beta1_power, beta2_power;
+  float loss_scale;
+  int64_t growth_count, floor_skips;
 };
 
 std::optional<Checkpoint> choose_checkpoint(const StartRequest& request) {
@@ -58,7 +61,9 @@ TrainingState load_or_init(const StartRequest& request, const Model& model, Host
     model.init(params.values(), uint64_t(request.config.train.seed));
   else
     load_model(request.config.model.init_from, model.layout(), params.data());
-  return {};
+  TrainingState fresh;
+  fresh.loss_scale = initial_loss_scale(request.config.train);
+  return fresh;
 }
 
 }  // namespace
@@ -81,7 +86,14 @@ TrainingState start_run(const StartRequest& request, const Model& model, Device&
       m.upload();
       v.upload();
     }
-    sent = {state.step, state.applied_steps, state.samples_seen, state.beta1_power, state.beta2_power};
+    sent = {.step = state.step,
+            .applied_steps = state.applied_steps,
+            .samples_seen = state.samples_seen,
+            .beta1_power = state.beta1_power,
+            .beta2_power = state.beta2_power,
+            .loss_scale = state.loss_scale,
+            .growth_count = state.growth_count,
+            .floor_skips = state.floor_skips};
     device.copy(note.data(), &sent, sizeof sent, stream.handle());
   }
   comm.broadcast(note.view(), 0, stream);
@@ -93,23 +105,26 @@ TrainingState start_run(const StartRequest& request, const Model& model, Device&
   if (host_note.step > 0)
     for (const OptimizerState& moment : moments) comm.broadcast(moment.flat, 0, stream);
 
-  const StepScalars scalars{.attempted_step = uint32_t(host_note.step) + 1,
-                            .applied_steps = uint32_t(host_note.applied_steps),
-                            .beta1_power = host_note.beta1_power,
-                            .beta2_power = host_note.beta2_power,
-                            .lr = 0,
-                            .grad_scale = 0,
-                            .step_size = 0,
-                            .rsqrt_bias2 = 0,
-                            .skip = 0};
+  StepScalars scalars;
+  scalars.attempted_step = uint32_t(host_note.step) + 1;
+  scalars.applied_steps = uint32_t(host_note.applied_steps);
+  scalars.beta1_power = host_note.beta1_power;
+  scalars.beta2_power = host_note.beta2_power;
+  scalars.loss_scale = host_note.loss_scale;
+  scalars.growth_count = uint32_t(host_note.growth_count);
+  scalars.floor_skips = uint32_t(host_note.floor_skips);
   device.copy(step.optimizer().scalars(), &scalars, sizeof scalars, stream.handle());
   done.record(stream);
   done.synchronize(wait);
+  step.round_params();
   state.step = host_note.step;
   state.applied_steps = host_note.applied_steps;
   state.samples_seen = host_note.samples_seen;
   state.beta1_power = host_note.beta1_power;
   state.beta2_power = host_note.beta2_power;
+  state.loss_scale = host_note.loss_scale;
+  state.growth_count = host_note.growth_count;
+  state.floor_skips = host_note.floor_skips;
   return state;
 }
 

@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "runtime/optim/loss_scale.h"
+
 namespace ddp {
 
 StepShape step_shape(const Config& config, int ranks) {
@@ -10,11 +12,15 @@ StepShape step_shape(const Config& config, int ranks) {
           .num_micro_steps = int(accumulation_steps(config, ranks)),
           .lanes_per_rank = config.train.deterministic ? int(num_lanes(config)) / ranks : 1,
           .global_tokens = config.train.global_batch * config.model.context,
-          .bucket_bytes = std::llround(config.train.bucket_mb * 1024 * 1024)};
+          .bucket_bytes = std::llround(config.train.bucket_mb * 1024 * 1024),
+          .precision = precision_of(config.train)};
 }
 
 GradReducerOptions StepShape::reducer_options() const {
-  return {.bucket_bytes = bucket_bytes, .num_micro_steps = num_micro_steps, .lanes_per_rank = lanes_per_rank};
+  return {.bucket_bytes = bucket_bytes,
+          .num_micro_steps = num_micro_steps,
+          .lanes_per_rank = lanes_per_rank,
+          .type = precision.gradients};
 }
 
 namespace {
@@ -34,12 +40,18 @@ TrainStep::TrainStep(const Parts& parts, Arena& arena)
       shape_(step_shape(parts.config, parts.ranks)),
       compute_(parts.device, StreamRole::compute),
       params_(parts.device, parts.model.layout().flat_elements()),
+      rounded_params_(
+          shape_.precision.has_master()
+              ? Buffer<std::byte>(parts.device, params_.count() * int64_t(dtype_bytes(shape_.precision.storage)))
+              : Buffer<std::byte>()),
       reducer_(parts.device, parts.table, parts.comm, parts.model.layout(), reducer_options(parts, shape_)),
       optimizer_(make_optimizer(parts.device, parts.model.layout(),
                                 {.optimizer = parts.config.optimizer,
                                  .schedule = parts.config.schedule,
                                  .steps = parts.config.train.steps,
-                                 .clip_norm = parts.config.train.clip_norm},
+                                 .clip_norm = parts.config.train.clip_norm,
+                                 .scaling = loss_scaling(parts.config.train),
+                                 .loss_scale = initial_loss_scale(parts.config.train)},
                                 compute_)),
       stager_(parts.device, shape_.micro_batch, shape_.context),
       metrics_(parts.device),
@@ -54,6 +66,21 @@ TrainStep::~TrainStep() {
   }
 }
 
+Parameters TrainStep::parameters() const {
+  if (!rounded_params_) return {.master = params_.view(), .rounded = {}};
+  return {.master = params_.view(), .rounded = {rounded_params_.data(), shape_.precision.storage, {params_.count()}}};
+}
+
+TensorView TrainStep::model_params() const {
+  const Parameters p = parameters();
+  return p.rounded ? p.rounded : p.master;
+}
+
+void TrainStep::round_params() {
+  const Parameters p = parameters();
+  if (p.rounded) cast(exec(), {.y = p.rounded, .x = p.master});
+}
+
 void TrainStep::enqueue(int64_t number, const NextBatch& next, const GradReducer::Votes& votes) {
   MetricsRing::Slot& slot = metrics_.slot(number);
   slot.begin.record(compute_);
@@ -62,13 +89,14 @@ void TrainStep::enqueue(int64_t number, const NextBatch& next, const GradReducer
     const GradReducer::Target target = reducer_.begin_micro_step(i);
     arena_.begin(Program::train);
     parts_.model.train(exec(), arena_,
-                       {.params = params_.data(),
+                       {.params = model_params(),
                         .grads = target.grads,
                         .accumulate = target.accumulate,
                         .batch = batch,
                         .attempted_step = &optimizer_->scalars()->attempted_step,
                         .seed = uint32_t(parts_.config.train.seed),
                         .grad_scale = float(1.0 / double(shape_.global_tokens)),
+                        .loss_scale = &optimizer_->scalars()->loss_scale,
                         .token_loss = token_loss_.view(),
                         .ready = [&](ParamId p) { reducer_.on_grad_ready(p, compute_); }});
     arena_.end();
@@ -79,7 +107,7 @@ void TrainStep::enqueue(int64_t number, const NextBatch& next, const GradReducer
   slot.backward_done.record(compute_);
   reducer_.finish(votes, compute_);
   slot.reduced.record(compute_);
-  optimizer_->step(exec(), params_.view(),
+  optimizer_->step(exec(), parameters(),
                    {.flat = reducer_.gradients(),
                     .partials = reducer_.partials(),
                     .slot_begin = reducer_.slot_begin(),
@@ -92,7 +120,7 @@ void TrainStep::enqueue_eval(const HostBatch& batch, const TensorView& loss_sum)
   const Batch on_device = stager_.upload(batch, compute_, parts_.wait);
   arena_.begin(Program::evaluate);
   parts_.model.evaluate(exec(), arena_,
-                        {.params = params_.data(), .batch = on_device, .token_loss = token_loss_.view()});
+                        {.params = model_params(), .batch = on_device, .token_loss = token_loss_.view()});
   arena_.end();
   sum_into(exec(), {.out = loss_sum, .x = token_loss_.view(), .accumulate = false});
   stager_.release(compute_);
@@ -105,7 +133,7 @@ void TrainStep::drain() {
 
 TrainStep::Memory TrainStep::memory() const {
   const GradReducerBytes grads = grad_reducer_bytes(layout(), shape_.reducer_options());
-  return {.params = params_.bytes(),
+  return {.params = params_.bytes() + rounded_params_.bytes(),
           .grads = grads.symmetric + grads.device,
           .optimizer = optimizer_->bytes(),
           .input = stager_.bytes(),

@@ -11,6 +11,7 @@
 #include "runtime/optim/optimizer.h"
 #include "runtime/reduce/grad_reducer.h"
 #include "runtime/state/model.h"
+#include "runtime/state/precision.h"
 #include "runtime/train/input_stager.h"
 #include "runtime/train/metrics_ring.h"
 
@@ -23,6 +24,7 @@ struct StepShape {
   int lanes_per_rank = 1;
   int64_t global_tokens = 1;  // of a global batch
   int64_t bucket_bytes = 0;
+  Precision precision;
   GradReducerOptions reducer_options() const;
 };
 StepShape step_shape(const Config& config, int ranks);
@@ -60,7 +62,10 @@ class TrainStep {
   };
   Memory memory() const;
 
+  // f32 (flat elements): what a checkpoint holds. After they were set from outside, round_params().
   TensorView params() const { return params_.view(); }
+  // Enqueues the rounding of the parameters to what the model reads.
+  void round_params();
   Optimizer& optimizer() { return *optimizer_; }
   GradReducer& reducer() { return reducer_; }
   MetricsRing& metrics() { return metrics_; }
@@ -69,6 +74,8 @@ class TrainStep {
   const ParamLayout& layout() const { return parts_.model.layout(); }
 
  private:
+  Parameters parameters() const;
+  TensorView model_params() const;  // params_ or rounded_params_
   Exec exec() { return {.table = &parts_.table, .stream = &compute_, .observer = parts_.observer}; }
 
   Parts parts_;
@@ -76,6 +83,7 @@ class TrainStep {
   StepShape shape_;
   Stream compute_;
   Buffer<float> params_;
+  Buffer<std::byte> rounded_params_;  // where the model reads 16 bits
   GradReducer reducer_;
   std::unique_ptr<Optimizer> optimizer_;
   InputStager stager_;

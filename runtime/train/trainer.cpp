@@ -140,17 +140,19 @@ void Trainer::finish(int64_t step) {
   const StepMetrics& m = *slot.host.data();
   DDP_CHECK(int64_t(m.attempted_step) == step, "metrics of step {} where step {} was expected", m.attempted_step, step);
   if (m.skipped != 0)
-    throw Error(
-        ExitCode::non_finite,
-        fmt::format("step {}: the gradient of {} is not finite (loss {})", step,
-                    slot_owner(step_.layout(), m.first_bad_slot), m.loss_sum / double(step_.shape().global_tokens)),
-        "lower optimizer.lr or lengthen schedule.warmup_steps");
+    throw Error(ExitCode::non_finite,
+                fmt::format("step {}: the gradient of {} is not finite (loss {})", step,
+                            slot_owner(step_.layout(), m.bad_slot), m.loss_sum / double(step_.shape().global_tokens)),
+                "lower optimizer.lr or lengthen schedule.warmup_steps");
 
   state_.step = step;
   state_.applied_steps = m.applied_steps;
   state_.samples_seen += parts_.config.train.global_batch;
   state_.beta1_power = m.beta1_power;
   state_.beta2_power = m.beta2_power;
+  state_.loss_scale = m.next_loss_scale;
+  state_.growth_count = m.growth_count;
+  state_.floor_skips = m.floor_skips;
   stop_ = stop_ || m.stop_votes > 0;
   checkpoint_asked_ = checkpoint_asked_ || m.checkpoint_votes > 0;
 

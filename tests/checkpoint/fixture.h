@@ -45,7 +45,8 @@ struct SmallRun {
         for (int64_t i = 0; i < p.numel / p.shape[0] * p.saved_rows; ++i)
           (*buffer)[size_t(p.offset + i)] = start += 1.1f;
     }
-    state = {3, 2, 96, 0.9 * 0.9, 0.1 + 0.2, "bytes-17-abc", "0123456789abcdef", "model: {name: gpt2}\n"};
+    state = {
+        3, 2, 96, 0.9 * 0.9, 0.1 + 0.2, 0x1p13f, 77, 3, "bytes-17-abc", "0123456789abcdef", "model: {name: gpt2}\n"};
   }
 
   CheckpointContent content(int64_t step) {

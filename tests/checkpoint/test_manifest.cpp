@@ -12,6 +12,9 @@ Manifest example() {
                     58912,
                     std::pow(0.9, 1840),
                     std::pow(0.95, 1840) * 0x1p-900,
+                    0x1p24f / 3,
+                    1999,
+                    4,
                     "a \"quoted\" one",
                     "00ff",
                     "data:\n  train: \"ünï\"\n"};
@@ -42,15 +45,15 @@ TEST_CASE("a changed digit in a manifest is found") {
 
 TEST_CASE("a manifest of another format version is refused by its number") {
   std::string message;
-  CHECK(test::failure([&] { parse_manifest(R"({"format_version": 2})", "m"); }, &message) == 65);
-  CHECK(message == "m is not a valid manifest: its format version is 2, this program reads 1");
+  CHECK(test::failure([&] { parse_manifest(R"({"format_version": 1})", "m"); }, &message) == 65);
+  CHECK(message == "m is not a valid manifest: its format version is 1, this program reads 2");
 }
 
 TEST_CASE("malformed manifests are one clear error") {
   for (const std::string& text :
        {std::string(), std::string("{"), std::string("[]"), std::string("{}"), std::string("null"),
-        "{\"a\":" + std::string(1'000'000, '['), std::string("{\"format_version\":\"1\"}"),
-        std::string("{\"format_version\":1}"), std::string("\xff")}) {
+        "{\"a\":" + std::string(1'000'000, '['), std::string("{\"format_version\":\"2\"}"),
+        std::string("{\"format_version\":2}"), std::string("\xff")}) {
     std::string message;
     CHECK(test::failure([&] { parse_manifest(text, "m"); }, &message) == 65);
     CHECK(message.starts_with("m is not a valid manifest: "));
@@ -61,7 +64,7 @@ TEST_CASE("malformed manifests are one clear error") {
 
 TEST_CASE("a deeply nested manifest is refused before anything recurses into it") {
   const std::string deep = std::string(100'000, '[') + std::string(100'000, ']');
-  const std::string text = R"({"format_version":1,"manifest_xxh3":"","a":)" + deep + "}";
+  const std::string text = R"({"format_version":2,"manifest_xxh3":"","a":)" + deep + "}";
   std::string message;
   CHECK(test::failure([&] { parse_manifest(text, "m"); }, &message) == 65);
   CHECK(message == "m is not a valid manifest: it is nested too deeply");

@@ -141,7 +141,7 @@ TEST_CASE("a value of the wrong type or out of range is an error with its positi
       {"train", "deterministic", "yes", "true or false"},
       {"train", "deterministic", "1", "true or false"},
       {"train", "deterministic", "'true'", "true or false"},
-      {"train", "precision", "bf16", "available: fp32"},
+      {"train", "precision", "fp8", "available: fp32"},
       {"train", "bucket_mb", "0", "(0, 1000000]"},
       {"optimizer", "lr", ".nan", "a finite number"},
       {"optimizer", "lr", "nan", "a finite number"},

@@ -23,10 +23,10 @@ TEST_CASE("parameters lie on 256-byte boundaries, and slots cover the flat buffe
   ParamLayout layout;
   layout.add("a", {7}, false);
   const ParamId b = layout.add("b", {300, 200}, true, 299);
-  layout.add("c", {64}, false);
-  REQUIRE(layout[b].offset == 64);
-  REQUIRE(layout.flat_elements() == 64 + 60032 + 64);
-  REQUIRE(layout.num_parameters() == 7 + 299 * 200 + 64);
+  layout.add("c", {128}, false);
+  REQUIRE(layout[b].offset == 128);
+  REQUIRE(layout.flat_elements() == 128 + 60032 + 128);
+  REQUIRE(layout.num_parameters() == 7 + 299 * 200 + 128);
   const auto& begin = layout.slot_begin();
   REQUIRE(begin.front() == 0);
   REQUIRE(begin.back() == layout.flat_elements());

@@ -87,8 +87,11 @@ TEST_CASE("accumulating adds exactly what a first pass writes") {
     const gpt2::Gpt2 model(tiny(0.0f, tied));
     ModelRunner run(model, 2, 9, kVocab);
     std::fill(run.grads.begin(), run.grads.end(), 1e30f);  // "=" must not read what was there
-    for (const Param& p : model.layout().params())         // padding stays zero
-      std::fill(run.grads.begin() + p.offset + p.numel, run.grads.begin() + p.offset + (p.numel + 63) / 64 * 64, 0.0f);
+    const std::vector<Param>& params = model.layout().params();
+    for (size_t i = 0; i < params.size(); ++i) {  // padding stays zero
+      const int64_t end = i + 1 < params.size() ? params[i + 1].offset : model.layout().flat_elements();
+      std::fill(run.grads.begin() + params[i].offset + params[i].numel, run.grads.begin() + end, 0.0f);
+    }
     run.train();
     const std::vector<float> once = run.grads;
     run.train(/*accumulate=*/true);

@@ -62,7 +62,7 @@ TEST_CASE("step_finalize: norm, clip, learning rate, bias correction and counts 
   CHECK(metrics.applied_steps == 2);
   CHECK(metrics.beta1_power == s.beta1_power);
   CHECK(metrics.beta2_power == s.beta2_power);
-  CHECK(metrics.first_bad_slot == -1);
+  CHECK(metrics.bad_slot == -1);
   CHECK(metrics.skipped == 0);
 }
 
@@ -75,7 +75,7 @@ TEST_CASE("step_finalize: a gradient that is not finite skips the update and cou
   for (const double bad : {std::numeric_limits<double>::infinity(), std::nan("")}) {
     const auto [s, metrics] = finalize(kSecondStep, {9.0, bad, 1.0, bad}, 1.0);
     CHECK(s.skip == 1);
-    CHECK(metrics.first_bad_slot == 1);
+    CHECK(metrics.bad_slot == 1);
     CHECK(metrics.skipped == 1);
     CHECK(s.attempted_step == 6);
     CHECK(s.applied_steps == 1);

@@ -33,6 +33,10 @@ ParamLayout make_layout() {
 // The reducer's ops as plain loops.
 OpTable plain_table() {
   OpTable table{};
+  table.storage = {DType::f32};
+  table.find_non_finite = [](Stream& stream, const FindNonFinite& a) {
+    cpu_enqueue(stream, [a](ThreadPool&) { *a.mark.as<double>() = 0.0; });
+  };
   table.add_into = [](Stream& stream, const AddInto& a) {
     cpu_enqueue(stream, [a](ThreadPool&) {
       const auto add = [&]<class T>(T) {
@@ -57,7 +61,7 @@ OpTable plain_table() {
 
 // One parameter's part of backward for a micro-batch.
 void write_gradient(Stream& compute, const GradReducer::Target& target, const Param& p, int micro) {
-  float* to = target.grads + p.offset;
+  float* to = target.grads.as<float>() + p.offset;
   cpu_enqueue(compute, [to, begin = p.offset, n = p.numel, micro, accumulate = target.accumulate](ThreadPool&) {
     for (int64_t i = 0; i < n; ++i) to[i] = (accumulate ? to[i] : 0.0f) + value_of<float>(micro, begin + i);
   });

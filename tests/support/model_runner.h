@@ -37,8 +37,8 @@ class ModelRunner {
     run(
         [&](const Exec& exec, Arena& arena) {
           model_.train(exec, arena,
-                       {.params = params.data(),
-                        .grads = grads.data(),
+                       {.params = flat(params),
+                        .grads = flat(grads),
                         .accumulate = accumulate,
                         .batch = batch(),
                         .attempted_step = &attempted_step,
@@ -53,7 +53,7 @@ class ModelRunner {
   double evaluate() {
     run(
         [&](const Exec& exec, Arena& arena) {
-          model_.evaluate(exec, arena, {.params = params.data(), .batch = batch(), .token_loss = loss_view()});
+          model_.evaluate(exec, arena, {.params = flat(params), .batch = batch(), .token_loss = loss_view()});
         },
         Program::evaluate);
     return sum();
@@ -63,7 +63,7 @@ class ModelRunner {
     run(
         [&](const Exec& exec, Arena& arena) {
           model_.generate(exec, arena,
-                          {.params = params.data(),
+                          {.params = flat(params),
                            .tokens = TensorView(tokens.data(), DType::i32, {1, shape_[1]}),
                            .position = position,
                            .logits = TensorView(logits.data(), DType::f32, {1, padded_vocab})});
@@ -73,6 +73,8 @@ class ModelRunner {
   }
 
  private:
+  static TensorView flat(std::vector<float>& values) { return {values.data(), DType::f32, {int64_t(values.size())}}; }
+
   const Model& model_;
   std::unique_ptr<Device> device_;
   Stream stream_;

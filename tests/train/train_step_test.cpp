@@ -144,7 +144,7 @@ TEST_CASE("a gradient that is not finite skips the update and is named by its sl
                                   run.step.params().as<float>() + run.step.params().numel());
   const StepMetrics m = run.train(2);
   REQUIRE(m.skipped == 1);
-  REQUIRE(m.first_bad_slot >= 0);
+  REQUIRE(m.bad_slot >= 0);
   REQUIRE(m.applied_steps == 1);
   REQUIRE(std::equal(before.begin(), before.end(), run.step.params().as<float>()));
 }

@@ -31,7 +31,9 @@ const OpTable& test_op_table() {
     t.cross_entropy = cuda::cross_entropy;
     t.sum_into = cuda::sum_into;
     t.add_into = cuda::add_into;
+    t.cast = cuda::cast;
     t.sum_squares = cuda::sum_squares;
+    t.find_non_finite = cuda::find_non_finite;
     t.step_finalize = cuda::step_finalize;
     t.adamw = cuda::adamw;
     return t;

@@ -1,0 +1,73 @@
+// What step_finalize does to the step's scalars, written once for every backend: constexpr, so that device code may
+// call it too. Only roots are left to the backend.
+#pragma once
+
+#include "kernels/ops.h"
+
+namespace ddp {
+
+struct StepRule {
+  double clip_norm = 0, beta1 = 0, beta2 = 0;
+  LossScaling scaling = {};
+};
+
+// After a step that was skipped or not. No hysteresis: each overflow lowers the scale at once.
+constexpr void advance_loss_scale(StepScalars& s, const LossScaling& scaling) {
+  if (s.skip != 0) {
+    s.growth_count = 0;
+    s.floor_skips = s.loss_scale <= scaling.floor ? s.floor_skips + 1 : 0;
+    const float lower = s.loss_scale * scaling.backoff;
+    s.loss_scale = lower < scaling.floor ? scaling.floor : lower;
+    return;
+  }
+  s.floor_skips = 0;
+  if (++s.growth_count < scaling.interval) return;
+  s.growth_count = 0;
+  const float higher = s.loss_scale * scaling.growth;
+  s.loss_scale = higher > scaling.cap ? scaling.cap : higher;
+}
+
+// Decides the update that follows from the root of the sum of squares of the scaled gradients, and counts. `lr` is the
+// rate of the next update. rsqrt_bias2 is left: the backend sets it from beta2_power where the update is not skipped.
+constexpr void decide_update(StepScalars& s, double root, float lr, const StepRule& rule) {
+  const double norm = root / double(s.loss_scale);
+  s.skip = norm - norm == 0.0 ? 0 : 1;  // infinity and NaN are not
+  // As torch's clip_grad_norm_: the 1e-6 keeps runs comparable.
+  const double clip = rule.clip_norm > 0.0 && norm > rule.clip_norm ? rule.clip_norm / (norm + 1e-6) : 1.0;
+  s.grad_scale = float(clip / double(s.loss_scale));
+  s.lr = lr;
+  if (s.skip == 0) {
+    ++s.applied_steps;
+    s.beta1_power *= rule.beta1, s.beta2_power *= rule.beta2;
+    s.step_size = float(double(lr) / (1.0 - s.beta1_power));
+  }
+  advance_loss_scale(s, rule.scaling);
+  ++s.attempted_step;
+}
+
+// `before` and `after` decide_update; first_bad_slot is of the sum over ranks.
+constexpr StepMetrics step_metrics(const StepScalars& before, const StepScalars& after, double root,
+                                   int64_t first_bad_slot, const double* loss_votes, int64_t num_ranks) {
+  const double* marks = loss_votes + 3;
+  int64_t bad_rank = 0;
+  while (bad_rank < num_ranks && marks[bad_rank] == 0.0) ++bad_rank;
+  const bool is_local = bad_rank < num_ranks;
+  return {.loss_sum = loss_votes[0],
+          .stop_votes = loss_votes[1],
+          .checkpoint_votes = loss_votes[2],
+          .grad_norm = root / double(before.loss_scale),
+          .beta1_power = after.beta1_power,
+          .beta2_power = after.beta2_power,
+          .bad_slot = is_local ? int64_t(marks[bad_rank]) - 1 : first_bad_slot,
+          .bad_rank = is_local ? bad_rank : -1,
+          .lr = after.lr,
+          .loss_scale = before.loss_scale,
+          .next_loss_scale = after.loss_scale,
+          .growth_count = after.growth_count,
+          .floor_skips = after.floor_skips,
+          .attempted_step = before.attempted_step,
+          .applied_steps = after.applied_steps,
+          .skipped = after.skip};
+}
+
+}  // namespace ddp
