@@ -12,6 +12,7 @@
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
 #else
+#define DDP_CUDA_EMULATED 1  // for the twins of what is written in PTX
 #include "tests/cuda_sim/emulator/device_language.h"
 #endif
 

@@ -24,7 +24,7 @@ __device__ __forceinline__ unsigned pack_halves(float low, float high) {
 
 }  // namespace ddp::cuda
 
-#ifdef DDP_SIM_UNCHECKED  // the emulator's language
+#ifdef DDP_CUDA_EMULATED
 #include "tests/cuda_sim/emulator/mma.h"
 #else
 
