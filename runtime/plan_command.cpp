@@ -67,6 +67,9 @@ void print(const Plan& plan) {
       "activations (arena)", dry.arena.arena_bytes,
       fmt::format("{:.3f} x the live bound", double(dry.arena.arena_bytes) / double(dry.arena.live_bytes)));
   print_memory_line("input and metrics", dry.memory.input + dry.memory.metrics);
+  if (dry.workspace_bytes > 0) print_memory_line("cuBLASLt workspace", dry.workspace_bytes);
+  if (dry.nccl_bytes > 0)
+    print_memory_line("all-reduce scratch", dry.nccl_bytes, plan.config.train.deterministic ? "deterministic" : "");
   print_memory_line("total", dry.device_bytes(), "exact; libraries' own memory comes on top");
   fmt::print("\nwork of one step of one rank: {:.4g} GFLOP\n", double(dry.flops()) * 1e-9);
   fmt::print("  {:<24} {:>6} {:>12} {:>12}\n", "op", "calls", "GFLOP", "GB touched");
@@ -97,6 +100,8 @@ void print_json(const Plan& plan) {
                                    {"optimizer", dry.memory.optimizer},
                                    {"arena", dry.arena.arena_bytes},
                                    {"input_and_metrics", dry.memory.input + dry.memory.metrics},
+                                   {"workspace", dry.workspace_bytes},
+                                   {"all_reduce_scratch", dry.nccl_bytes},
                                    {"total", dry.device_bytes()}}},
                                  {"arena_live_bound_bytes", dry.arena.live_bytes},
                                  {"flops_per_step", dry.flops()},
@@ -117,10 +122,11 @@ ExitCode plan_command(std::span<char*> raw) {
             .dry = {}};
   const std::unique_ptr<Model> model = make_model(plan.config.model);
   plan.num_parameters = model->layout().num_parameters();
-  plan.dry = dry_run(plan.config, plan.ranks, *model);
+  const DeviceKind device = args.text("--device") == "cpu" ? DeviceKind::cpu : DeviceKind::cuda;
+  plan.dry = dry_run(plan.config, plan.ranks, *model, device);
   if (args.has("--memory")) {
     plan.memory_bytes = args.integer("--memory");
-    plan.largest_micro_batch = largest_micro_batch(plan.config, plan.memory_bytes);
+    plan.largest_micro_batch = largest_micro_batch(plan.config, plan.memory_bytes, device);
   }
   args.has("--json") ? print_json(plan) : print(plan);
   return ExitCode::complete;

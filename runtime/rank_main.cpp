@@ -64,17 +64,14 @@ Backend make_backend(const Config& config, const RankEnv& env, Board& board, con
                                      {.rank = env.rank, .symmetric_bytes = plan.symmetric_bytes, .wait = wait});
     return {std::move(device), cpu_op_table(), std::move(comm)};
   }
-  constexpr int64_t kLeastScratch = 1 << 20;
   const CudaBackend& cuda = open_cuda_backend();
-  std::unique_ptr<Device> device = cuda.make_device({});
-  const bool deterministic = config.train.deterministic;
-  const int64_t bucket_bytes = step_shape(config, env.world_size).bucket_bytes;
+  std::unique_ptr<Device> device = cuda.make_device({.workspace_bytes = plan.workspace_bytes});
   auto comm = solo ? make_solo_comm(*device)
                    : cuda.make_nccl_comm(*device, board,
                                          {.rank = env.rank,
-                                          .deterministic = deterministic,
+                                          .deterministic = config.train.deterministic,
                                           .symmetric_bytes = plan.symmetric_bytes,
-                                          .scratch_bytes = deterministic ? std::max(bucket_bytes, kLeastScratch) : 0,
+                                          .own_bytes = plan.nccl_bytes,
                                           .wait = wait});
   return {std::move(device), cuda.op_table(), std::move(comm)};
 }
@@ -111,7 +108,7 @@ ExitCode train(const RankEnv& env, Board& board) {
   check_machine();
   status.phase.store(uint32_t(Phase::plan));
   const std::unique_ptr<Model> model = make_model(config.model);
-  const DryRun plan = dry_run(config, env.world_size, *model);
+  const DryRun plan = dry_run(config, env.world_size, *model, env.device == "cpu" ? DeviceKind::cpu : DeviceKind::cuda);
   const Backend backend = make_backend(config, env, board, plan, wait);
   status.phase.store(uint32_t(Phase::load));
   Trainer trainer({.config = config,

@@ -60,12 +60,9 @@ ncclUniqueId share_unique_id(BoardLayout& board, int rank, const WaitPolicy& wai
 class NcclComm final : public Communicator {
  public:
   NcclComm(Device& device, Board& board, const NcclCommOptions& options)
-      : options_(options),
-        size_(int(board->world_size)),
-        symmetric_(device),
-        scratch_(device, options.scratch_bytes / kUnitBytes * kUnitBytes),
-        barrier_word_(device, 1) {
-    DDP_CHECK(!options.deterministic || (options.tree_sum != nullptr && scratch_.bytes() >= size_ * size_ * kUnitBytes),
+      : options_(options), size_(int(board->world_size)), symmetric_(device), own_(device, options.own_bytes) {
+    DDP_CHECK(options.own_bytes >= kNcclBarrierBytes, "no memory for barriers");
+    DDP_CHECK(!options.deterministic || (options.tree_sum != nullptr && scratch_bytes() >= size_ * size_ * kUnitBytes),
               "a deterministic communicator needs a sum and scratch memory");
     prepare_environment(options.rank == 0);
     const ncclUniqueId id = share_unique_id(*board, options.rank, options.wait);
@@ -141,7 +138,7 @@ class NcclComm final : public Communicator {
   }
 
   void barrier(Stream& stream) override {
-    settle(ncclAllReduce(barrier_word_.data(), barrier_word_.data(), 1, ncclInt32, ncclMax, comm_, stream_of(stream)),
+    settle(ncclAllReduce(own_.data(), own_.data(), 1, ncclInt32, ncclMax, comm_, stream_of(stream)),
            "ncclAllReduce of a barrier");
   }
 
@@ -161,7 +158,9 @@ class NcclComm final : public Communicator {
     check_nccl(result, comm_, call);
   }
 
-  int64_t scratch_elements(const TensorView& x) const { return scratch_.bytes() / int64_t(dtype_bytes(x.dtype)); }
+  uint8_t* scratch() const { return own_.data() + kNcclBarrierBytes; }
+  int64_t scratch_bytes() const { return (own_.bytes() - kNcclBarrierBytes) / kUnitBytes * kUnitBytes; }
+  int64_t scratch_elements(const TensorView& x) const { return scratch_bytes() / int64_t(dtype_bytes(x.dtype)); }
 
   template <class F>
   void for_each_piece(const TensorView& x, F f) {
@@ -173,7 +172,7 @@ class NcclComm final : public Communicator {
     settle(ncclAllGather(in.data, out, size_t(in.bytes()), ncclUint8, comm_, stream_of(stream)), "ncclAllGather");
   }
 
-  TensorView sources(const TensorView& like, int64_t n) { return {scratch_.data(), like.dtype, {size_, n}}; }
+  TensorView sources(const TensorView& like, int64_t n) { return {scratch(), like.dtype, {size_, n}}; }
 
   // out (n) = the tree over ranks of elements [rank * stride + begin, + n) of `in`: slice r of every rank goes to rank
   // r.
@@ -217,8 +216,7 @@ class NcclComm final : public Communicator {
   const int size_;
   SymmetricBuffers symmetric_;
   int64_t symmetric_used_ = 0;
-  Buffer<uint8_t> scratch_;
-  Buffer<int32_t> barrier_word_;
+  Buffer<uint8_t> own_;
   ncclComm_t comm_ = nullptr;
   std::optional<NcclWatchdog> watchdog_;
 };

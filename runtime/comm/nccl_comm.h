@@ -16,11 +16,15 @@
 
 namespace ddp {
 
+inline constexpr int64_t kNcclBarrierBytes = 16;
+
 struct NcclCommOptions {
   int rank = 0;
   bool deterministic = false;
   int64_t symmetric_bytes = 0;  // what all allocate_symmetric calls will add up to
-  int64_t scratch_bytes = 0;    // device memory of a deterministic sum: larger ones are made in pieces
+  // Of further device memory: a barrier's word, and the rest for deterministic sums, larger ones of which are made in
+  // pieces.
+  int64_t own_bytes = kNcclBarrierBytes;
   WaitPolicy wait;
   // out (n) = the tree over s of sources (size, n), f32 or f64, on the stream; needed when deterministic.
   void (*tree_sum)(const TensorView& out, const TensorView& sources, Stream& stream) = nullptr;

@@ -40,11 +40,11 @@ class CudaDevice final : public Device {
     check_driver();
     DDP_CUDA(cudaSetDevice(0));
     DDP_CUDA(cudaDeviceGetStreamPriorityRange(&lowest_priority_, &highest_priority_));
-    DDP_CUDA(cudaMalloc(&workspace_.memory, size_t(workspace_.bytes)));  // the first allocation makes the context
+    workspace_.memory = allocate(options.workspace_bytes);  // the first allocation makes the context
   }
   CudaDevice(const CudaDevice&) = delete;
   CudaDevice& operator=(const CudaDevice&) = delete;
-  ~CudaDevice() override { cudaFree(workspace_.memory); }
+  ~CudaDevice() override { deallocate(workspace_.memory, workspace_.bytes); }
 
   DeviceKind kind() const override { return DeviceKind::cuda; }
 

@@ -8,7 +8,7 @@
 namespace ddp {
 
 struct CudaOptions {
-  // Of the one workspace that libraries (cuBLASLt) get. Not counted in MemoryInfo::in_use_bytes: it is no tensor's.
+  // Of the one workspace that libraries (cuBLASLt) get.
   int64_t workspace_bytes = 32 << 20;
 };
 

@@ -1,6 +1,10 @@
 #include "runtime/train/dry_run.h"
 
+#include <algorithm>
+
 #include "models/registry.h"
+#include "runtime/comm/nccl_comm.h"
+#include "runtime/device/cuda_device.h"
 
 namespace ddp {
 namespace {
@@ -20,6 +24,13 @@ class CostCounter final : public OpObserver {
   std::map<std::string, OpCost>& ops_;
 };
 
+// Of NCCL's communicator beside symmetric memory: a deterministic sum of a bucket is made in one piece.
+int64_t nccl_bytes(const Config& config, int ranks, const StepShape& shape) {
+  constexpr int64_t kLeastScratch = 1 << 20;
+  if (ranks == 1) return 0;
+  return kNcclBarrierBytes + (config.train.deterministic ? std::max(shape.bucket_bytes, kLeastScratch) : 0);
+}
+
 }  // namespace
 
 int64_t DryRun::flops() const {
@@ -29,10 +40,11 @@ int64_t DryRun::flops() const {
 }
 
 int64_t DryRun::device_bytes() const {
-  return memory.params + memory.grads + memory.optimizer + memory.input + memory.metrics + arena.arena_bytes;
+  return memory.params + memory.grads + memory.optimizer + memory.input + memory.metrics + arena.arena_bytes +
+         workspace_bytes + nccl_bytes;
 }
 
-DryRun dry_run(const Config& config, int ranks, const Model& model) {
+DryRun dry_run(const Config& config, int ranks, const Model& model, DeviceKind device_kind) {
   DryRun result;
   const std::unique_ptr<Device> device = make_meta_device();
   const std::unique_ptr<Communicator> comm = make_solo_comm(*device);
@@ -58,16 +70,20 @@ DryRun dry_run(const Config& config, int ranks, const Model& model) {
   result.symmetric_bytes = grad_reducer_bytes(model.layout(), step.shape().reducer_options()).symmetric;
   result.all_reduce_bytes = model.layout().flat_elements() * int64_t(dtype_bytes(step.shape().precision.gradients));
   result.num_buckets = int(step.reducer().buckets().size());
+  if (device_kind == DeviceKind::cuda) {
+    result.workspace_bytes = CudaOptions{}.workspace_bytes;
+    result.nccl_bytes = nccl_bytes(config, ranks, step.shape());
+  }
   return result;
 }
 
-int64_t largest_micro_batch(const Config& config, int64_t memory_bytes) {
+int64_t largest_micro_batch(const Config& config, int64_t memory_bytes, DeviceKind device) {
   Config trial = config;
   trial.train.deterministic = false;
   const std::unique_ptr<Model> model = make_model(config.model);
   const auto fits = [&](int64_t micro_batch) {
     trial.train.micro_batch = trial.train.global_batch = micro_batch;
-    return dry_run(trial, 1, *model).device_bytes() <= memory_bytes;
+    return dry_run(trial, 1, *model, device).device_bytes() <= memory_bytes;
   };
   int64_t low = 0, high = 1;  // low fits, high does not
   while (high < (1 << 20) && fits(high)) {

@@ -24,14 +24,16 @@ struct DryRun {
   int64_t all_reduce_bytes = 0;  // a rank's gradients in a step
   int num_buckets = 0;
   std::map<std::string, OpCost> ops;  // of one step of one rank
+  int64_t workspace_bytes = 0;        // of cuBLASLt: CudaOptions
+  int64_t nccl_bytes = 0;             // of the communicator beside symmetric_bytes: NcclCommOptions
   int64_t flops() const;              // sum of ops
-  int64_t device_bytes() const;       // memory + arena
+  int64_t device_bytes() const;       // memory, arena, workspace and NCCL
 };
 
-// Errors: as make_model. Neither data nor device is touched.
-DryRun dry_run(const Config& config, int ranks, const Model& model);
+// For a run on `device`. Errors: as make_model. Neither data nor device is touched.
+DryRun dry_run(const Config& config, int ranks, const Model& model, DeviceKind device = DeviceKind::cpu);
 
 // The largest micro-batch whose device_bytes() fit, with accumulation 1 and one rank; 0 when not even one sample does.
-int64_t largest_micro_batch(const Config& config, int64_t memory_bytes);
+int64_t largest_micro_batch(const Config& config, int64_t memory_bytes, DeviceKind device = DeviceKind::cpu);
 
 }  // namespace ddp

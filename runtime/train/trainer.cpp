@@ -73,7 +73,7 @@ Trainer::Trainer(const Parts& parts)
                                                      .num_workers = config.data.num_workers,
                                                      .wait = parts_.wait});
   if (is_first_rank()) open_sinks();
-  status().memory_bytes.store(parts_.device.memory_info().in_use_bytes + parts_.plan.symmetric_bytes);
+  status().memory_bytes.store(parts_.plan.device_bytes());
   status().loaded_ns.store(monotonic_ns());
 }
 

@@ -8,6 +8,7 @@
 #include <string>
 #include <utility>
 
+#include "tests/cuda_sim/api/memory.h"
 #include "tests/cuda_sim/report.h"
 
 namespace ddp::sim {
@@ -17,6 +18,7 @@ struct Counts {
   std::mutex mutex;
   std::map<std::string, int64_t> work, host_synchronisations;
   std::map<std::string, std::pair<int64_t, int64_t>> kernel_bytes;  // read, written
+  size_t device_bytes = 0;                                          // allocated when the last work was submitted
 };
 
 void write_counts();
@@ -35,7 +37,8 @@ void write_counts() {
   const std::lock_guard lock(c.mutex);
   nlohmann::json out = {{"kernels", nlohmann::json::object()},
                         {"other", nlohmann::json::object()},
-                        {"host_synchronisations", nlohmann::json::object()}};
+                        {"host_synchronisations", nlohmann::json::object()},
+                        {"memory", {{"device_bytes", c.device_bytes}}}};
   for (const auto& [name, n] : c.work) {
     if (const auto bytes = c.kernel_bytes.find(name); bytes == c.kernel_bytes.end())
       out["other"][name] = n;
@@ -59,6 +62,7 @@ void count_work(const char* name) {
   Counts& c = counts();
   const std::lock_guard lock(c.mutex);
   ++c.work[name];
+  c.device_bytes = device_bytes_used();
 }
 
 void count_kernel(const char* name, int64_t bytes_read, int64_t bytes_written) {

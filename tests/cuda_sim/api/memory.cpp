@@ -90,7 +90,10 @@ size_t device_bytes_total() {
   const char* text = std::getenv("DDP_SIM_MEMORY");
   return text != nullptr ? std::strtoull(text, nullptr, 10) : kReserved;
 }
-size_t device_bytes_used() { return memory().used; }
+size_t device_bytes_used() {
+  const std::lock_guard lock(memory().mutex);
+  return memory().used;
+}
 
 bool is_device_memory(const void* address) {
   return size_t(static_cast<const std::byte*>(address) - memory().base) < kReserved;

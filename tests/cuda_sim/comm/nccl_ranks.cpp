@@ -28,7 +28,7 @@ RankParts parts_of(const NcclWorld& world, const WorldOptions& options) {
                                   {.rank = rank,
                                    .deterministic = world.deterministic,
                                    .symmetric_bytes = options.symmetric_bytes,
-                                   .scratch_bytes = world.deterministic ? kScratchBytes : 0,
+                                   .own_bytes = kNcclBarrierBytes + (world.deterministic ? kScratchBytes : 0),
                                    .wait = wait,
                                    .tree_sum = cuda::tree_sum});
           }};

@@ -4,6 +4,7 @@ libraries. What it proves is about our kernels and host code, not about cuBLAS, 
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -153,6 +154,28 @@ class SimulatedTraining(IntegrationTest):
         for kernel, streams in (("gelu_forward", 2), ("gelu_backward", 3)) if CHECKED else ():
             moved = step[f"kernels/{kernel}/bytes_read"] + step[f"kernels/{kernel}/bytes_written"]
             self.assertEqual(moved, 2 * streams * 64 * 4 * 128 * 4)  # layers, arrays of (64, 4 * 128) floats
+
+    def test_the_plan_is_what_the_run_allocates_to_the_byte(self):
+        for gpus, deterministic in (("0", "true"), ("0,1", "false"), ("0,1", "true")):
+            with self.subTest(gpus=gpus, deterministic=deterministic):
+                self.configure(deterministic=deterministic)
+                planned = json.loads(self.launch("plan", "--json", "--gpus", gpus).out)["memory_bytes"]
+                self.assertEqual(planned["workspace"], 32 << 20)
+                self.assertEqual(planned["all_reduce_scratch"] >= 1 << 20, gpus == "0,1" and deterministic == "true")
+                counts = os.path.join(self.folder, "counts")
+                self.setenv("DDP_SIM_COUNTS", counts)
+                self.train(f"run {gpus} {deterministic}", "--gpus", gpus)
+                with open(counts + ".0") as file:
+                    self.assertEqual(json.load(file)["memory"]["device_bytes"], planned["total"])
+
+    def test_a_token_outside_the_vocabulary_ends_the_run_in_the_batch_that_meets_it(self):
+        tokens = [i % 50 for i in range(64 * 40 + 1)]
+        tokens[64 * 30 + 7] = 51
+        self.write("train.txt", struct.pack(f"<{len(tokens)}H", *tokens))
+        self.configure(steps=50)
+        line = self.launch("--gpus", "0,1", "--set", "data.format=tokens", "--set", "model.vocab=50", expect=65).last_line
+        for words in ("train.txt", "token 51", "sample 30", "not below model.vocab 50"):
+            self.assertIn(words, line)
 
     # ---- planted faults, each found by name ----
 
