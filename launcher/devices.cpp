@@ -26,9 +26,30 @@ std::string Placement::label(int rank) const {
   return fmt::format("{} {}", device == "cuda" ? "GPU" : "cpu", indices[size_t(rank)]);
 }
 
+namespace {
+
+bool names_gpus(const TrainOptions& train) { return train.device == "cuda" || !train.gpus.empty(); }
+
+int num_ranks(const TrainOptions& train) {
+  return train.gpus.empty() ? std::max(1, train.nproc) : int(train.gpus.size());
+}
+
+Placement on(const std::string& device, const TrainOptions& train) {
+  Placement placement{device, train.gpus};
+  placement.indices.resize(size_t(num_ranks(train)));
+  if (train.gpus.empty()) std::iota(placement.indices.begin(), placement.indices.end(), 0);
+  return placement;
+}
+
+}  // namespace
+
+Placement place_plan(const TrainOptions& train, const HostDevices& host) {
+  return names_gpus(train) ? on("cuda", train) : place_ranks(train, host);
+}
+
 Placement place_ranks(const TrainOptions& train, const HostDevices& host) {
-  const bool wants_cuda = train.device == "cuda" || !train.gpus.empty();
-  const int wanted = train.gpus.empty() ? std::max(1, train.nproc) : int(train.gpus.size());
+  const bool wants_cuda = names_gpus(train);
+  const int wanted = num_ranks(train);
   const std::string on_cpu = fmt::format("train on the CPU: --nproc {} --device cpu", wanted);
   const std::string asked = train.gpus.empty() ? "--device cuda" : "--gpus";
   if (wants_cuda && !host.driver)
@@ -44,11 +65,7 @@ Placement place_ranks(const TrainOptions& train, const HostDevices& host) {
   if (cuda && train.gpus.empty() && wanted > num_gpus)
     throw Error(ExitCode::usage,
                 fmt::format("--nproc {} needs as many GPUs, but this machine has {}", wanted, num_gpus), on_cpu);
-  Placement placement{cuda ? "cuda" : "cpu", train.gpus};
-  if (train.gpus.empty()) {
-    placement.indices.resize(size_t(wanted));
-    std::iota(placement.indices.begin(), placement.indices.end(), 0);
-  }
+  Placement placement = on(cuda ? "cuda" : "cpu", train);
   if (cuda)
     for (const int gpu : placement.indices) placement.uuids.push_back(host.gpus[size_t(gpu)].uuid);
   return placement;

@@ -28,5 +28,7 @@ struct Placement {
 
 // Errors: 64, saying what to do.
 Placement place_ranks(const TrainOptions& train, const HostDevices& host);
+// For a plan, which touches no device: GPUs that are asked for need not be there.
+Placement place_plan(const TrainOptions& train, const HostDevices& host);
 
 }  // namespace ddp

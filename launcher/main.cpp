@@ -31,7 +31,7 @@ void occupy_standard_descriptors() {
 
 // Models live in ddp-rank, so it does the planning: it gets the resolved configuration on its standard input.
 [[noreturn]] void plan(const Command& command, const Signals& signals) {
-  const Placement placement = place_ranks(command.train, probe_host());
+  const Placement placement = place_plan(command.train, probe_host());
   const Config config = resolve_config(command.train, placement);
   std::vector<std::string> args = {"plan", "--ranks", std::to_string(placement.ranks()), "--device", placement.device};
   if (command.plan.memory_bytes > 0) args.insert(args.end(), {"--memory", std::to_string(command.plan.memory_bytes)});

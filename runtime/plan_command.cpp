@@ -120,9 +120,9 @@ ExitCode plan_command(std::span<char*> raw) {
   Plan plan{.config = parse_config(read_standard_input(), "the configuration"),
             .ranks = int(args.integer("--ranks")),
             .dry = {}};
-  const std::unique_ptr<Model> model = make_model(plan.config.model);
-  plan.num_parameters = model->layout().num_parameters();
   const DeviceKind device = args.text("--device") == "cpu" ? DeviceKind::cpu : DeviceKind::cuda;
+  const std::unique_ptr<Model> model = make_model(plan.config, device);
+  plan.num_parameters = model->layout().num_parameters();
   plan.dry = dry_run(plan.config, plan.ranks, *model, device);
   if (args.has("--memory")) {
     plan.memory_bytes = args.integer("--memory");

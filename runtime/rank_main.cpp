@@ -107,8 +107,9 @@ ExitCode train(const RankEnv& env, Board& board) {
 
   check_machine();
   status.phase.store(uint32_t(Phase::plan));
-  const std::unique_ptr<Model> model = make_model(config.model);
-  const DryRun plan = dry_run(config, env.world_size, *model, env.device == "cpu" ? DeviceKind::cpu : DeviceKind::cuda);
+  const DeviceKind device = env.device == "cpu" ? DeviceKind::cpu : DeviceKind::cuda;
+  const std::unique_ptr<Model> model = make_model(config, device);
+  const DryRun plan = dry_run(config, env.world_size, *model, device);
   const Backend backend = make_backend(config, env, board, plan, wait);
   status.phase.store(uint32_t(Phase::load));
   Trainer trainer({.config = config,

@@ -53,7 +53,7 @@ ExitCode sample_command(std::span<char*> raw) {
   if (!checkpoint)
     throw Error(ExitCode::no_input, run.string() + " holds no checkpoint yet", "wait for one, or send the run SIGUSR1");
 
-  const std::unique_ptr<Model> model = make_model(config.model);
+  const std::unique_ptr<Model> model = make_model(config);
   const std::unique_ptr<Device> device = make_cpu_device({.num_threads = usable_cores()});
   Buffer<float> params(*device, model->layout().flat_elements());
   load_model(checkpoint->path, model->layout(), params.data());

@@ -13,9 +13,17 @@ void Block::declare(ParamLayout& layout, const std::string& name, int64_t width)
 
 ArenaTensor Block::forward(const Pass& pass, BlockSaved& saved, const TensorView& residual, const TensorView& branch,
                            int64_t batch) const {
+  ln_1.forward(pass, saved.ln_1, residual, branch, first_site);
+  inner_forward(pass, saved, batch);
+  ArenaTensor branch2 = pass.take(residual.shape, "branch");
+  fc_proj.forward(pass, branch2, saved.gelu);
+  return branch2;
+}
+
+void Block::inner_forward(const Pass& pass, BlockSaved& saved, int64_t batch) const {
+  const TensorView residual = saved.ln_1.residual;
   const int64_t m = residual.dim(0), c = residual.dim(1), t = m / batch;
 
-  ln_1.forward(pass, saved.ln_1, residual, branch, first_site);
   saved.qkv = pass.take({batch, t, 3 * c}, "qkv");
   attn.forward(pass, saved.qkv.view().view({m, 3 * c}), saved.ln_1.out);
   saved.lse = pass.take_wide({batch, heads, t}, "lse");
@@ -28,27 +36,49 @@ ArenaTensor Block::forward(const Pass& pass, BlockSaved& saved, const TensorView
   {
     const ArenaTensor branch1 = pass.take({m, c}, "branch");
     attn_proj.forward(pass, branch1, saved.att.view().view({m, c}));
-    ln_2.forward(pass, saved.ln_2, saved.ln_1.residual, branch1, first_site + 2);
+    ln_2.forward(pass, saved.ln_2, residual, branch1, first_site + 2);
   }
   saved.fc = pass.take({m, 4 * c}, "fc");
   fc.forward(pass, saved.fc, saved.ln_2.out);
-  saved.gelu = pass.take({m, 4 * c}, "gelu");
-  gelu_forward(pass.exec, {.y = saved.gelu, .x = saved.fc});
-  ArenaTensor branch2 = pass.take({m, c}, "branch");
-  fc_proj.forward(pass, branch2, saved.gelu);
-  return branch2;
+  gelu(pass, saved);
 }
 
-void Block::backward(const Pass& pass, BlockSaved& saved, ResidualGrad& grad) const {
-  const int64_t batch = saved.qkv.view().dim(0), t = saved.qkv.view().dim(1);
-  const int64_t m = batch * t, c = saved.qkv.view().dim(2) / 3;
+void Block::gelu(const Pass& pass, BlockSaved& saved) const {
+  saved.gelu = pass.take(saved.fc.view().shape, "gelu");
+  gelu_forward(pass.exec, {.y = saved.gelu, .x = saved.fc});
+}
 
+void Block::forget(BlockSaved& saved) const {
+  if (recompute == Recompute::none) return;
+  saved.gelu.release();
+  if (recompute == Recompute::gelu) return;
+  saved.ln_1.out.release();
+  saved.ln_2.out.release();
+  if (recompute == Recompute::gelu_ln) return;
+  saved.qkv.release();
+  saved.lse.release();
+  saved.att.release();
+  saved.fc.release();
+  saved.ln_2 = {};
+}
+
+void Block::backward(const Pass& pass, BlockSaved& saved, ResidualGrad& grad, int64_t batch) const {
+  const TensorView residual = saved.ln_1.residual;
+  const int64_t m = residual.dim(0), c = residual.dim(1), t = m / batch;
+
+  if (recompute == Recompute::block) {
+    ln_1.forward_again(pass, saved.ln_1);
+    inner_forward(pass, saved, batch);
+  } else if (recompute != Recompute::none) {
+    gelu(pass, saved);
+  }
   // branch2 = gelu(fc) W + b. gelu is needed for dW only, so its gradient, and then fc's, take its place.
   fc_proj.backward_weight(pass, saved.gelu, grad.branch());
   const TensorView dfc = saved.gelu;
   fc_proj.backward_input(pass, dfc, grad.branch());
   gelu_backward(pass.exec, {.dx = dfc, .dy = dfc, .x = saved.fc});
   saved.fc.release();
+  if (recompute == Recompute::gelu_ln) ln_2.forward_again(pass, saved.ln_2);
   fc.backward_weight(pass, saved.ln_2.out, dfc);
   saved.ln_2.out.release();
   {
@@ -80,6 +110,7 @@ void Block::backward(const Pass& pass, BlockSaved& saved, ResidualGrad& grad) co
   saved.lse.release();
   saved.qkv.release();
   const TensorView dqkv_rows = dqkv.view().view({m, 3 * c});
+  if (recompute == Recompute::gelu_ln) ln_1.forward_again(pass, saved.ln_1);
   attn.backward_weight(pass, saved.ln_1.out, dqkv_rows);
   saved.ln_1.out.release();
   const ArenaTensor dln = pass.take({m, c}, "dlayernorm");

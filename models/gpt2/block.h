@@ -13,7 +13,11 @@
 
 namespace ddp::gpt2 {
 
-// M = B * T rows of C. Kept for backward: 16 C floats a row (numbers.md), and the log-sum-exp.
+// What backward computes again instead of keeping it from forward. Per row of C elements a block keeps 16 C with none,
+// 12 C with gelu, 10 C with gelu_ln, 1 C with block. The same ops on the same inputs: the same bits in all.
+enum class Recompute : uint8_t { none, gelu, gelu_ln, block };
+
+// M = B * T rows of C. Backward finds some of them empty, by Recompute.
 struct BlockSaved {
   LayerNorm::Saved ln_1, ln_2;  // (M,C) each: input and output
   ArenaTensor qkv;              // (B,T,3C)
@@ -35,15 +39,24 @@ struct Block {
   Linear attn, attn_proj, fc, fc_proj;
   int64_t heads = 1;
   bool is_first = false;
+  Recompute recompute = Recompute::none;
   uint32_t first_site = 0;  // dropout sites: + 0 branch before, + 1 attention, + 2 attention's branch
 
   void declare(ParamLayout& layout, const std::string& name, int64_t width);  // in backward order
   // From (residual, branch) to (saved.ln_2.residual, returned branch (M,C)). batch: B, for the (B,T,...) views.
   ArenaTensor forward(const Pass& pass, BlockSaved& saved, const TensorView& residual, const TensorView& branch,
                       int64_t batch) const;
+  // Returns to the arena what backward computes again. With Recompute::block that is saved.ln_2.residual too, unless
+  // the caller has moved it out: the next norm reads it.
+  void forget(BlockSaved& saved) const;
   // grad: of (r2 + branch2) before, of (r1 and the branch before) after. Returns what it can of `saved` to the arena on
   // the way.
-  void backward(const Pass& pass, BlockSaved& saved, ResidualGrad& grad) const;
+  void backward(const Pass& pass, BlockSaved& saved, ResidualGrad& grad, int64_t batch) const;
+
+ private:
+  // From saved.ln_1 all that is left of `saved`.
+  void inner_forward(const Pass& pass, BlockSaved& saved, int64_t batch) const;
+  void gelu(const Pass& pass, BlockSaved& saved) const;  // saved.gelu from saved.fc
 };
 
 }  // namespace ddp::gpt2

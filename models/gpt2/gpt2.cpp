@@ -9,7 +9,6 @@
 namespace ddp::gpt2 {
 namespace {
 
-constexpr int64_t kVocabMultiple = 64;
 // Dropout sites: the embedding's, then kSitesPerBlock for each block, then the last block's branch at the final norm.
 constexpr uint32_t kEmbeddingSite = 0, kFirstBlockSite = 1, kSitesPerBlock = 3;
 
@@ -30,24 +29,27 @@ void fill_normal(std::span<float> out, uint64_t seed, uint32_t stream, double si
 
 }  // namespace
 
+int64_t padded_vocab(int64_t vocab) { return (vocab + 63) / 64 * 64; }
+
 Gpt2::Gpt2(const Options& options) : options_(options), blocks_(size_t(options.layers)) {
-  const int64_t c = options.width,
-                padded_vocab = (options.vocab + kVocabMultiple - 1) / kVocabMultiple * kVocabMultiple;
+  const int64_t c = options.width, rows = padded_vocab(options.vocab);
   // Backward order. The tied embedding comes last: its classifier part is ready first, but its lookup part is last of
   // all.
-  if (!options.tie_embeddings) head_.weight = layout_.add("lm_head.weight", {padded_vocab, c}, true, options.vocab);
+  if (!options.tie_embeddings) head_.weight = layout_.add("lm_head.weight", {rows, c}, true, options.vocab);
   ln_f_.declare(layout_, "ln_f", c);
   for (int64_t l = options.layers - 1; l >= 0; --l) {
     Block& block = blocks_[size_t(l)];
     block.heads = options.heads;
     block.is_first = l == 0;
+    block.recompute = options.recompute;
     block.first_site = kFirstBlockSite + uint32_t(l) * kSitesPerBlock;
     block.declare(layout_, fmt::format("h.{}", l), c);
   }
   wpe_ = layout_.add("wpe.weight", {options.context, c}, true);
-  wte_ = layout_.add("wte.weight", {padded_vocab, c}, true, options.vocab);
+  wte_ = layout_.add("wte.weight", {rows, c}, true, options.vocab);
   if (options.tie_embeddings) head_.weight = wte_;
   head_.live_columns = options.vocab;
+  head_.chunk_rows = options.logits_rows;
 }
 
 void Gpt2::init(std::span<float> params, uint64_t seed) const {
@@ -84,10 +86,10 @@ Gpt2::Activations Gpt2::forward(const Pass& pass, const TensorView& tokens, bool
     if (block.is_first) saved.ln_1.residual = std::move(residual);
     branch = block.forward(pass, saved, stream, branch, batch);
     stream = saved.ln_2.residual;
-    if (keep)
-      a.blocks.push_back(std::move(saved));
-    else
-      residual = std::move(saved.ln_2.residual);
+    if (!keep || block.recompute == Recompute::block) residual = std::move(saved.ln_2.residual);
+    if (!keep) continue;
+    block.forget(saved);
+    a.blocks.push_back(std::move(saved));
   }
   ln_f_.forward(pass, a.ln_f, stream, branch, last_site());
   return a;
@@ -125,7 +127,8 @@ void Gpt2::train(const Exec& exec, Arena& arena, const TrainPass& args) const {
     ln_f_.backward(pass, a.ln_f, grad.stream, grad.masked, dln_f, /*add=*/false, last_site());
     a.ln_f = {};
   }
-  for (int64_t l = options_.layers - 1; l >= 0; --l) blocks_[size_t(l)].backward(pass, a.blocks[size_t(l)], grad);
+  for (int64_t l = options_.layers - 1; l >= 0; --l)
+    blocks_[size_t(l)].backward(pass, a.blocks[size_t(l)], grad, batch);
 
   SummedGrad dwte = options_.tie_embeddings ? std::move(dhead) : SummedGrad(pass, wte_);
   if (!options_.tie_embeddings && !pass.accumulate)

@@ -13,10 +13,15 @@ namespace ddp::gpt2 {
 
 struct Options {
   int64_t layers = 12, heads = 12, width = 768, context = 1024;
-  int64_t vocab = 50257;  // live tokens; computed with a multiple of 64, the rest is masked and not saved
+  int64_t vocab = 50257;  // live tokens; computed with padded_vocab rows, the rest is masked and not saved
   float dropout = 0.0f;
   bool tie_embeddings = true;
+  Recompute recompute = Recompute::none;
+  int64_t logits_rows = 256;  // LmHead::chunk_rows
 };
+
+// Rows of the token embedding: the vocabulary, up to a multiple of 64.
+int64_t padded_vocab(int64_t vocab);
 
 class Gpt2 final : public Model {
  public:

@@ -25,6 +25,8 @@ void LayerNorm::forward(const Pass& pass, Saved& saved, const TensorView& residu
                                 .dropout = pass.dropout_at(site)});
 }
 
+void LayerNorm::forward_again(const Pass& pass, Saved& saved) const { forward(pass, saved, saved.residual, {}, 0); }
+
 void LayerNorm::backward(const Pass& pass, const Saved& saved, const TensorView& dresidual, const TensorView& dbranch,
                          const TensorView& dy, bool add, uint32_t site) const {
   const ArenaTensor workspace =

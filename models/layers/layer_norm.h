@@ -22,6 +22,8 @@ struct LayerNorm {
   // which the caller has put into saved.residual.
   void forward(const Pass& pass, Saved& saved, const TensorView& residual_in, const TensorView& branch,
                uint32_t site) const;
+  // saved.out, mean and rstd again, the same bits, from saved.residual.
+  void forward_again(const Pass& pass, Saved& saved) const;
   // dresidual (M,C) (=|+= where add) the norm's gradient; dbranch (M,C) = its dropout mask at `site`, may be empty.
   // Announces weight and bias.
   void backward(const Pass& pass, const Saved& saved, const TensorView& dresidual, const TensorView& dbranch,

@@ -7,9 +7,9 @@ namespace {
 
 // Calls f(chunk's first row, rows, logits (rows, V)) for each chunk of M rows.
 template <class F>
-void for_chunks(const Pass& pass, int64_t m, int64_t vocab, F f) {
-  for (int64_t begin = 0; begin < m; begin += LmHead::kChunkRows) {
-    const int64_t rows = std::min(LmHead::kChunkRows, m - begin);
+void for_chunks(const Pass& pass, int64_t m, int64_t vocab, int64_t chunk_rows, F f) {
+  for (int64_t begin = 0; begin < m; begin += chunk_rows) {
+    const int64_t rows = std::min(chunk_rows, m - begin);
     const ArenaTensor logits = pass.take({rows, vocab}, "logits");
     f(begin, rows, logits.view());
   }
@@ -20,7 +20,7 @@ void for_chunks(const Pass& pass, int64_t m, int64_t vocab, F f) {
 void LmHead::forward(const Pass& pass, const TensorView& token_loss, const TensorView& x,
                      const TensorView& targets) const {
   const TensorView w = pass.param(weight);
-  for_chunks(pass, x.dim(0), w.dim(0), [&](int64_t begin, int64_t rows, const TensorView& logits) {
+  for_chunks(pass, x.dim(0), w.dim(0), chunk_rows, [&](int64_t begin, int64_t rows, const TensorView& logits) {
     linear_forward(pass.exec, {.y = logits, .x = x.rows(begin, rows), .w = w, .bias = {}, .w_transposed = true});
     cross_entropy(pass.exec, {.logits = logits,
                               .loss = token_loss.rows(begin, rows),
@@ -34,7 +34,7 @@ void LmHead::forward_backward(const Pass& pass, const TensorView& token_loss, co
                               const TensorView& dw, const TensorView& x, const TensorView& targets,
                               const LossGrad& loss_grad) const {
   const TensorView w = pass.param(weight);
-  for_chunks(pass, x.dim(0), w.dim(0), [&](int64_t begin, int64_t rows, const TensorView& logits) {
+  for_chunks(pass, x.dim(0), w.dim(0), chunk_rows, [&](int64_t begin, int64_t rows, const TensorView& logits) {
     const TensorView x_chunk = x.rows(begin, rows);
     linear_forward(pass.exec, {.y = logits, .x = x_chunk, .w = w, .bias = {}, .w_transposed = true});
     cross_entropy(pass.exec, {.logits = logits,

@@ -6,11 +6,9 @@
 namespace ddp {
 
 struct LmHead {
-  // Rows of logits alive at once; part of the order of sums, so fixed.
-  static constexpr int64_t kChunkRows = 256;
-
   ParamId weight;            // (V padded, C); GPT-2 ties it to the token embedding
   int64_t live_columns = 0;  // vocabulary without padding
+  int64_t chunk_rows = 256;  // rows of logits alive at once; part of the order of sums, so fixed for a device and type
 
   // token_loss (M) from x (M,C) and targets (M).
   void forward(const Pass& pass, const TensorView& token_loss, const TensorView& x, const TensorView& targets) const;

@@ -80,7 +80,7 @@ DryRun dry_run(const Config& config, int ranks, const Model& model, DeviceKind d
 int64_t largest_micro_batch(const Config& config, int64_t memory_bytes, DeviceKind device) {
   Config trial = config;
   trial.train.deterministic = false;
-  const std::unique_ptr<Model> model = make_model(config.model);
+  const std::unique_ptr<Model> model = make_model(config, device);
   const auto fits = [&](int64_t micro_batch) {
     trial.train.micro_batch = trial.train.global_batch = micro_batch;
     return dry_run(trial, 1, *model, device).device_bytes() <= memory_bytes;

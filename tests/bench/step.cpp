@@ -169,7 +169,7 @@ int main(int argc, char** argv) {
   Config config;
   config.model.context = o.context;
   config.train.micro_batch = config.train.global_batch = o.batch;
-  const std::unique_ptr<Model> model = make_model(config.model);
+  const std::unique_ptr<Model> model = make_model(config);
   const DryRun plan = dry_run(config, 1, *model);
   const auto device = make_cpu_device({.num_threads = o.threads, .pin_threads = true});
   const auto comm = make_solo_comm(*device);

@@ -164,6 +164,15 @@ TEST_CASE("ranks are placed on what the host has") {
   CHECK(place_ranks(train, with_gpus).uuids == std::vector<std::string>{"GPU-d0", "GPU-b0"});
 }
 
+TEST_CASE("a plan for GPUs needs none") {
+  TrainOptions train;
+  CHECK(place_plan(train, {}).device == "cpu");
+  train.device = "cuda";
+  train.nproc = 4;
+  CHECK(place_plan(train, {}).device == "cuda");
+  CHECK(place_plan(train, {}).ranks() == 4);
+}
+
 TEST_CASE("devices that are not there are refused with what to do instead") {
   const HostDevices bare{}, with_gpus = four_gpus();
   HostDevices no_backend = with_gpus;

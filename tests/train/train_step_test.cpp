@@ -26,7 +26,7 @@ Config tiny_config() {
 struct Run {
   explicit Run(const Config& c, int threads = 2)
       : config(c),
-        model(make_model(c.model)),
+        model(make_model(c)),
         plan(dry_run(c, 1, *model)),
         device(make_cpu_device({.num_threads = threads})),
         comm(make_solo_comm(*device)),
@@ -87,7 +87,7 @@ TEST_CASE("the arena is within 2% of the live bound for the published model") {
   config.model = {};
   for (int64_t micro_batch : {1, 4, 8}) {
     config.train.micro_batch = config.train.global_batch = micro_batch;
-    const DryRun plan = dry_run(config, 1, *make_model(config.model));
+    const DryRun plan = dry_run(config, 1, *make_model(config));
     REQUIRE(double(plan.arena.arena_bytes) <= 1.02 * double(plan.arena.live_bytes));
   }
 }
@@ -97,7 +97,7 @@ TEST_CASE("the dry run counts the multiplications of the published model") {
   config.model = {};
   config.model.context = 256;
   config.train.micro_batch = config.train.global_batch = 4;
-  const DryRun plan = dry_run(config, 1, *make_model(config.model));
+  const DryRun plan = dry_run(config, 1, *make_model(config));
   // 6 N T for the linear layers (N without position embedding and norms), padded vocabulary included; causal attention
   // 2 + 5 products.
   const double tokens = 4 * 256, linear = 12.0 * 12 * 768 * 768 + 50304.0 * 768;
@@ -147,4 +147,23 @@ TEST_CASE("a gradient that is not finite skips the update and is named by its sl
   REQUIRE(m.bad_slot >= 0);
   REQUIRE(m.applied_steps == 1);
   REQUIRE(std::equal(before.begin(), before.end(), run.step.params().as<float>()));
+}
+
+TEST_CASE("the largest micro-batch of GPT-2 small on an 11 GB card is what models/gpt2/README.md says") {
+  const auto largest = [](const char* precision, const char* recompute) {
+    Config config;  // the sizes of GPT-2 small
+    config.train.precision = precision;
+    config.train.recompute = recompute;
+    return largest_micro_batch(config, 10'500'000'000, DeviceKind::cuda);
+  };
+  CHECK(largest("fp32", "none") == 13);
+  CHECK(largest("fp32", "gelu") == 17);
+  CHECK(largest("fp32", "gelu+ln") == 21);
+  CHECK(largest("fp32", "block") == 89);
+  for (const char* precision : {"fp16", "bf16"}) {
+    CHECK(largest(precision, "none") == 26);
+    CHECK(largest(precision, "gelu") == 35);
+    CHECK(largest(precision, "gelu+ln") == 41);
+    CHECK(largest(precision, "block") == 178);
+  }
 }
