@@ -54,12 +54,13 @@ void print_memory_line(const char* what, int64_t bytes, const std::string& note 
 void print(const Plan& plan) {
   const DryRun& dry = plan.dry;
   const StepShape shape = step_shape(plan.config, plan.ranks);
-  fmt::print("{} with {} parameters: {} rank{} x {} micro-step{} x micro-batch {} = {} samples of {} tokens a step\n\n",
-             plan.config.model.name, with_commas(plan.num_parameters), plan.ranks, plan.ranks == 1 ? "" : "s",
-             shape.num_micro_steps, shape.num_micro_steps == 1 ? "" : "s", shape.micro_batch,
-             plan.config.train.global_batch, shape.context);
+  fmt::print(
+      "{} with {} parameters in {}: {} rank{} x {} micro-step{} x micro-batch {} = {} samples of {} tokens a step\n\n",
+      plan.config.model.name, with_commas(plan.num_parameters), plan.config.train.precision, plan.ranks,
+      plan.ranks == 1 ? "" : "s", shape.num_micro_steps, shape.num_micro_steps == 1 ? "" : "s", shape.micro_batch,
+      plan.config.train.global_batch, shape.context);
   fmt::print("memory of one rank\n");
-  print_memory_line("parameters", dry.memory.params);
+  print_memory_line("parameters", dry.memory.params, shape.precision.has_master() ? "with their fp32 master" : "");
   print_memory_line("gradients", dry.memory.grads,
                     shape.lanes_per_rank > 1 ? fmt::format("{} lanes (deterministic)", shape.lanes_per_rank) : "");
   print_memory_line("optimizer state", dry.memory.optimizer);
@@ -76,8 +77,8 @@ void print(const Plan& plan) {
   for (const auto& [name, op] : sorted_ops(dry))
     fmt::print("  {:<24} {:>6} {:>12.4g} {:>12.4g}\n", name, op.calls, double(op.flops) * 1e-9,
                double(op.bytes) * 1e-9);
-  fmt::print("\nall-reduce: {} of gradients in {} bucket{} a step\n", bytes_text(dry.all_reduce_bytes), dry.num_buckets,
-             dry.num_buckets == 1 ? "" : "s");
+  fmt::print("\nall-reduce: {} of {} gradients in {} bucket{} a step\n", bytes_text(dry.all_reduce_bytes),
+             dtype_name(shape.precision.gradients), dry.num_buckets, dry.num_buckets == 1 ? "" : "s");
   if (plan.memory_bytes > 0)
     fmt::print("\nlargest micro-batch in {}: {} (accumulation 1, deterministic: false)\n",
                bytes_text(plan.memory_bytes), plan.largest_micro_batch);
@@ -90,6 +91,8 @@ void print_json(const Plan& plan) {
     ops.push_back({{"name", name}, {"calls", op.calls}, {"flops", op.flops}, {"bytes", op.bytes}});
   nlohmann::ordered_json json = {{"model", plan.config.model.name},
                                  {"parameters", plan.num_parameters},
+                                 {"precision", plan.config.train.precision},
+                                 {"recompute", plan.config.train.recompute},
                                  {"ranks", plan.ranks},
                                  {"micro_batch", plan.config.train.micro_batch},
                                  {"micro_steps", step_shape(plan.config, plan.ranks).num_micro_steps},
