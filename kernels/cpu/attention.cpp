@@ -2,7 +2,8 @@
 // a time against all their keys, a band of scores that stays in L1 or L2, so that each row's softmax is exact and needs
 // no rescaling. Only 16 x 16 tiles on or below the diagonal are computed. Backward recomputes the probabilities from
 // the log-sum-exp and visits each tile once (5 products). A task is a head of a sample (forward: 256 queries of it),
-// sums run over keys and queries in order: the bits depend on T and D alone.
+// sums run over keys and queries in order: the bits depend on T and D alone. Operands are widened to f32 as they are
+// packed; with 16-bit storage S, P and dS are rounded to S before they are multiplied, as tensor cores take them.
 //
 // Legend: B samples, T positions, C width, H heads, D = C / H; Tp, Dp: T and D rounded up to 16, the padding is zero.
 #include <algorithm>
@@ -11,6 +12,7 @@
 
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/cpu/dropout.h"
+#include "kernels/cpu/storage.h"
 #include "kernels/cpu/tile_product.h"
 #include "runtime/device/cpu_device.h"
 
@@ -52,12 +54,14 @@ int64_t qkv_at(const HeadShape& s, int64_t sample, int64_t head, Part part, int6
 
 // A head's rows lie 3C apart, each on another page, where the hardware does not prefetch: ask for the row 16 further
 // on.
-void prefetch_row(const float* row, int64_t stride, int64_t d) {
-  for (int64_t i = 0; i < d; i += kLanes) __builtin_prefetch(row + kLanes * stride + i);
+template <class S>
+void prefetch_row(const S* row, int64_t stride, int64_t d) {
+  for (int64_t i = 0; i < d; i += 64 / int64_t(sizeof(S))) __builtin_prefetch(row + kLanes * stride + i);
 }
 
 // to (padded_rows, Dp) = scale * from (rows, D) with rows `stride` apart; zero padding.
-void pack_rows(float* to, const float* from, int64_t stride, int64_t rows, int64_t padded_rows, const HeadShape& s,
+template <class S>
+void pack_rows(float* to, const S* from, int64_t stride, int64_t rows, int64_t padded_rows, const HeadShape& s,
                float scale) {
   for (int64_t r = 0; r < rows; ++r) {
     prefetch_row(from + r * stride, stride, s.d);
@@ -67,7 +71,8 @@ void pack_rows(float* to, const float* from, int64_t stride, int64_t rows, int64
 }
 
 // to = panels of the transpose of from (rows, D): panel j (Dp, 16) holds rows 16 j ... 16 j + 15 as columns.
-void pack_panels(float* to, const float* from, int64_t stride, int64_t rows, const HeadShape& s) {
+template <class S>
+void pack_panels(float* to, const S* from, int64_t stride, int64_t rows, const HeadShape& s) {
   for (int64_t r = 0; r < rows; r += kLanes) {
     for (int64_t k = 0; k < kLanes; ++k) prefetch_row(from + (r + k) * stride, stride, s.d);
     for (int64_t i = 0; i < s.d; i += kLanes) {
@@ -80,8 +85,8 @@ void pack_panels(float* to, const float* from, int64_t stride, int64_t rows, con
 }
 
 // to (rows, D), rows `stride` apart, = factor[row] * from (rows, Dp).
-template <class Factor>
-void unpack_rows(float* to, int64_t stride, const float* from, int64_t rows, const HeadShape& s, Factor factor) {
+template <class S, class Factor>
+void unpack_rows(S* to, int64_t stride, const float* from, int64_t rows, const HeadShape& s, Factor factor) {
   for (int64_t r = 0; r < rows; ++r) {
     for (int64_t i = 0; i < s.d; i += kLanes)
       store(to + r * stride + i, load(from + r * s.dp + i) * factor(r), s.d - i);
@@ -101,6 +106,7 @@ struct RowSums {
 };
 
 // Scores (16, keys) become dropout(exp(score - top)); the sums are those before dropout.
+template <class S>
 RowSums exponentiate(float* band, int64_t stride, int64_t keys, const DropoutMask& mask, int64_t sample, int64_t head,
                      int64_t q) {
   RowSums out;
@@ -116,7 +122,7 @@ RowSums exponentiate(float* band, int64_t stride, int64_t keys, const DropoutMas
       float* at = band + i * stride + k;
       const v16 e = expv(load(at) - out.top[i]);
       sums[i] += e;
-      store(at, mask.active() ? e * keep[i] : e);
+      store(at, rounded_to<S>(mask.active() ? e * keep[i] : e));
     }
   }
   for (int i = 0; i < kLanes; ++i) out.sum[i] = sum(sums[i]);
@@ -124,10 +130,11 @@ RowSums exponentiate(float* band, int64_t stride, int64_t keys, const DropoutMas
 }
 
 // Queries [begin, end) of one head.
+template <class S>
 void forward_head(const HeadShape& s, const AttentionForward& a, const DropoutMask& mask, int64_t sample, int64_t head,
                   int64_t begin, int64_t end) {
-  const float* qkv = a.qkv.as<float>();
-  float* out = a.out.as<float>() + sample * s.t * s.c + head * s.d;
+  const S* qkv = a.qkv.as<S>();
+  S* out = a.out.as<S>() + sample * s.t * s.c + head * s.d;
   float* lse = a.lse.as<float>() + (sample * s.h + head) * s.t;
   const int64_t stride = 3 * s.c, padded_end = round_up(end, kLanes);
 
@@ -144,7 +151,7 @@ void forward_head(const HeadShape& s, const AttentionForward& a, const DropoutMa
     pack_rows(q, qkv + qkv_at(s, sample, head, kQuery, q0), stride, rows, kLanes, s, s.scale);
     product<false>(band, s.band_stride, kLanes, keys / kLanes, {q, s.dp, 1}, {k_panels, kLanes, s.dp * kLanes}, s.d);
     mask_diagonal(band + q0, s.band_stride);
-    const RowSums sums = exponentiate(band, s.band_stride, keys, mask, sample, head, q0);
+    const RowSums sums = exponentiate<S>(band, s.band_stride, keys, mask, sample, head, q0);
     product<false>(o, s.dp, kLanes, s.dp / kLanes, {band, s.band_stride, 1}, {v, s.dp, kLanes}, keys);
     const v16 inverse = 1.0f / sums.sum;
     unpack_rows(out + q0 * s.c, s.c, o, rows, s, [&](int64_t r) { return inverse[r]; });
@@ -152,18 +159,20 @@ void forward_head(const HeadShape& s, const AttentionForward& a, const DropoutMa
   }
 }
 
+template <class S>
 void run(ThreadPool& pool, const AttentionForward& a) {
   const HeadShape s(a.qkv, a.heads);
   const DropoutMask mask(a.dropout);
   const int64_t blocks = ceil_div(s.t, kForwardQueries);
   pool.parallel_for(s.b * s.h * blocks, [&](int64_t task) {
     const int64_t head = task / blocks, begin = task % blocks * kForwardQueries;
-    forward_head(s, a, mask, head / s.h, head % s.h, begin, std::min(s.t, begin + kForwardQueries));
+    forward_head<S>(s, a, mask, head / s.h, head % s.h, begin, std::min(s.t, begin + kForwardQueries));
   });
 }
 
 // delta (T) = row sums of dout * out: what the softmax's gradient subtracts.
-void row_dots(float* delta, const float* dout, const float* out, const HeadShape& s) {
+template <class S>
+void row_dots(float* delta, const S* dout, const S* out, const HeadShape& s) {
   for (int64_t t = 0; t < s.t; ++t) {
     prefetch_row(dout + t * s.c, s.c, s.d);
     prefetch_row(out + t * s.c, s.c, s.d);
@@ -176,6 +185,7 @@ void row_dots(float* delta, const float* dout, const float* out, const HeadShape
 
 // Scores become dropout(p), p = exp(score - lse), and dp = dout v^T becomes ds = p * (dropout(dp) - delta); both (16,
 // keys).
+template <class S>
 void differentiate(float* scores, float* dp, int64_t stride, int64_t keys, v16 lse, v16 delta, const DropoutMask& mask,
                    int64_t sample, int64_t head, int64_t q) {
   v16 keep[kLanes];
@@ -184,20 +194,21 @@ void differentiate(float* scores, float* dp, int64_t stride, int64_t keys, v16 l
     for (int i = 0; i < kLanes; ++i) {
       const int64_t at = i * stride + k;
       const v16 p = expv(load(scores + at) - lse[i]), dpi = load(dp + at);
-      store(scores + at, mask.active() ? p * keep[i] : p);
-      store(dp + at, p * ((mask.active() ? dpi * keep[i] : dpi) - delta[i]));
+      store(scores + at, rounded_to<S>(mask.active() ? p * keep[i] : p));
+      store(dp + at, rounded_to<S>(p * ((mask.active() ? dpi * keep[i] : dpi) - delta[i])));
     }
   }
 }
 
+template <class S>
 void backward_head(const HeadShape& s, const AttentionBackward& a, const DropoutMask& mask, int64_t sample,
                    int64_t head) {
-  const float* qkv = a.qkv.as<float>();
-  float* dqkv = a.dqkv.as<float>();
-  const float* dout_rows = a.dout.as<float>() + sample * s.t * s.c + head * s.d;
+  const S* qkv = a.qkv.as<S>();
+  S* dqkv = a.dqkv.as<S>();
+  const S* dout_rows = a.dout.as<S>() + sample * s.t * s.c + head * s.d;
   const float* lse = a.lse.as<float>() + (sample * s.h + head) * s.t;
   float* delta = static_cast<float*>(a.workspace.data) + (sample * s.h + head) * s.t;
-  row_dots(delta, dout_rows, a.out.as<float>() + sample * s.t * s.c + head * s.d, s);
+  row_dots(delta, dout_rows, a.out.as<S>() + sample * s.t * s.c + head * s.d, s);
 
   const int64_t stride = 3 * s.c, matrix = s.tp * s.dp, band = kBackwardQueries * s.band_stride,
                 rows = kBackwardQueries * s.dp;
@@ -222,8 +233,8 @@ void backward_head(const HeadShape& s, const AttentionBackward& a, const Dropout
       product<false>(dsi, s.band_stride, kLanes, keys / kLanes, {dout + i * s.dp, s.dp, 1},
                      {v_panels, kLanes, s.dp * kLanes}, s.d);
       mask_diagonal(pi + q0, s.band_stride);
-      differentiate(pi, dsi, s.band_stride, keys, load(lse + q0, s.t - q0), load(delta + q0, s.t - q0), mask, sample,
-                    head, q0);
+      differentiate<S>(pi, dsi, s.band_stride, keys, load(lse + q0, s.t - q0), load(delta + q0, s.t - q0), mask, sample,
+                       head, q0);
       product<false>(dq + i * s.dp, s.dp, kLanes, s.dp / kLanes, {dsi, s.band_stride, 1}, {k, s.dp, kLanes}, keys);
     }
     unpack_rows(dqkv + qkv_at(s, sample, head, kQuery, begin), stride, dq, live, s, [&](int64_t) { return s.scale; });
@@ -243,20 +254,21 @@ void backward_head(const HeadShape& s, const AttentionBackward& a, const Dropout
   unpack_rows(dqkv + qkv_at(s, sample, head, kValue, 0), stride, dv, s.t, s, [](int64_t) { return 1.0f; });
 }
 
+template <class S>
 void run(ThreadPool& pool, const AttentionBackward& a) {
   const HeadShape s(a.qkv, a.heads);
   const DropoutMask mask(a.dropout);
-  pool.parallel_for(s.b * s.h, [&](int64_t head) { backward_head(s, a, mask, head / s.h, head % s.h); });
+  pool.parallel_for(s.b * s.h, [&](int64_t head) { backward_head<S>(s, a, mask, head / s.h, head % s.h); });
 }
 
 }  // namespace
 
 void attention_forward(Stream& stream, const AttentionForward& a) {
-  cpu_enqueue(stream, [a](ThreadPool& pool) { run(pool, a); });
+  cpu_enqueue(stream, [a](ThreadPool& pool) { with_storage(a.qkv.dtype, [&](auto s) { run<decltype(s)>(pool, a); }); });
 }
 
 void attention_backward(Stream& stream, const AttentionBackward& a) {
-  cpu_enqueue(stream, [a](ThreadPool& pool) { run(pool, a); });
+  cpu_enqueue(stream, [a](ThreadPool& pool) { with_storage(a.qkv.dtype, [&](auto s) { run<decltype(s)>(pool, a); }); });
 }
 
 }  // namespace cpu

@@ -1,11 +1,12 @@
-// Cross entropy of a chunk of rows, fused with its gradient. A row of 50,304 logits (200 KB) comes from memory once:
-// the first pass takes the running maximum and sum of exponentials span by span, the second finds the row in L2 and
-// overwrites it.
+// Cross entropy of a chunk of rows, fused with its gradient. A row of 50,304 logits (200 KB in f32) comes from memory
+// once: the first pass takes the running maximum and sum of exponentials span by span, the second finds the row in L2
+// and overwrites it.
 #include <algorithm>
 #include <limits>
 
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/cpu/scratch.h"
+#include "kernels/cpu/storage.h"
 #include "kernels/cpu/vec.h"
 #include "runtime/device/cpu_device.h"
 
@@ -18,7 +19,8 @@ constexpr int64_t kSpan = 2048;    // elements whose maximum is taken before the
 
 // log(sum(exp(x))) of n elements, online (Milakov and Gimelshein, 2018) by spans: one exponential an element, and one
 // more a span for the sum so far.
-float log_sum_exp(const float* x, int64_t n) {
+template <class S>
+float log_sum_exp(const S* x, int64_t n) {
   v16 top = splat(kMinusInfinity), total{};  // top: the maximum so far, in every lane
   for (int64_t begin = 0; begin < n; begin += kSpan) {
     const int64_t end = std::min(n, begin + kSpan);
@@ -33,30 +35,36 @@ float log_sum_exp(const float* x, int64_t n) {
 }
 
 // x = scale * (softmax(x) - onehot(target)) over the live columns, 0 in the padding.
-void backward_row(float* x, float lse, int64_t target, float scale, int64_t live, int64_t columns) {
-  for (int64_t i = 0; i < live; i += kLanes) store(x + i, expv(load(x + i, live - i) - lse) * scale, live - i);
-  x[target] -= scale;
-  std::fill(x + live, x + columns, 0.0f);
+template <class S>
+void backward_row(S* x, float lse, int64_t target, float scale, int64_t live, int64_t columns) {
+  for (int64_t i = 0; i < live; i += kLanes) {
+    v16 d = expv(load(x + i, live - i) - lse) * scale;
+    if (i <= target && target < i + kLanes) d[target - i] -= scale;
+    store(x + i, d, live - i);
+  }
+  std::fill(x + live, x + columns, S{});
 }
 
+template <class S>
 void run(ThreadPool& pool, const CrossEntropy& a) {
   const int64_t m = a.logits.dim(0), v = a.logits.dim(1), live = a.live_columns;
   const int32_t* targets = a.targets.as<int32_t>();
-  float *logits = a.logits.as<float>(), *loss = a.loss.as<float>();
+  S* logits = a.logits.as<S>();
+  float* loss = a.loss.as<float>();
   const float scale = a.loss_scale == nullptr ? a.scale : a.scale * *a.loss_scale;
   const int64_t rows = ceil_div(kBlock, v);  // of a block
   pool.parallel_for(ceil_div(m, rows), [=](int64_t block) {
     for (int64_t row = block * rows; row < std::min(m, (block + 1) * rows); ++row) {
-      float* x = logits + row * v;
+      S* x = logits + row * v;
       const int64_t target = targets[row];
       DDP_CHECK(target < live, "target {} of {} classes", target, live);
       if (target < 0) {
         loss[row] = 0.0f;
-        if (a.backward) std::fill_n(x, v, 0.0f);
+        if (a.backward) std::fill_n(x, v, S{});
         continue;
       }
       const float lse = log_sum_exp(x, live);
-      loss[row] = lse - x[target];
+      loss[row] = lse - to_f32(x[target]);
       if (a.backward) backward_row(x, lse, target, scale, live, v);
     }
   });
@@ -65,7 +73,8 @@ void run(ThreadPool& pool, const CrossEntropy& a) {
 }  // namespace
 
 void cross_entropy(Stream& stream, const CrossEntropy& a) {
-  cpu_enqueue(stream, [a](ThreadPool& pool) { run(pool, a); });
+  cpu_enqueue(stream,
+              [a](ThreadPool& pool) { with_storage(a.logits.dtype, [&](auto s) { run<decltype(s)>(pool, a); }); });
 }
 
 }  // namespace ddp::cpu

@@ -4,6 +4,7 @@
 
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/cpu/scratch.h"
+#include "kernels/cpu/storage.h"
 #include "kernels/cpu/vec.h"
 #include "runtime/device/cpu_device.h"
 
@@ -17,9 +18,10 @@ DDP_INLINE v16 sigmoid_2u(v16 x) {
   return 1.0f / (1.0f + expv(x * (-kTwoSqrt2OverPi - (kTwoSqrt2OverPi * kCubic) * (x * x))));
 }
 
+template <class S>
 void run(ThreadPool& pool, const GeluForward& a) {
-  const float* x = a.x.as<float>();
-  float* y = a.y.as<float>();
+  const S* x = a.x.as<S>();
+  S* y = a.y.as<S>();
   const int64_t n = a.x.numel();
   pool.parallel_for(ceil_div(n, kBlock), [=](int64_t block) {
     const int64_t end = std::min(n, (block + 1) * kBlock);
@@ -30,9 +32,10 @@ void run(ThreadPool& pool, const GeluForward& a) {
   });
 }
 
+template <class S>
 void run(ThreadPool& pool, const GeluBackward& a) {
-  const float *x = a.x.as<float>(), *dy = a.dy.as<float>();
-  float* dx = a.dx.as<float>();
+  const S *x = a.x.as<S>(), *dy = a.dy.as<S>();
+  S* dx = a.dx.as<S>();
   const int64_t n = a.x.numel();
   pool.parallel_for(ceil_div(n, kBlock), [=](int64_t block) {
     const int64_t end = std::min(n, (block + 1) * kBlock);
@@ -51,11 +54,11 @@ void run(ThreadPool& pool, const GeluBackward& a) {
 }  // namespace
 
 void gelu_forward(Stream& stream, const GeluForward& a) {
-  cpu_enqueue(stream, [a](ThreadPool& pool) { run(pool, a); });
+  cpu_enqueue(stream, [a](ThreadPool& pool) { with_storage(a.x.dtype, [&](auto s) { run<decltype(s)>(pool, a); }); });
 }
 
 void gelu_backward(Stream& stream, const GeluBackward& a) {
-  cpu_enqueue(stream, [a](ThreadPool& pool) { run(pool, a); });
+  cpu_enqueue(stream, [a](ThreadPool& pool) { with_storage(a.x.dtype, [&](auto s) { run<decltype(s)>(pool, a); }); });
 }
 
 }  // namespace ddp::cpu

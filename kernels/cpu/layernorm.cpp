@@ -5,6 +5,7 @@
 
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/cpu/dropout.h"
+#include "kernels/cpu/storage.h"
 #include "runtime/device/cpu_device.h"
 
 namespace ddp {
@@ -25,7 +26,8 @@ const float* mask_row(const DropoutMask& mask, int64_t row, int64_t rows_per_sam
 int64_t rows_of_sample(const Dropout& d, int64_t m) { return d.p > 0.0f ? m / d.num_samples : m; }
 
 // sum = residual + branch * keep; keep may be null.
-void add_branch(float* sum, const float* residual, const float* branch, const float* keep, int64_t c) {
+template <class S>
+void add_branch(S* sum, const S* residual, const S* branch, const float* keep, int64_t c) {
   for (int64_t i = 0; i < c; i += kLanes) {
     v16 x = load(branch + i, c - i);
     if (keep != nullptr) x *= load(keep + i, c - i);
@@ -37,7 +39,8 @@ struct Moments {
   float mean, rstd;
 };
 
-Moments moments(const float* x, int64_t c, float eps) {
+template <class S>
+Moments moments(const S* x, int64_t c, float eps) {
   v16 total{}, squares{};
   for (int64_t i = 0; i < c; i += kLanes) total += load(x + i, c - i);
   const float mean = sum(total) / float(c);
@@ -48,17 +51,19 @@ Moments moments(const float* x, int64_t c, float eps) {
   return {mean, 1.0f / __builtin_sqrtf(sum(squares) / float(c) + eps)};
 }
 
+template <class S>
 void run(ThreadPool& pool, const LayerNormForward& a) {
   const int64_t m = a.residual_in.dim(0), c = a.residual_in.dim(1), rows_per_sample = rows_of_sample(a.dropout, m);
-  const float *in = a.residual_in.as<float>(), *w = a.w.as<float>(), *b = a.b.as<float>();
-  const float* branch = a.branch ? a.branch.as<float>() : nullptr;
-  float* residual_out = a.branch ? a.residual_out.as<float>() : nullptr;
-  float *y = a.y.as<float>(), *mean = a.mean.as<float>(), *rstd = a.rstd.as<float>();
+  const S *in = a.residual_in.as<S>(), *w = a.w.as<S>(), *b = a.b.as<S>();
+  const S* branch = a.branch ? a.branch.as<S>() : nullptr;
+  S* residual_out = a.branch ? a.residual_out.as<S>() : nullptr;
+  S* y = a.y.as<S>();
+  float *mean = a.mean.as<float>(), *rstd = a.rstd.as<float>();
   const DropoutMask mask(a.dropout);
   pool.parallel_for(ceil_div(m, kRows), [&](int64_t block) {
     float* buffer = thread_scratch(DropoutMask::row_buffer(c));
     for (int64_t row = block * kRows; row < std::min(m, (block + 1) * kRows); ++row) {
-      const float* x = in + row * c;
+      const S* x = in + row * c;
       if (branch != nullptr) {
         const float* keep = mask.active() ? mask_row(mask, row, rows_per_sample, c, buffer) : nullptr;
         add_branch(residual_out + row * c, x, branch + row * c, keep, c);
@@ -75,8 +80,9 @@ void run(ThreadPool& pool, const LayerNormForward& a) {
 }
 
 // One row: adds dy * xhat to dw and dy to db; dresidual (=|+=) rstd (g - mean(g) - xhat mean(g xhat)) with g = dy w.
-void backward_row(const float* dy, const float* x, const float* w, Moments s, int64_t c, bool accumulate,
-                  float* dresidual, float* dw, float* db) {
+template <class S>
+void backward_row(const S* dy, const S* x, const S* w, Moments s, int64_t c, bool accumulate, S* dresidual, float* dw,
+                  float* db) {
   v16 sum_g{}, sum_g_xhat{};
   for (int64_t i = 0; i < c; i += kLanes) {
     const int64_t n = c - i;
@@ -96,7 +102,8 @@ void backward_row(const float* dy, const float* x, const float* w, Moments s, in
 }
 
 // out (=|+=) the sum over blocks, in order, of partials (num_blocks, 2C) from column `column` on, n columns.
-void sum_blocks(float* out, const float* partials, int64_t num_blocks, int64_t stride, int64_t n, bool accumulate) {
+template <class G>
+void sum_blocks(G* out, const float* partials, int64_t num_blocks, int64_t stride, int64_t n, bool accumulate) {
   for (int64_t i = 0; i < n; i += kLanes) {
     v16 total{};
     for (int64_t block = 0; block < num_blocks; ++block) total += load(partials + block * stride + i, n - i);
@@ -104,13 +111,14 @@ void sum_blocks(float* out, const float* partials, int64_t num_blocks, int64_t s
   }
 }
 
+template <class S, class G>
 void run(ThreadPool& pool, const LayerNormBackward& a) {
   const int64_t m = a.x.dim(0), c = a.x.dim(1), rows_per_sample = rows_of_sample(a.dropout, m);
   const int64_t num_blocks = ceil_div(m, kRows);
-  const float *dy = a.dy.as<float>(), *x = a.x.as<float>(), *w = a.w.as<float>();
+  const S *dy = a.dy.as<S>(), *x = a.x.as<S>(), *w = a.w.as<S>();
   const float *mean = a.mean.as<float>(), *rstd = a.rstd.as<float>();
-  float* dresidual = a.dresidual.as<float>();
-  float* dbranch = a.dbranch ? a.dbranch.as<float>() : nullptr;
+  S* dresidual = a.dresidual.as<S>();
+  S* dbranch = a.dbranch ? a.dbranch.as<S>() : nullptr;
   float* partials = static_cast<float*>(a.workspace.data);  // (num_blocks, 2, C): dw, db
   const DropoutMask mask(a.dropout);
   pool.parallel_for(num_blocks, [&](int64_t block) {
@@ -131,19 +139,24 @@ void run(ThreadPool& pool, const LayerNormBackward& a) {
   constexpr int64_t kColumns = 64;
   pool.parallel_for(ceil_div(c, kColumns), [&](int64_t block) {
     const int64_t begin = block * kColumns, n = std::min(kColumns, c - begin);
-    sum_blocks(a.dw.as<float>() + begin, partials + begin, num_blocks, 2 * c, n, a.accumulate);
-    sum_blocks(a.db.as<float>() + begin, partials + c + begin, num_blocks, 2 * c, n, a.accumulate);
+    sum_blocks(a.dw.as<G>() + begin, partials + begin, num_blocks, 2 * c, n, a.accumulate);
+    sum_blocks(a.db.as<G>() + begin, partials + c + begin, num_blocks, 2 * c, n, a.accumulate);
   });
 }
 
 }  // namespace
 
 void layernorm_forward(Stream& stream, const LayerNormForward& a) {
-  cpu_enqueue(stream, [a](ThreadPool& pool) { run(pool, a); });
+  cpu_enqueue(stream,
+              [a](ThreadPool& pool) { with_storage(a.residual_in.dtype, [&](auto s) { run<decltype(s)>(pool, a); }); });
 }
 
 void layernorm_backward(Stream& stream, const LayerNormBackward& a) {
-  cpu_enqueue(stream, [a](ThreadPool& pool) { run(pool, a); });
+  cpu_enqueue(stream, [a](ThreadPool& pool) {
+    with_storage(a.x.dtype, [&](auto s) {
+      with_grad<decltype(s)>(a.dw.dtype, [&](auto g) { run<decltype(s), decltype(g)>(pool, a); });
+    });
+  });
 }
 
 }  // namespace cpu

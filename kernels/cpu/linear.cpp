@@ -1,18 +1,17 @@
-// Linear layers by oneDNN's sgemm, single-threaded on slices that our own pool spreads over its threads.
+// Linear layers: products that run single-threaded (gemm.h) on slices that our own pool spreads over its threads.
 //
 // Why slices: oneDNN's own threading splits K of a weight gradient and so changes bits with the number of threads. Here
 // K is never cut. Forward and data gradient are cut by rows, whose bits do not depend on the cut (a test checks it);
-// the weight gradient is cut into slices that depend on the shape alone. Why sgemm and not the matmul primitive: on two
-// Zen 5 cores (oneDNN 2.6, 2026-11-24) slices of the GPT-2 small shapes run at 480-510 GFLOP/s by sgemm and at 300-450
-// by matmul.
-#include <dnnl.h>
-
+// the weight gradient is cut into slices that depend on the shape alone.
 #include <algorithm>
 
+#include "kernels/cpu/convert.h"
 #include "kernels/cpu/cpu_ops.h"
+#include "kernels/cpu/gemm.h"
+#include "kernels/cpu/scratch.h"
+#include "kernels/cpu/storage.h"
+#include "kernels/cpu/vec.h"
 #include "runtime/device/cpu_device.h"
-
-extern "C" void omp_set_num_threads(int);
 
 namespace ddp::cpu {
 namespace {
@@ -20,17 +19,6 @@ namespace {
 constexpr int64_t kRowUnit =
     16;  // a slice is a whole number of units, so that no slice is a single row (another kernel)
 constexpr int64_t kMinFlops = 8'000'000;  // of a slice: below it handing out costs more than it gains
-
-// C (m,n) = A (m,k) B (k,n) + beta C, row-major; "T" where an operand is stored transposed.
-void sgemm(bool a_transposed, bool b_transposed, int64_t m, int64_t n, int64_t k, const float* a, int64_t lda,
-           const float* b, int64_t ldb, float beta, float* c, int64_t ldc) {
-  // oneDNN takes its number of threads from this thread's OpenMP setting.
-  thread_local const bool single_threaded = (omp_set_num_threads(1), true);
-  DDP_CHECK(single_threaded, "unreachable");
-  const dnnl_status_t status =
-      dnnl_sgemm(a_transposed ? 'T' : 'N', b_transposed ? 'T' : 'N', m, n, k, 1.0f, a, lda, b, ldb, beta, c, ldc);
-  DDP_CHECK(status == dnnl_success, "dnnl_sgemm of {} x {} x {} failed with {}", m, n, k, int(status));
-}
 
 // Cuts `rows` into `slices` pieces of whole units and calls f(begin, count) for each; the last takes the remainder.
 template <class F>
@@ -56,65 +44,148 @@ int64_t weight_slices(int64_t rows, int64_t flops) {
   return slices;
 }
 
-void add_bias(float* y, const float* bias, int64_t rows, int64_t n) {
-  for (int64_t i = 0; i < rows; ++i)
-    for (int64_t j = 0; j < n; ++j) y[i * n + j] += bias[j];
-}
-
 // db (n) (=|+=) sums of the columns of dy (m, n), each in the order of its rows.
-void column_sums(ThreadPool& pool, float* db, const float* dy, int64_t m, int64_t n, bool accumulate) {
+template <class S, class G>
+void column_sums(ThreadPool& pool, G* db, const S* dy, int64_t m, int64_t n, bool accumulate) {
   constexpr int64_t kColumns = 64;
-  pool.parallel_for((n + kColumns - 1) / kColumns, [&](int64_t block) {
+  pool.parallel_for(ceil_div(n, kColumns), [&](int64_t block) {
     const int64_t begin = block * kColumns, count = std::min(kColumns, n - begin);
-    float sum[kColumns] = {};
+    v16 sums[kColumns / kLanes] = {};
     for (int64_t i = 0; i < m; ++i)
-      for (int64_t j = 0; j < count; ++j) sum[j] += dy[i * n + begin + j];
-    for (int64_t j = 0; j < count; ++j) db[begin + j] = accumulate ? db[begin + j] + sum[j] : sum[j];
+      for (int64_t j = 0; j < count; j += kLanes) sums[j / kLanes] += load(dy + i * n + begin + j, count - j);
+    for (int64_t j = 0; j < count; j += kLanes) {
+      G* to = db + begin + j;
+      const v16 sum = sums[j / kLanes];
+      store(to, accumulate ? load(to, count - j) + sum : sum, count - j);
+    }
   });
 }
 
+template <class S>
 void run(ThreadPool& pool, const LinearForward& a) {
   const int64_t m = a.x.dim(0), k = a.x.dim(1), n = a.y.dim(1);
-  const float *x = a.x.as<float>(), *w = a.w.as<float>(), *bias = a.bias ? a.bias.as<float>() : nullptr;
-  float* y = a.y.as<float>();
+  const S *x = a.x.as<S>(), *w = a.w.as<S>(), *bias = a.bias ? a.bias.as<S>() : nullptr;
+  S* y = a.y.as<S>();
   for_row_slices(pool, m, forward_slices(pool, 2 * m * k * n), [&](int64_t begin, int64_t rows) {
-    sgemm(false, a.w_transposed, rows, n, k, x + begin * k, k, w, a.w_transposed ? k : n, 0.0f, y + begin * n, n);
-    if (bias != nullptr) add_bias(y + begin * n, bias, rows, n);
+    gemm({.m = rows, .n = n, .k = k, .b_transposed = a.w_transposed, .lda = k, .ldb = a.w_transposed ? k : n, .ldc = n},
+         x + begin * k, w, bias, y + begin * n);
   });
 }
 
+template <class S>
 void run(ThreadPool& pool, const LinearBackwardInput& a) {
   const int64_t m = a.dx.dim(0), k = a.dx.dim(1), n = a.dy.dim(1);
-  const float *dy = a.dy.as<float>(), *w = a.w.as<float>();
-  float* dx = a.dx.as<float>();
+  const S *dy = a.dy.as<S>(), *w = a.w.as<S>(), *no_bias = nullptr;
+  S* dx = a.dx.as<S>();
   for_row_slices(pool, m, forward_slices(pool, 2 * m * k * n), [&](int64_t begin, int64_t rows) {
-    sgemm(false, !a.w_transposed, rows, k, n, dy + begin * n, n, w, a.w_transposed ? k : n, 0.0f, dx + begin * k, k);
+    gemm(
+        {.m = rows, .n = k, .k = n, .b_transposed = !a.w_transposed, .lda = n, .ldb = a.w_transposed ? k : n, .ldc = k},
+        dy + begin * n, w, no_bias, dx + begin * k);
   });
 }
 
-void run(ThreadPool& pool, const LinearBackwardWeight& a) {
+template <class S, class G>
+void weight_gradient(ThreadPool& pool, const LinearBackwardWeight& a) {
   const int64_t m = a.x.dim(0), n = a.dy.dim(1);
   // dw = left^T right: x^T dy, or dy^T x where the weight is stored transposed.
   const TensorView &left = a.w_transposed ? a.dy : a.x, &right = a.w_transposed ? a.x : a.dy;
   const int64_t rows = left.dim(1), columns = right.dim(1);
-  float* dw = a.dw.as<float>();
+  const S *left_data = left.as<S>(), *right_data = right.as<S>(), *no_bias = nullptr;
+  G* dw = a.dw.as<G>();
   for_row_slices(pool, rows, weight_slices(rows, 2 * m * rows * columns), [&](int64_t begin, int64_t count) {
-    sgemm(true, false, count, columns, m, left.as<float>() + begin, rows, right.as<float>(), columns,
-          a.accumulate ? 1.0f : 0.0f, dw + begin * columns, columns);
+    gemm({.m = count,
+          .n = columns,
+          .k = m,
+          .a_transposed = true,
+          .lda = rows,
+          .ldb = columns,
+          .ldc = columns,
+          .accumulate = a.accumulate},
+         left_data + begin, right_data, no_bias, dw + begin * columns);
   });
-  if (a.db) column_sums(pool, a.db.as<float>(), a.dy.as<float>(), m, n, a.accumulate);
+  if (a.db) column_sums(pool, a.db.as<G>(), a.dy.as<S>(), m, n, a.accumulate);
+}
+
+template <class S>
+void run(ThreadPool& pool, const LinearBackwardWeight& a) {
+  with_grad<S>(a.dw.dtype, [&](auto g) { weight_gradient<S, decltype(g)>(pool, a); });
+}
+
+// f32 copies of the arguments of one op, in the scratch memory of the calling thread: nothing may ask for that memory
+// again while they live (products of f32 do not).
+class WideCopies {
+ public:
+  WideCopies(ThreadPool& pool, std::initializer_list<TensorView> arguments) : pool_(pool) {
+    int64_t count = 0;
+    for (const TensorView& x : arguments) count += x ? x.numel() : 0;
+    next_ = thread_scratch(count);
+  }
+
+  TensorView widen(const TensorView& x) {
+    const TensorView copy = room(x);
+    if (x) convert(pool_, copy, x);
+    return copy;
+  }
+  // For an output; one that is f32 already is written in place.
+  TensorView room(const TensorView& x) {
+    if (!x || x.dtype == DType::f32) return x;
+    float* begin = next_;
+    next_ += x.numel();
+    return {begin, DType::f32, x.shape};
+  }
+  void round(const TensorView& to, const TensorView& copy) {
+    if (to.data != copy.data) convert(pool_, to, copy);
+  }
+
+ private:
+  ThreadPool& pool_;
+  float* next_;
+};
+
+void run_wide(ThreadPool& pool, LinearForward a) {
+  const TensorView y = a.y;
+  WideCopies copies(pool, {a.x, a.w, a.bias, y});
+  a.x = copies.widen(a.x), a.w = copies.widen(a.w), a.bias = copies.widen(a.bias), a.y = copies.room(y);
+  run<float>(pool, a);
+  copies.round(y, a.y);
+}
+
+void run_wide(ThreadPool& pool, LinearBackwardInput a) {
+  const TensorView dx = a.dx;
+  WideCopies copies(pool, {a.dy, a.w, dx});
+  a.dy = copies.widen(a.dy), a.w = copies.widen(a.w), a.dx = copies.room(dx);
+  run<float>(pool, a);
+  copies.round(dx, a.dx);
+}
+
+void run_wide(ThreadPool& pool, LinearBackwardWeight a) {
+  const TensorView dw = a.dw, db = a.db;
+  WideCopies copies(pool, {a.x, a.dy, dw, db});
+  a.x = copies.widen(a.x), a.dy = copies.widen(a.dy), a.dw = copies.room(dw), a.db = copies.room(db);
+  run<float>(pool, a);
+  copies.round(dw, a.dw);
+  copies.round(db, a.db);
+}
+
+// A type that the machine does not multiply is multiplied in f32, on copies: the reference of a GPU's numerics, not
+// fast, and its operands lie in memory twice.
+template <class Args>
+void run_stored(ThreadPool& pool, DType type, const Args& a) {
+  if (type == DType::f32) return run<float>(pool, a);
+  if (type == DType::bf16 && gemm_takes_bf16()) return run<BFloat16>(pool, a);
+  run_wide(pool, a);
 }
 
 }  // namespace
 
 void linear_forward(Stream& stream, const LinearForward& a) {
-  cpu_enqueue(stream, [a](ThreadPool& pool) { run(pool, a); });
+  cpu_enqueue(stream, [a](ThreadPool& pool) { run_stored(pool, a.x.dtype, a); });
 }
 void linear_backward_input(Stream& stream, const LinearBackwardInput& a) {
-  cpu_enqueue(stream, [a](ThreadPool& pool) { run(pool, a); });
+  cpu_enqueue(stream, [a](ThreadPool& pool) { run_stored(pool, a.dy.dtype, a); });
 }
 void linear_backward_weight(Stream& stream, const LinearBackwardWeight& a) {
-  cpu_enqueue(stream, [a](ThreadPool& pool) { run(pool, a); });
+  cpu_enqueue(stream, [a](ThreadPool& pool) { run_stored(pool, a.x.dtype, a); });
 }
 
 }  // namespace ddp::cpu

@@ -25,7 +25,7 @@ const OpTable& cpu_op_table() {
       .find_non_finite = cpu::find_non_finite,
       .step_finalize = cpu::step_finalize,
       .adamw = cpu::adamw,
-      .storage = {DType::f32},
+      .storage = {DType::f32, DType::f16, DType::bf16},
   };
   return kTable;
 }

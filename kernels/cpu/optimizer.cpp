@@ -5,6 +5,7 @@
 
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/cpu/scratch.h"
+#include "kernels/cpu/storage.h"
 #include "kernels/cpu/vec.h"
 #include "kernels/step_state.h"
 #include "runtime/device/cpu_device.h"
@@ -38,7 +39,9 @@ struct AdamWFactors {
   float keep;  // 1 - lr * weight decay
 };
 
-void update_slot(float* p, float* m, float* v, const float* g, int64_t n, const AdamWFactors& f) {
+// rounded: the copy of p in another type, or p itself where there is none.
+template <class S, class G>
+void update_slot(float* p, float* m, float* v, S* rounded, const G* g, int64_t n, const AdamWFactors& f) {
   for (int64_t i = 0; i < n; i += kLanes) {
     const int64_t rest = n - i;
     const v16 gi = load(g + i, rest) * f.grad_scale;
@@ -48,16 +51,21 @@ void update_slot(float* p, float* m, float* v, const float* g, int64_t n, const 
     store(m + i, mi, rest);
     store(v + i, vi, rest);
     store(p + i, pi, rest);
+    if constexpr (!std::is_same_v<S, float>) store(rounded + i, pi, rest);
   }
 }
 
+// S: of the parameters that the model reads, G: of the gradient.
+template <class S, class G>
 void run(ThreadPool& pool, const AdamW& a) {
   const StepScalars s = *a.scalars;
   if (s.skip) return;
   const int64_t slots = a.slot_decay.numel();
   const int64_t* begin = a.slot_begin.as<int64_t>();
-  const float *decay = a.slot_decay.as<float>(), *g = a.g.as<float>();
+  const float* decay = a.slot_decay.as<float>();
+  const G* g = a.g.as<G>();
   float *p = a.p.as<float>(), *m = a.m.as<float>(), *v = a.v.as<float>();
+  S* rounded = (a.rounded ? a.rounded : a.p).as<S>();
   pool.parallel_for(ceil_div(slots, kSlots), [=](int64_t block) {
     for (int64_t slot = block * kSlots; slot < std::min(slots, (block + 1) * kSlots); ++slot) {
       const int64_t at = begin[slot] - begin[0];
@@ -68,7 +76,7 @@ void run(ThreadPool& pool, const AdamW& a) {
                               s.step_size,
                               s.rsqrt_bias2,
                               1.0f - s.lr * a.weight_decay * decay[slot]};
-      update_slot(p + at, m + at, v + at, g + at, begin[slot + 1] - begin[slot], f);
+      update_slot(p + at, m + at, v + at, rounded + at, g + at, begin[slot + 1] - begin[slot], f);
     }
   });
 }
@@ -80,7 +88,11 @@ void step_finalize(Stream& stream, const StepFinalize& a) {
 }
 
 void adamw(Stream& stream, const AdamW& a) {
-  cpu_enqueue(stream, [a](ThreadPool& pool) { run(pool, a); });
+  cpu_enqueue(stream, [a](ThreadPool& pool) {
+    with_storage(a.rounded ? a.rounded.dtype : DType::f32, [&](auto s) {
+      with_grad<decltype(s)>(a.g.dtype, [&](auto g) { run<decltype(s), decltype(g)>(pool, a); });
+    });
+  });
 }
 
 }  // namespace ddp::cpu

@@ -5,6 +5,7 @@
 
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/cpu/scratch.h"
+#include "kernels/cpu/storage.h"
 #include "kernels/cpu/vec.h"
 #include "runtime/device/cpu_device.h"
 
@@ -15,8 +16,8 @@ constexpr int64_t kBlock = 32768;  // elements
 constexpr int64_t kSlots = 4;      // of a block
 
 // Sum over n elements of f(x) in double: 16 lanes, then by halves.
-template <class F>
-DDP_INLINE double sum_of(const float* x, int64_t n, F f) {
+template <class S, class F>
+DDP_INLINE double sum_of(const S* x, int64_t n, F f) {
   v8d low{}, high{};
   for (int64_t i = 0; i < n; i += kLanes) {
     const v16 xi = load(x + i, n - i);
@@ -45,16 +46,6 @@ void run(ThreadPool& pool, const AddInto& a) {
   add(pool, a.y.as<float>(), a.x.as<float>(), n);
 }
 
-template <class Y, class X>
-void cast_elements(ThreadPool& pool, Y* y, const X* x, int64_t n) {
-  pool.parallel_for(ceil_div(n, kBlock), [=](int64_t block) {
-    for (int64_t i = block * kBlock; i < std::min(n, (block + 1) * kBlock); i += kLanes)
-      store(y + i, load(x + i, n - i), n - i);
-  });
-}
-
-void run(ThreadPool& pool, const Cast& a) { cast_elements(pool, a.y.as<float>(), a.x.as<float>(), a.x.numel()); }
-
 void run(ThreadPool&, const FindNonFinite& a) {
   const double* partials = a.partials.as<double>();
   const double* end = partials + a.partials.numel();
@@ -62,10 +53,11 @@ void run(ThreadPool&, const FindNonFinite& a) {
   *a.mark.as<double>() = bad == end ? 0.0 : double(bad - partials + 1);
 }
 
+template <class S>
 void run(ThreadPool& pool, const SumSquares& a) {
   const int64_t slots = a.partials.numel();
   const int64_t* begin = a.slot_begin.as<int64_t>();
-  const float* x = a.x.as<float>();
+  const S* x = a.x.as<S>();
   double* partials = a.partials.as<double>();
   pool.parallel_for(ceil_div(slots, kSlots), [=](int64_t block) {
     for (int64_t s = block * kSlots; s < std::min(slots, (block + 1) * kSlots); ++s)
@@ -83,16 +75,12 @@ void add_into(Stream& stream, const AddInto& a) {
   cpu_enqueue(stream, [a](ThreadPool& pool) { run(pool, a); });
 }
 
-void cast(Stream& stream, const Cast& a) {
-  cpu_enqueue(stream, [a](ThreadPool& pool) { run(pool, a); });
-}
-
 void find_non_finite(Stream& stream, const FindNonFinite& a) {
   cpu_enqueue(stream, [a](ThreadPool& pool) { run(pool, a); });
 }
 
 void sum_squares(Stream& stream, const SumSquares& a) {
-  cpu_enqueue(stream, [a](ThreadPool& pool) { run(pool, a); });
+  cpu_enqueue(stream, [a](ThreadPool& pool) { with_storage(a.x.dtype, [&](auto s) { run<decltype(s)>(pool, a); }); });
 }
 
 }  // namespace ddp::cpu

@@ -1,19 +1,22 @@
 // Vectors of 16 floats for the CPU kernels, through GCC's vector extensions: the compiler lowers them on narrower
 // machines, so there is one source and no dispatch. No vector libm (its bits change with its version) and no
 // -ffast-math: exp and log are ours. A tail of fewer than 16 elements goes through the same code on a padded copy, so
-// that an element's bits do not depend on its position in a row. Everything is inlined: no vector crosses a call.
+// that an element's bits do not depend on its position in a row. Memory holds f32, f16 or bf16, vectors are f32: load
+// and store convert. Everything is inlined: no vector crosses a call.
 #pragma once
 
 #include <bit>
 #include <cstdint>
 #include <cstring>
 #include <limits>
+#include <type_traits>
 
 #ifdef __AVX512F__
 #include <immintrin.h>
 #endif
 
 #include "runtime/base/philox.h"
+#include "runtime/device/float16.h"
 
 namespace ddp::cpu {
 
@@ -27,8 +30,16 @@ typedef uint32_t v16u __attribute__((vector_size(64)));
 typedef uint64_t v8u64 __attribute__((vector_size(64)));
 typedef double v8d __attribute__((vector_size(64)));
 typedef float v8 __attribute__((vector_size(32)));
+typedef uint16_t v16h __attribute__((vector_size(32)));
 
 inline constexpr v16i kLaneIndex = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+
+#ifdef __AVX512F__
+// The unmasked intrinsics of GCC 12 warn about an uninitialised operand; with these masks the same instruction comes
+// out.
+inline constexpr __mmask16 kAll16 = 0xffff;
+inline constexpr __mmask8 kAll8 = 0xff;
+#endif
 
 DDP_INLINE v16 splat(float x) { return x - v16{}; }
 
@@ -40,18 +51,63 @@ DDP_INLINE v16 load(const float* p) {
 }
 DDP_INLINE void store(float* p, v16 x) { std::memcpy(p, &x, sizeof(x)); }
 
+// bf16 by shifts and adds: the instruction of AVX512-BF16 flushes subnormals to zero.
+DDP_INLINE v16 load(const BFloat16* p) {
+  v16h x;
+  std::memcpy(&x, p, sizeof(x));
+  return v16(__builtin_convertvector(x, v16u) << 16);
+}
+DDP_INLINE v16h to_bf16(v16 x) {
+  const v16u bits = v16u(x), rounded = (bits + 0x7fffu + (bits >> 16 & 1u)) >> 16;
+  const v16u is_nan = v16u((bits & 0x7fffffffu) > 0x7f800000u);
+  return __builtin_convertvector((is_nan & (bits >> 16 | 0x40u)) | (~is_nan & rounded), v16h);
+}
+DDP_INLINE void store(BFloat16* p, v16 x) {
+  const v16h bits = to_bf16(x);
+  std::memcpy(static_cast<void*>(p), &bits, sizeof(bits));
+}
+
+DDP_INLINE v16 load(const Half* p) {
+#ifdef __AVX512F__
+  return v16(_mm512_maskz_cvtph_ps(kAll16, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))));
+#else
+  v16 x;
+  for (int i = 0; i < kLanes; ++i) x[i] = to_f32(p[i]);
+  return x;
+#endif
+}
+DDP_INLINE void store(Half* p, v16 x) {
+#ifdef __AVX512F__
+  constexpr int kNearestEven = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_maskz_cvtps_ph(kAll16, __m512(x), kNearestEven));
+#else
+  for (int i = 0; i < kLanes; ++i) p[i] = to_f16(x[i]);
+#endif
+}
+
+// x as memory of S would hold it.
+template <class S>
+DDP_INLINE v16 rounded_to(v16 x) {
+  if constexpr (std::is_same_v<S, float>) return x;
+  S memory[kLanes];
+  store(memory, x);
+  return load(memory);
+}
+
 // The first n elements of p, then `fill`; n >= 16 is a whole vector.
-DDP_INLINE v16 load(const float* p, int64_t n, float fill = 0.0f) {
+template <class S>
+DDP_INLINE v16 load(const S* p, int64_t n, float fill = 0.0f) {
   if (n >= kLanes) [[likely]]
     return load(p);
   v16 x = splat(fill);
-  for (int64_t i = 0; i < n; ++i) x[i] = p[i];
+  for (int64_t i = 0; i < n; ++i) x[i] = to_f32(p[i]);
   return x;
 }
-DDP_INLINE void store(float* p, v16 x, int64_t n) {
+template <class S>
+DDP_INLINE void store(S* p, v16 x, int64_t n) {
   if (n >= kLanes) [[likely]]
     return store(p, x);
-  for (int64_t i = 0; i < n; ++i) p[i] = x[i];
+  for (int64_t i = 0; i < n; ++i) p[i] = from_f32<S>(x[i]);
 }
 
 DDP_INLINE v16 max(v16 a, v16 b) { return a > b ? a : b; }
@@ -86,13 +142,6 @@ DDP_INLINE v8d low_half(v16 x) {
 DDP_INLINE v8d high_half(v16 x) {
   return __builtin_convertvector(__builtin_shufflevector(x, x, 8, 9, 10, 11, 12, 13, 14, 15), v8d);
 }
-
-#ifdef __AVX512F__
-// The unmasked intrinsics of GCC 12 warn about an uninitialised operand; with these masks the same instruction comes
-// out.
-inline constexpr __mmask16 kAll16 = 0xffff;
-inline constexpr __mmask8 kAll8 = 0xff;
-#endif
 
 DDP_INLINE v16 sqrtv(v16 x) {
 #ifdef __AVX512F__

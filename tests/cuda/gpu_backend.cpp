@@ -50,6 +50,8 @@ class Heap {
 
 int num_settings() { return 2; }  // a run and its repetition
 
+std::vector<DType> storage_types() { return {DType::f32}; }
+
 std::unique_ptr<Device> make_test_device(int) {
   static const bool has_gpu = [] {
     int count = 0;

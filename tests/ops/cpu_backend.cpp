@@ -2,10 +2,12 @@
 
 namespace ddp::test {
 namespace {
-constexpr int kThreads[] = {1, 2, 3, 5};
+constexpr int kThreads[] = {1, 2, 3, 4, 5};
 }
 
 int num_settings() { return int(std::size(kThreads)); }
+
+std::vector<DType> storage_types() { return {DType::f32, DType::f16, DType::bf16}; }
 
 std::unique_ptr<Device> make_test_device(int setting) {
   return make_cpu_device({.num_threads = kThreads[setting], .spin_pauses = 0});

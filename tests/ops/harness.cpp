@@ -6,11 +6,33 @@
 #include <limits>
 #include <random>
 
+#include "runtime/device/float16.h"
+
 namespace ddp::test {
 namespace {
 
 constexpr size_t kGuardBytes = 256;
 constexpr std::byte kGuard{0xA5};
+
+// f(S{}) for the C++ type of a storage type.
+template <class F>
+auto with_type(DType type, F f) {
+  if (type == DType::f16) return f(Half{});
+  if (type == DType::bf16) return f(BFloat16{});
+  return f(float{});
+}
+
+Floats widen_bytes(DType type, const std::vector<std::byte>& bytes) {
+  return with_type(type, [&]<class S>(S) {
+    Floats out;
+    for (size_t at = 0; at < bytes.size(); at += sizeof(S)) {
+      S x;
+      std::memcpy(&x, bytes.data() + at, sizeof(S));
+      out.push_back(to_f32(x));
+    }
+    return out;
+  });
+}
 
 }  // namespace
 
@@ -22,6 +44,42 @@ Floats randoms(uint32_t seed, int64_t n, float scale) {
 }
 
 Floats poison(int64_t n) { return Floats(size_t(n), std::numeric_limits<float>::quiet_NaN()); }
+
+std::vector<DType> grad_types(DType storage, bool accumulate) {
+  if (storage == DType::f32 || accumulate) return {DType::f32};
+  return {DType::f32, storage};
+}
+
+double rounding(DType type) {
+  switch (type) {
+    case DType::f16:
+      return 0x1p-11;
+    case DType::bf16:
+      return 0x1p-8;
+    default:
+      return 0.0;
+  }
+}
+
+Stored::Stored(DType type, const Floats& values) : type_(type), bytes_(values.size() * dtype_bytes(type)) {
+  with_type(type, [&]<class S>(S) {
+    for (size_t i = 0; i < values.size(); ++i) {
+      const S x = from_f32<S>(values[i]);
+      std::memcpy(bytes_.data() + i * sizeof(S), &x, sizeof(S));
+    }
+  });
+}
+
+TensorView Stored::view(const Shape& shape) const {
+  DDP_CHECK(bytes_.size() == size_t(shape.numel()) * dtype_bytes(type_), "{} bytes as {}", bytes_.size(), shape.text());
+  lend_to_device(static_cast<const void*>(bytes_.data()), bytes_.size());
+  return {const_cast<std::byte*>(bytes_.data()), type_, shape};
+}
+
+Floats Stored::values() const { return widen_bytes(type_, bytes_); }
+Vec Stored::wide() const { return widen(values()); }
+
+Floats Outputs::values(size_t i, DType type) const { return widen_bytes(type, bytes_.at(i)); }
 
 Run::Run(int setting) : device_(make_test_device(setting)), stream_(*device_, StreamRole::compute) {
   exec_ = {.table = &test_op_table(), .stream = &stream_};
@@ -53,18 +111,20 @@ void check_same_bits(const Outputs& got, const Outputs& want, int setting) {
   CHECK(got == want);
 }
 
-void check_close(const Floats& got, const Vec& want, double tolerance, double magnitude) {
+void check_close(const Floats& got, const Vec& want, double tolerance, double magnitude, DType type) {
   REQUIRE(got.size() == want.size());
+  const double subnormal = type == DType::f16 ? 0x1p-25 : 0.0;  // half the smallest
   double worst = 0.0;
   size_t at = 0;
   for (size_t i = 0; i < got.size(); ++i) {
-    const double error = std::abs(double(got[i]) - want[i]) / (std::abs(want[i]) + magnitude);
+    const double allowed = tolerance * (std::abs(want[i]) + magnitude) + rounding(type) * std::abs(want[i]) + subnormal;
+    const double error = std::abs(double(got[i]) - want[i]) / allowed;
     if (!(error <= worst)) worst = error, at = i;
     if (std::isnan(error)) break;
   }
   INFO("element " << at << " of " << got.size() << ": " << (got.empty() ? 0.0f : got[at]) << ", expected "
                   << (want.empty() ? 0.0 : want[at]));
-  CHECK(worst <= tolerance);
+  CHECK(worst <= 1.0);  // of what is allowed
 }
 
 Vec widen(const Floats& x) { return Vec(x.begin(), x.end()); }

@@ -21,9 +21,33 @@ Floats randoms(uint32_t seed, int64_t n, float scale = 1.0f);
 // n values that no op may read or leave behind.
 Floats poison(int64_t n);
 
+// ---- storage types ----
+
+// Types of a weight gradient of a computation in `storage`.
+std::vector<DType> grad_types(DType storage, bool accumulate);
+// The largest relative error of rounding a value to `type` where the tests' own tolerance does not hold it already:
+// 0 for f32.
+double rounding(DType type);
+
+// Values as memory of a storage type holds them.
+class Stored {
+ public:
+  Stored(DType type, const Floats& values);
+  TensorView view(const Shape& shape) const;
+  DType type() const { return type_; }
+  const std::vector<std::byte>& bytes() const { return bytes_; }
+  Floats values() const;  // rounded
+  Vec wide() const;       // likewise
+
+ private:
+  DType type_;
+  std::vector<std::byte> bytes_;
+};
+
 // ---- what differs between backends ----
 
 int num_settings();
+std::vector<DType> storage_types();  // f32 first
 std::unique_ptr<Device> make_test_device(int setting);
 const OpTable& test_op_table();
 // Lets kernels use this memory of the host.
@@ -52,8 +76,11 @@ class Run {
   TensorView output(const std::vector<T>& before, const Shape& shape) {
     return {add(std::as_bytes(std::span(before))), kDTypeOf<T>, shape};
   }
+  TensorView output(const Stored& before, const Shape& shape) { return {add(before.bytes()), before.type(), shape}; }
   // An output ("=") of this shape.
-  TensorView output(const Shape& shape) { return output(poison(shape.numel()), shape); }
+  TensorView output(const Shape& shape, DType type = DType::f32) {
+    return output(Stored(type, poison(shape.numel())), shape);
+  }
 
   // Waits for the stream and checks the guards; the outputs in the order of their creation.
   std::vector<std::vector<std::byte>> finish();
@@ -78,6 +105,8 @@ class Outputs {
     return out;
   }
   Floats operator[](size_t i) const { return as<float>(i); }
+  // Of an output of a storage type.
+  Floats values(size_t i, DType type) const;
   bool operator==(const Outputs&) const = default;
 
  private:
@@ -99,9 +128,9 @@ Outputs in_every_setting(F enqueue) {
   return first;
 }
 
-// Every |got - want| <= tolerance * (|want| + magnitude). `magnitude` is that of the terms that were summed: f32 cannot
-// do better.
-void check_close(const Floats& got, const Vec& want, double tolerance, double magnitude);
+// Every |got - want| <= tolerance * (|want| + magnitude), and what rounding the result to `type` costs. `magnitude` is
+// that of the terms that were summed: f32 cannot do better.
+void check_close(const Floats& got, const Vec& want, double tolerance, double magnitude, DType type = DType::f32);
 
 Vec widen(const Floats& x);
 double largest(const Vec& x);  // max |x|

@@ -6,8 +6,8 @@
 namespace ddp::test {
 namespace {
 
-Outputs run_op(const Floats& logits, const std::vector<int32_t>& targets, int64_t v, int64_t live, float scale,
-               bool backward) {
+Outputs run_op(const Stored& logits, const std::vector<int32_t>& targets, int64_t v, int64_t live, float scale,
+               bool backward, const float* loss_scale = nullptr) {
   const auto m = int64_t(targets.size());
   return in_every_setting([&](Run& run) {
     cross_entropy(run.exec(), {.logits = run.output(logits, {m, v}),
@@ -15,39 +15,59 @@ Outputs run_op(const Floats& logits, const std::vector<int32_t>& targets, int64_
                                .targets = view(targets, {m}),
                                .live_columns = live,
                                .scale = scale,
+                               .loss_scale = loss_scale,
                                .backward = backward});
   });
 }
 
+struct Size {
+  int64_t m, v, live;
+};
+
+void check(DType type, Size size) {
+  const auto [m, v, live] = size;
+  CAPTURE(dtype_name(type), m, v, live);
+  Floats values = randoms(1, m * v, 6.0f);
+  for (int64_t row = 0; row < m; ++row)
+    for (int64_t i = live; i < v; ++i) values[size_t(row * v + i)] = 6e4f;  // padding must not reach the softmax
+  const Stored logits(type, values);
+  std::vector<int32_t> targets;
+  for (int64_t row = 0; row < m; ++row) targets.push_back(row % 5 == 3 ? -1 : int32_t(row * 7919 % live));
+  const CrossEntropyOut want = cross_entropy(logits.wide(), targets, v, live, 0.25);
+  const Outputs got = run_op(logits, targets, v, live, 0.25f, true);
+  check_close(got.values(0, type), want.dlogits, 2e-6, 0.05, type);  // at the target a difference of 1 * scale
+  check_close(got[1], want.loss, 1e-6, 6.0);                         // a difference of numbers up to 6 + log V
+  const Outputs loss_only = run_op(logits, targets, v, live, 0.25f, false);
+  CHECK(loss_only.values(0, type) == logits.values());
+  CHECK(loss_only[1] == got[1]);
+}
+
 TEST_CASE("cross entropy: loss and gradient at odd sizes, with padding columns and ignored targets") {
-  struct Size {
-    int64_t m, v, live;
-  };
-  for (const auto [m, v, live] :
-       {Size{1, 1, 1}, {7, 7, 5}, {33, 33, 33}, {5, 1000, 999}, {19, 5008, 5001}, {300, 256, 256}}) {
-    CAPTURE(m, v, live);
-    Floats logits = randoms(1, m * v, 6.0f);
-    for (int64_t row = 0; row < m; ++row)
-      for (int64_t i = live; i < v; ++i) logits[size_t(row * v + i)] = 1e9f;  // padding must not reach the softmax
-    std::vector<int32_t> targets;
-    for (int64_t row = 0; row < m; ++row) targets.push_back(row % 5 == 3 ? -1 : int32_t(row * 7919 % live));
-    const CrossEntropyOut want = cross_entropy(widen(logits), targets, v, live, 0.25);
-    const Outputs got = run_op(logits, targets, v, live, 0.25f, true);
-    check_close(got[0], want.dlogits, 2e-6, 0.05);  // at the target a difference of 1 * scale
-    check_close(got[1], want.loss, 1e-6, 6.0);      // a difference of numbers up to 6 + log V
-    const Outputs loss_only = run_op(logits, targets, v, live, 0.25f, false);
-    CHECK(loss_only[0] == logits);
-    CHECK(loss_only[1] == got[1]);
-  }
+  for (const DType type : storage_types())
+    for (const Size& size : {Size{1, 1, 1}, {7, 7, 5}, {33, 33, 33}, {5, 1000, 999}, {19, 5008, 5001}, {300, 256, 256}})
+      check(type, size);
+}
+
+TEST_CASE("cross entropy: the loss scale is read on the device and multiplies the gradient, not the loss") {
+  const Stored logits(DType::f32, randoms(1, 3 * 40, 6.0f));
+  const std::vector<int32_t> targets = {0, 39, 7};
+  const float loss_scale = 1024.0f;
+  const Outputs plain = run_op(logits, targets, 40, 40, 0.25f, true),
+                scaled = run_op(logits, targets, 40, 40, 0.25f, true, lend_to_device(&loss_scale));
+  CHECK(scaled[1] == plain[1]);
+  Floats want = plain[0];
+  for (float& x : want) x *= loss_scale;  // a power of two: exact
+  CHECK(scaled[0] == want);
 }
 
 TEST_CASE("cross entropy: logits of a thousand, rising and falling through the row") {
   const int64_t v = 6000;  // several spans: the running maximum moves, or is never touched again
   for (const float sign : {1.0f, -1.0f}) {
-    Floats logits(static_cast<size_t>(v));
-    for (int64_t i = 0; i < v; ++i) logits[size_t(i)] = sign * (float(i) / 3.0f - 1000.0f);
+    Floats values(static_cast<size_t>(v));
+    for (int64_t i = 0; i < v; ++i) values[size_t(i)] = sign * (float(i) / 3.0f - 1000.0f);
+    const Stored logits(DType::f32, values);
     const std::vector<int32_t> targets = {4321};
-    const CrossEntropyOut want = cross_entropy(widen(logits), targets, v, v, 1.0);
+    const CrossEntropyOut want = cross_entropy(logits.wide(), targets, v, v, 1.0);
     const Outputs got = run_op(logits, targets, v, v, 1.0f, true);
     check_close(got[1], want.loss, 2e-7, 1000.0);
     check_close(got[0], want.dlogits, 1e-4, 1e-6);  // the exponent's absolute rounding at 1000

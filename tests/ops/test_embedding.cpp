@@ -47,58 +47,64 @@ Vec mask_of(const Case& x) {
   return x.p > 0.0f ? row_mask(dropout_of(x), x.b, x.t * x.c) : Vec(size_t(x.b * x.t * x.c), 1.0);
 }
 
+void check_forward(DType type, const Case& x) {
+  CAPTURE(dtype_name(type), x.b, x.t, x.c, x.p);
+  const std::vector<int32_t> tokens = random_tokens(x);
+  const Stored wte(type, randoms(1, x.v * x.c)), wpe(type, randoms(2, x.positions * x.c));
+  const Outputs got = in_every_setting([&](Run& run) {
+    embedding_forward(run.exec(), {.out = run.output({x.b, x.t, x.c}, type),
+                                   .tokens = view(tokens, {x.b, x.t}),
+                                   .wte = wte.view({x.v, x.c}),
+                                   .wpe = wpe.view({x.positions, x.c}),
+                                   .dropout = dropout_of(x)});
+  });
+  const Vec mask = mask_of(x), wide_wte = wte.wide(), wide_wpe = wpe.wide();
+  Vec want;
+  for (int64_t row = 0; row < x.b * x.t; ++row)
+    for (int64_t i = 0; i < x.c; ++i)
+      want.push_back((wide_wte[size_t(tokens[size_t(row)] * x.c + i)] + wide_wpe[size_t(row % x.t * x.c + i)]) *
+                     mask[size_t(row * x.c + i)]);
+  check_close(got.values(0, type), want, 2e-7, 1.0, type);
+}
+
 TEST_CASE("embedding forward: token plus position, under dropout") {
-  for (const Case& x : kCases) {
-    CAPTURE(x.b, x.t, x.c, x.p);
-    const std::vector<int32_t> tokens = random_tokens(x);
-    const Floats wte = randoms(1, x.v * x.c), wpe = randoms(2, x.positions * x.c);
-    const Outputs got = in_every_setting([&](Run& run) {
-      embedding_forward(run.exec(), {.out = run.output({x.b, x.t, x.c}),
-                                     .tokens = view(tokens, {x.b, x.t}),
-                                     .wte = view(wte, {x.v, x.c}),
-                                     .wpe = view(wpe, {x.positions, x.c}),
-                                     .dropout = dropout_of(x)});
-    });
-    const Vec mask = mask_of(x);
-    Vec want;
-    for (int64_t row = 0; row < x.b * x.t; ++row)
-      for (int64_t i = 0; i < x.c; ++i)
-        want.push_back((double(wte[size_t(tokens[size_t(row)] * x.c + i)]) + wpe[size_t(row % x.t * x.c + i)]) *
-                       mask[size_t(row * x.c + i)]);
-    check_close(got[0], want, 2e-7, 1.0);
-  }
+  for (const DType type : storage_types())
+    for (const Case& x : kCases) check_forward(type, x);
+}
+
+void check_backward(DType type, DType grad, const Case& x, bool accumulate) {
+  CAPTURE(dtype_name(type), dtype_name(grad), x.b, x.t, x.c, x.p, accumulate);
+  const std::vector<int32_t> tokens = random_tokens(x);
+  const std::vector<int32_t> order = sorted_by_token(tokens);
+  const Floats before_wte = randoms(4, x.v * x.c);
+  const Stored dout(type, randoms(1, x.b * x.t * x.c)),
+      before_wpe(grad, accumulate ? randoms(5, x.positions * x.c) : poison(x.positions * x.c));
+  const Outputs got = in_every_setting([&](Run& run) {
+    embedding_backward(run.exec(), {.dwte = run.output(before_wte, {x.v, x.c}),
+                                    .dwpe = run.output(before_wpe, {x.positions, x.c}),
+                                    .dout = dout.view({x.b, x.t, x.c}),
+                                    .tokens = view(tokens, {x.b, x.t}),
+                                    .order = view(order, {x.b * x.t}),
+                                    .accumulate = accumulate,
+                                    .dropout = dropout_of(x)});
+  });
+  const Vec mask = mask_of(x), wide_dout = dout.wide();
+  Vec dwte = widen(before_wte), dwpe = accumulate ? before_wpe.wide() : Vec(size_t(x.positions * x.c), 0.0);
+  for (int64_t row = 0; row < x.b * x.t; ++row)
+    for (int64_t i = 0; i < x.c; ++i) {
+      const double d = wide_dout[size_t(row * x.c + i)] * mask[size_t(row * x.c + i)];
+      dwte[size_t(tokens[size_t(row)] * x.c + i)] += d;
+      dwpe[size_t(row % x.t * x.c + i)] += d;
+    }
+  check_close(got[0], dwte, 1e-6, 4.0);
+  check_close(got.values(1, grad), dwpe, 1e-6, 4.0, grad);
 }
 
 TEST_CASE("embedding backward: scatter to tokens, sum over samples to positions") {
-  for (const Case& x : kCases) {
-    for (const bool accumulate : {false, true}) {
-      CAPTURE(x.b, x.t, x.c, x.p, accumulate);
-      const std::vector<int32_t> tokens = random_tokens(x);
-      const std::vector<int32_t> order = sorted_by_token(tokens);
-      const Floats dout = randoms(1, x.b * x.t * x.c), before_wte = randoms(4, x.v * x.c),
-                   before_wpe = randoms(5, x.positions * x.c);
-      const Outputs got = in_every_setting([&](Run& run) {
-        embedding_backward(run.exec(),
-                           {.dwte = run.output(before_wte, {x.v, x.c}),
-                            .dwpe = run.output(accumulate ? before_wpe : poison(x.positions * x.c), {x.positions, x.c}),
-                            .dout = view(dout, {x.b, x.t, x.c}),
-                            .tokens = view(tokens, {x.b, x.t}),
-                            .order = view(order, {x.b * x.t}),
-                            .accumulate = accumulate,
-                            .dropout = dropout_of(x)});
-      });
-      const Vec mask = mask_of(x);
-      Vec dwte = widen(before_wte), dwpe = accumulate ? widen(before_wpe) : Vec(size_t(x.positions * x.c), 0.0);
-      for (int64_t row = 0; row < x.b * x.t; ++row)
-        for (int64_t i = 0; i < x.c; ++i) {
-          const double d = dout[size_t(row * x.c + i)] * mask[size_t(row * x.c + i)];
-          dwte[size_t(tokens[size_t(row)] * x.c + i)] += d;
-          dwpe[size_t(row % x.t * x.c + i)] += d;
-        }
-      check_close(got[0], dwte, 1e-6, 4.0);
-      check_close(got[1], dwpe, 1e-6, 4.0);
-    }
-  }
+  for (const DType type : storage_types())
+    for (const Case& x : kCases)
+      for (const bool accumulate : {false, true})
+        for (const DType grad : grad_types(type, accumulate)) check_backward(type, grad, x, accumulate);
 }
 
 TEST_CASE("embedding: a token outside the vocabulary is an error, not a stray access", "[host-error]") {

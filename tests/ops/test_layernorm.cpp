@@ -29,64 +29,73 @@ Vec add(Vec a, const Vec& b, const Vec& mask) {
   return a;
 }
 
+void check_forward(DType type, Size size, float p) {
+  const auto [m, c] = size;
+  CAPTURE(dtype_name(type), m, c, p);
+  const Stored in(type, randoms(1, m * c, 2.0f)), branch(type, randoms(2, m * c)), w(type, randoms(3, c)),
+      b(type, randoms(4, c));
+  const Dropout dropout = some_dropout(p);
+  const Outputs got = in_every_setting([&](Run& run) {
+    layernorm_forward(run.exec(), {.residual_out = run.output({m, c}, type),
+                                   .y = run.output({m, c}, type),
+                                   .mean = run.output({m}),
+                                   .rstd = run.output({m}),
+                                   .residual_in = in.view({m, c}),
+                                   .branch = branch.view({m, c}),
+                                   .w = w.view({c}),
+                                   .b = b.view({c}),
+                                   .eps = kEps,
+                                   .dropout = dropout});
+  });
+  const Vec mask = p > 0.0f ? row_mask(dropout, 2, m / 2 * c) : Vec{};
+  const Floats residual = got.values(0, type);
+  check_close(residual, add(in.wide(), branch.wide(), mask), 1.2e-7, 2.0, type);
+  // The norm is of the residual as it is stored: with few columns it amplifies its rounding.
+  const LayerNormOut want = layernorm(widen(residual), w.wide(), b.wide(), kEps);
+  check_close(got.values(1, type), want.y, c == 1 ? 1e-4 : kTolerance, 3.0, type);
+  check_close(got[2], want.mean, kTolerance, 2.0);
+  check_close(got[3], want.rstd, kTolerance, 1.0);
+}
+
 TEST_CASE("layernorm forward: residual, norm and statistics at odd sizes") {
-  for (const auto [m, c] : kSizes) {
-    for (const float p : {0.0f, 0.3f}) {
-      if (p > 0.0f && m % 2 != 0) continue;
-      CAPTURE(m, c, p);
-      const Floats in = randoms(1, m * c, 2.0f), branch = randoms(2, m * c), w = randoms(3, c), b = randoms(4, c);
-      const Dropout dropout = some_dropout(p);
-      const Outputs got = in_every_setting([&](Run& run) {
-        layernorm_forward(run.exec(), {.residual_out = run.output({m, c}),
-                                       .y = run.output({m, c}),
-                                       .mean = run.output({m}),
-                                       .rstd = run.output({m}),
-                                       .residual_in = view(in, {m, c}),
-                                       .branch = view(branch, {m, c}),
-                                       .w = view(w, {c}),
-                                       .b = view(b, {c}),
-                                       .eps = kEps,
-                                       .dropout = dropout});
-      });
-      const Vec mask = p > 0.0f ? row_mask(dropout, 2, m / 2 * c) : Vec{};
-      const Vec residual = add(widen(in), widen(branch), mask);
-      check_close(got[0], residual, 1.2e-7, 2.0);
-      // From the f32 residual: with few columns the norm amplifies its rounding.
-      const LayerNormOut want = layernorm(widen(got[0]), widen(w), widen(b), kEps);
-      check_close(got[1], want.y, c == 1 ? 1e-4 : kTolerance, 3.0);
-      check_close(got[2], want.mean, kTolerance, 2.0);
-      check_close(got[3], want.rstd, kTolerance, 1.0);
-    }
-  }
+  for (const DType type : storage_types())
+    for (const Size& size : kSizes)
+      for (const float p : {0.0f, 0.3f})
+        if (p == 0.0f || size.m % 2 == 0) check_forward(type, size, p);
 }
 
 TEST_CASE("layernorm forward: the branch may be absent, and the residual may be updated in place") {
-  const int64_t m = 33, c = 40;
-  const Floats in = randoms(1, m * c), branch = randoms(2, m * c), w = randoms(3, c), b = randoms(4, c);
-  const Outputs plain = in_every_setting([&](Run& run) {
-    layernorm_forward(run.exec(), {.y = run.output({m, c}),
-                                   .mean = run.output({m}),
-                                   .rstd = run.output({m}),
-                                   .residual_in = view(in, {m, c}),
-                                   .w = view(w, {c}),
-                                   .b = view(b, {c})});
-  });
-  check_close(plain[0], layernorm(widen(in), widen(w), widen(b), kEps).y, kTolerance, 3.0);
+  for (const DType type : storage_types()) {
+    CAPTURE(dtype_name(type));
+    const int64_t m = 33, c = 40;
+    const Stored in(type, randoms(1, m * c)), branch(type, randoms(2, m * c)), w(type, randoms(3, c)),
+        b(type, randoms(4, c));
+    const Outputs plain = in_every_setting([&](Run& run) {
+      layernorm_forward(run.exec(), {.y = run.output({m, c}, type),
+                                     .mean = run.output({m}),
+                                     .rstd = run.output({m}),
+                                     .residual_in = in.view({m, c}),
+                                     .w = w.view({c}),
+                                     .b = b.view({c})});
+    });
+    check_close(plain.values(0, type), layernorm(in.wide(), w.wide(), b.wide(), kEps).y, kTolerance, 3.0, type);
 
-  const Outputs in_place = in_every_setting([&](Run& run) {
-    const TensorView residual = run.output(in, {m, c});
-    layernorm_forward(run.exec(), {.residual_out = residual,
-                                   .y = run.output({m, c}),
-                                   .mean = run.output({m}),
-                                   .rstd = run.output({m}),
-                                   .residual_in = residual,
-                                   .branch = view(branch, {m, c}),
-                                   .w = view(w, {c}),
-                                   .b = view(b, {c})});
-  });
-  const Vec residual = add(widen(in), widen(branch), {});
-  check_close(in_place[0], residual, 1.2e-7, 1.0);
-  check_close(in_place[1], layernorm(residual, widen(w), widen(b), kEps).y, kTolerance, 3.0);
+    const Outputs in_place = in_every_setting([&](Run& run) {
+      const TensorView residual = run.output(in, {m, c});
+      layernorm_forward(run.exec(), {.residual_out = residual,
+                                     .y = run.output({m, c}, type),
+                                     .mean = run.output({m}),
+                                     .rstd = run.output({m}),
+                                     .residual_in = residual,
+                                     .branch = branch.view({m, c}),
+                                     .w = w.view({c}),
+                                     .b = b.view({c})});
+    });
+    const Floats residual = in_place.values(0, type);
+    check_close(residual, add(in.wide(), branch.wide(), {}), 1.2e-7, 1.0, type);
+    check_close(in_place.values(1, type), layernorm(widen(residual), w.wide(), b.wide(), kEps).y, kTolerance, 3.0,
+                type);
+  }
 }
 
 TEST_CASE("layernorm: a row's bits do not depend on the rows around it") {
@@ -126,50 +135,55 @@ TEST_CASE("layernorm dropout: the mask is the scalar definition bit for bit, at 
   CHECK(kept / double(m * c) == Approx(0.8).margin(5 * std::sqrt(0.16 / double(m * c))));
 }
 
-TEST_CASE("layernorm backward: all gradients, written and accumulated, at odd sizes") {
-  for (const auto [m, c] : kSizes) {
-    for (const bool accumulate : {false, true}) {
-      for (const float p : {0.0f, 0.3f}) {
-        if (p > 0.0f && m % 2 != 0) continue;
-        CAPTURE(m, c, accumulate, p);
-        const Floats dy = randoms(1, m * c), x = randoms(2, m * c, 2.0f), w = randoms(3, c);
-        const Floats before = randoms(4, m * c), before_w = randoms(5, c), before_b = randoms(6, c);
-        const LayerNormOut forward = layernorm(widen(x), widen(w), Vec(size_t(c), 0.0), kEps);
-        const Floats mean(forward.mean.begin(), forward.mean.end()), rstd(forward.rstd.begin(), forward.rstd.end());
-        const Dropout dropout = some_dropout(p);
-        const Outputs got = in_every_setting([&](Run& run) {
-          layernorm_backward(run.exec(), {.dresidual = run.output(accumulate ? before : poison(m * c), {m, c}),
-                                          .dbranch = run.output({m, c}),
-                                          .dw = run.output(accumulate ? before_w : poison(c), {c}),
-                                          .db = run.output(accumulate ? before_b : poison(c), {c}),
-                                          .dy = view(dy, {m, c}),
-                                          .x = view(x, {m, c}),
-                                          .mean = view(mean, {m}),
-                                          .rstd = view(rstd, {m}),
-                                          .w = view(w, {c}),
-                                          .workspace = run.output({layernorm_workspace(m, c) / 4}),
-                                          .accumulate_residual = accumulate,
-                                          .accumulate = accumulate,
-                                          .dropout = dropout});
-        });
-        LayerNormGrads want = layernorm_grads(widen(dy), widen(x), widen(w), kEps);
-        const double dx_terms = 2.0 * largest(widen(rstd));
-        if (accumulate) {
-          want.dx = add(want.dx, widen(before), {});
-          want.dw = add(want.dw, widen(before_w), {});
-          want.db = add(want.db, widen(before_b), {});
-        }
-        check_close(got[0], want.dx, kTolerance, dx_terms);
-        check_close(got[2], want.dw, kTolerance, 4.0 * std::sqrt(double(m)));
-        check_close(got[3], want.db, kTolerance, 4.0 * std::sqrt(double(m)));
-        // dbranch is exactly the mask of what dresidual became.
-        const Vec mask = p > 0.0f ? row_mask(dropout, 2, m / 2 * c) : Vec(size_t(m * c), 1.0);
-        const Floats dresidual = got[0], dbranch = got[1];
-        for (size_t i = 0; i < dbranch.size(); ++i)
-          if (dbranch[i] != dresidual[i] * float(mask[i])) FAIL("dbranch at " << i);
-      }
-    }
+void check_backward(DType type, DType grad, Size size, bool accumulate, float p) {
+  const auto [m, c] = size;
+  CAPTURE(dtype_name(type), dtype_name(grad), m, c, accumulate, p);
+  const Stored dy(type, randoms(1, m * c)), x(type, randoms(2, m * c, 2.0f)), w(type, randoms(3, c));
+  const Stored before(type, accumulate ? randoms(4, m * c) : poison(m * c)),
+      before_w(grad, accumulate ? randoms(5, c) : poison(c)), before_b(grad, accumulate ? randoms(6, c) : poison(c));
+  const LayerNormOut forward = layernorm(x.wide(), w.wide(), Vec(size_t(c), 0.0), kEps);
+  const Floats mean(forward.mean.begin(), forward.mean.end()), rstd(forward.rstd.begin(), forward.rstd.end());
+  const Dropout dropout = some_dropout(p);
+  const Outputs got = in_every_setting([&](Run& run) {
+    layernorm_backward(run.exec(), {.dresidual = run.output(before, {m, c}),
+                                    .dbranch = run.output({m, c}, type),
+                                    .dw = run.output(before_w, {c}),
+                                    .db = run.output(before_b, {c}),
+                                    .dy = dy.view({m, c}),
+                                    .x = x.view({m, c}),
+                                    .mean = view(mean, {m}),
+                                    .rstd = view(rstd, {m}),
+                                    .w = w.view({c}),
+                                    .workspace = run.output({layernorm_workspace(m, c) / 4}),
+                                    .accumulate_residual = accumulate,
+                                    .accumulate = accumulate,
+                                    .dropout = dropout});
+  });
+  LayerNormGrads want = layernorm_grads(dy.wide(), x.wide(), w.wide(), kEps);
+  const double dx_terms = 2.0 * largest(widen(rstd));
+  if (accumulate) {
+    want.dx = add(want.dx, before.wide(), {});
+    want.dw = add(want.dw, before_w.wide(), {});
+    want.db = add(want.db, before_b.wide(), {});
   }
+  const Floats dresidual = got.values(0, type), dbranch = got.values(1, type);
+  check_close(dresidual, want.dx, kTolerance, dx_terms, type);
+  check_close(got.values(2, grad), want.dw, kTolerance, 4.0 * std::sqrt(double(m)), grad);
+  check_close(got.values(3, grad), want.db, kTolerance, 4.0 * std::sqrt(double(m)), grad);
+  // dbranch is exactly the mask of what dresidual became.
+  const Vec mask = p > 0.0f ? row_mask(dropout, 2, m / 2 * c) : Vec(size_t(m * c), 1.0);
+  Floats masked;
+  for (size_t i = 0; i < mask.size(); ++i) masked.push_back(dresidual[i] * float(mask[i]));
+  CHECK(dbranch == Stored(type, masked).values());
+}
+
+TEST_CASE("layernorm backward: all gradients, written and accumulated, at odd sizes") {
+  for (const DType type : storage_types())
+    for (const Size& size : kSizes)
+      for (const bool accumulate : {false, true})
+        for (const DType grad : grad_types(type, accumulate))
+          for (const float p : {0.0f, 0.3f})
+            if (p == 0.0f || size.m % 2 == 0) check_backward(type, grad, size, accumulate, p);
 }
 
 }  // namespace

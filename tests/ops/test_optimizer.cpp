@@ -146,5 +146,37 @@ TEST_CASE("adamw: a skipped step touches nothing") {
   CHECK(got[2] == s.v);
 }
 
+TEST_CASE("adamw: a gradient in 16 bits counts as its values, and the rounded copy is the master's, bit for bit") {
+  for (const DType type : storage_types()) {
+    if (type == DType::f32) continue;
+    CAPTURE(dtype_name(type));
+    State s = random_state(kSlots.back() - kSlots.front());
+    const Stored g(type, s.g);
+    s.g = g.values();
+    const StepScalars scalars = finalize(kSecondStep, {4.0}, 1.0).scalars;
+    const Outputs want = update(s, scalars);
+    const Stored want_rounded(type, want[0]);
+    const int64_t n = int64_t(s.p.size()), slots = int64_t(kDecay.size());
+    for (const bool narrow_grad : {false, true}) {
+      const Outputs got = in_every_setting([&](Run& run) {
+        adamw(run.exec(), {.p = run.output(s.p, {n}),
+                           .m = run.output(s.m, {n}),
+                           .v = run.output(s.v, {n}),
+                           .g = narrow_grad ? g.view({n}) : view(s.g, {n}),
+                           .slot_begin = view(kSlots, {slots + 1}),
+                           .slot_decay = view(kDecay, {slots}),
+                           .rounded = run.output({n}, type),
+                           .scalars = lend_to_device(&scalars),
+                           .beta1 = float(kBeta1),
+                           .beta2 = float(kBeta2),
+                           .eps = 1e-8f,
+                           .weight_decay = 0.1f});
+      });
+      for (const size_t output : {0, 1, 2}) CHECK(got[output] == want[output]);
+      CHECK(got.values(3, type) == want_rounded.values());
+    }
+  }
+}
+
 }  // namespace
 }  // namespace ddp::test

@@ -42,35 +42,89 @@ const std::vector<int64_t> kSlots = {640, 641, 648, 648, 1000, 17384, 17400, 175
 
 TEST_CASE("sum_squares: each slot by itself, in double") {
   const int64_t slots = int64_t(kSlots.size()) - 1, n = kSlots.back() - kSlots.front();
-  Floats x = randoms(1, n, 3.0f);
-  x[7] = 1e30f;  // its square is beyond f32
-  const Outputs got = in_every_setting([&](Run& run) {
-    sum_squares(run.exec(), {.partials = run.output(std::vector<double>(size_t(slots), NAN), {slots}),
-                             .x = view(x, {n}),
-                             .slot_begin = view(kSlots, {slots + 1})});
-  });
-  for (size_t s = 0; s < size_t(slots); ++s) {
-    double want = 0.0;
-    for (int64_t i = kSlots[s] - kSlots[0]; i < kSlots[s + 1] - kSlots[0]; ++i)
-      want += double(x[size_t(i)]) * x[size_t(i)];
-    CHECK(got.as<double>(0)[s] == Approx(want).epsilon(1e-12));
+  for (const DType type : storage_types()) {
+    CAPTURE(dtype_name(type));
+    Floats values = randoms(1, n, 3.0f);
+    values[7] = type == DType::f16 ? 6e4f : 1e30f;  // its square is beyond the type
+    const Stored x(type, values);
+    const Outputs got = in_every_setting([&](Run& run) {
+      sum_squares(run.exec(), {.partials = run.output(std::vector<double>(size_t(slots), NAN), {slots}),
+                               .x = x.view({n}),
+                               .slot_begin = view(kSlots, {slots + 1})});
+    });
+    const Vec wide = x.wide();
+    for (size_t s = 0; s < size_t(slots); ++s) {
+      double want = 0.0;
+      for (int64_t i = kSlots[s] - kSlots[0]; i < kSlots[s + 1] - kSlots[0]; ++i)
+        want += wide[size_t(i)] * wide[size_t(i)];
+      CHECK(got.as<double>(0)[s] == Approx(want).epsilon(1e-12));
+    }
   }
 }
 
 TEST_CASE("sum_squares: an infinity or NaN marks its slot only") {
   const std::vector<int64_t> begin = {0, 20, 40, 60};
-  for (const float bad : {std::numeric_limits<float>::infinity(), std::nanf("")}) {
-    Floats x = randoms(1, 60);
-    x[39] = bad;
-    const Outputs got = in_every_setting([&](Run& run) {
-      sum_squares(run.exec(), {.partials = run.output(std::vector<double>(3, 0.0), {3}),
-                               .x = view(x, {60}),
-                               .slot_begin = view(begin, {4})});
-    });
-    CHECK(std::isfinite(got.as<double>(0)[0]));
-    CHECK_FALSE(std::isfinite(got.as<double>(0)[1]));
-    CHECK(std::isfinite(got.as<double>(0)[2]));
+  for (const DType type : storage_types()) {
+    for (const float bad : {std::numeric_limits<float>::infinity(), std::nanf("")}) {
+      Floats values = randoms(1, 60);
+      values[39] = bad;
+      const Stored x(type, values);
+      const Outputs got = in_every_setting([&](Run& run) {
+        sum_squares(run.exec(), {.partials = run.output(std::vector<double>(3, 0.0), {3}),
+                                 .x = x.view({60}),
+                                 .slot_begin = view(begin, {4})});
+      });
+      CHECK(std::isfinite(got.as<double>(0)[0]));
+      CHECK_FALSE(std::isfinite(got.as<double>(0)[1]));
+      CHECK(std::isfinite(got.as<double>(0)[2]));
+    }
   }
+}
+
+// Everything that rounding can meet: ties, the ends of the subnormals and of the range, infinities, NaN.
+Floats hard_to_round() {
+  Floats x = {0.0f,
+              1.0f,
+              65504.0f,
+              65519.996f,
+              65520.0f,
+              3.4e38f,
+              0x1p-24f,
+              0x1p-25f,
+              0x1.8p-25f,
+              6.1e-5f,
+              0x1p-14f,
+              0x1p-126f,
+              0x1p-133f,
+              0x1p-134f,
+              0x1.8p-133f,
+              0x1p-149f,
+              std::numeric_limits<float>::infinity(),
+              std::nanf("")};
+  for (int i = 0; i < 64; ++i) {  // neighbours of ties in both types
+    x.push_back(1.0f + float(i) * 0x1p-12f);
+    x.push_back(std::nextafter(1.0f + float(i) * 0x1p-12f, 0.0f));
+    x.push_back(1.0f + float(i) * 0x1p-9f);
+    x.push_back(std::nextafter(1.0f + float(i) * 0x1p-9f, 2.0f));
+  }
+  for (float r : randoms(1, 1000)) x.push_back(r * std::exp2(300.0f * r));
+  for (size_t i = 0, n = x.size(); i < n; ++i) x.push_back(-x[i]);
+  return x;
+}
+
+TEST_CASE("cast: between all types, each value to its nearest, ties to even, bit for bit") {
+  for (const DType from : storage_types())
+    for (const DType to : storage_types()) {
+      CAPTURE(dtype_name(from), dtype_name(to));
+      const Stored x(from, hard_to_round()), want(to, x.values());
+      for (const int64_t n : {int64_t(1), int64_t(7), int64_t(33), int64_t(x.values().size())}) {
+        const Outputs got = in_every_setting([&](Run& run) {
+          cast(run.exec(), {.y = run.output({n}, to), .x = x.view({int64_t(x.values().size())}).slice(0, n)});
+        });
+        const std::vector<std::byte> bits = got.as<std::byte>(0);
+        CHECK(std::equal(bits.begin(), bits.end(), want.bytes().begin()));
+      }
+    }
 }
 
 }  // namespace

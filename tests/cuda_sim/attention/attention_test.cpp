@@ -5,8 +5,8 @@
 #include <cmath>
 
 #include "kernels/cuda/half.h"
-#include "tests/cuda_sim/attention/naive.h"
 #include "tests/ops/harness.h"
+#include "tests/ops/naive_attention.h"
 
 namespace ddp::test {
 namespace {

@@ -7,6 +7,8 @@ namespace ddp::test {
 
 int num_settings() { return 2; }  // a run and its repetition
 
+std::vector<DType> storage_types() { return {DType::f32}; }
+
 std::unique_ptr<Device> make_test_device(int) { return make_cuda_device({}); }
 
 const OpTable& test_op_table() { return cuda_op_table(); }

@@ -1,4 +1,4 @@
-#include "tests/cuda_sim/attention/naive.h"
+#include "tests/ops/naive_attention.h"
 
 #include <algorithm>
 #include <cmath>
