@@ -2,14 +2,13 @@
 
 namespace ddp {
 
-std::vector<Bucket> plan_buckets(const ParamLayout& layout, int64_t bucket_bytes) {
-  const int64_t limit = bucket_bytes / int64_t(sizeof(float));
+std::vector<Bucket> plan_buckets(const ParamLayout& layout, int64_t bucket_elements) {
   const std::vector<Param>& params = layout.params();
   std::vector<Bucket> buckets;
   for (size_t i = 0; i < params.size(); ++i) {
     const Param& p = params[i];
     const int64_t end = i + 1 < params.size() ? params[i + 1].offset : layout.flat_elements();
-    if (buckets.empty() || end - buckets.back().begin > limit)
+    if (buckets.empty() || end - buckets.back().begin > bucket_elements)
       buckets.push_back({.first_param = int(i), .begin = p.offset, .first_slot = p.first_slot});
     Bucket& bucket = buckets.back();
     ++bucket.num_params;

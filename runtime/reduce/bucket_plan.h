@@ -16,8 +16,8 @@ struct Bucket {
   int64_t first_slot = 0, num_slots = 0;
 };
 
-// Buckets in index order, of at most bucket_bytes of f32 gradients each; a larger parameter is a bucket of its own.
+// Buckets in index order, of at most bucket_elements each; a larger parameter is a bucket of its own.
 // Together they cover the flat buffer exactly.
-std::vector<Bucket> plan_buckets(const ParamLayout& layout, int64_t bucket_bytes);
+std::vector<Bucket> plan_buckets(const ParamLayout& layout, int64_t bucket_elements);
 
 }  // namespace ddp

@@ -30,7 +30,7 @@ GradReducer::GradReducer(Device& device, const OpTable& table, Communicator& com
       comm_(comm),
       layout_(layout),
       options_(std::move(options)),
-      buckets_(plan_buckets(layout, options_.bucket_bytes)),
+      buckets_(plan_buckets(layout, options_.bucket_bytes / int64_t(dtype_bytes(options_.type)))),
       grads_(comm.allocate_symmetric(layout.flat_elements() * int64_t(dtype_bytes(options_.type)))),
       loss_votes_(static_cast<double*>(comm.allocate_symmetric((kVotes + kMaxRanks) * int64_t(sizeof(double))))),
       slot_begin_(device, layout.num_slots() + 1),

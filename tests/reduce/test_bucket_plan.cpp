@@ -17,11 +17,11 @@ ParamLayout layout_of(std::initializer_list<int64_t> sizes) {
 
 TEST_CASE("buckets cover the layout exactly, in order, and stay within the limit") {
   const ParamLayout layout = layout_of({1, 7, 33, 1000, 65537, 64, 64, 40000, 3, 129});
-  for (const int64_t bytes : {1, 256, 512, 4096, 100'000, 1 << 20}) {
-    INFO("bucket_bytes " << bytes);
+  for (const int64_t limit : {1, 128, 256, 1024, 25'000, 1 << 18}) {
+    INFO("bucket_elements " << limit);
     int64_t element = 0, slot = 0;
     int param = 0;
-    for (const Bucket& b : plan_buckets(layout, bytes)) {
+    for (const Bucket& b : plan_buckets(layout, limit)) {
       CHECK(b.first_param == param);
       CHECK(b.begin == element);
       CHECK(b.first_slot == slot);
@@ -29,7 +29,7 @@ TEST_CASE("buckets cover the layout exactly, in order, and stay within the limit
       CHECK(b.begin == layout.params()[size_t(b.first_param)].offset);
       CHECK(layout.slot_begin()[size_t(b.first_slot)] == b.begin);
       CHECK(layout.slot_begin()[size_t(b.first_slot + b.num_slots)] == b.end);
-      CHECK((b.num_params == 1 || (b.end - b.begin) * 4 <= bytes));
+      CHECK((b.num_params == 1 || b.end - b.begin <= limit));
       param += b.num_params;
       element = b.end;
       slot += b.num_slots;
@@ -41,7 +41,7 @@ TEST_CASE("buckets cover the layout exactly, in order, and stay within the limit
 }
 
 TEST_CASE("a parameter larger than a bucket is a bucket of its own") {
-  const std::vector<Bucket> buckets = plan_buckets(layout_of({64, 64, 10'000, 64, 64}), 1024);
+  const std::vector<Bucket> buckets = plan_buckets(layout_of({64, 64, 10'000, 64, 64}), 256);
   REQUIRE(buckets.size() == 3);
   CHECK(buckets[0].num_params == 2);
   CHECK(buckets[1].num_params == 1);
@@ -49,9 +49,9 @@ TEST_CASE("a parameter larger than a bucket is a bucket of its own") {
 }
 
 TEST_CASE("parameters share a bucket while they fit, padding counted") {
-  // 65 elements take 128 with padding: two of them are 1,024 bytes.
-  CHECK(plan_buckets(layout_of({65, 65}), 1024).size() == 1);
-  CHECK(plan_buckets(layout_of({65, 65}), 1023).size() == 2);
+  // 65 elements take 128 with padding.
+  CHECK(plan_buckets(layout_of({65, 65}), 256).size() == 1);
+  CHECK(plan_buckets(layout_of({65, 65}), 255).size() == 2);
 }
 
 TEST_CASE("lanes combine as the aligned pairwise tree in log2 + 1 buffers") {
