@@ -3,9 +3,10 @@
 
 usage: check_cuda_rules.py ROOT. Prints each line that breaks one as file:line and exits 1 when there is one.
 """
-import os
 import re
 import sys
+
+from source_lines import source_lines
 
 # What must not be written, the only files that may, and why.
 RULES = [
@@ -23,19 +24,12 @@ RULES = [
 
 
 def violations(root):
-    for top in ("launcher", "runtime", "kernels", "models"):
-        for directory, _, names in os.walk(os.path.join(root, top)):
-            for name in sorted(names):
-                if not name.endswith((".h", ".cpp", ".cu", ".cuh")):
-                    continue
-                path = os.path.relpath(os.path.join(directory, name), root)
-                with open(os.path.join(root, path), encoding="utf-8") as file:
-                    for number, line in enumerate(file, 1):
-                        code = line.split("//")[0]
-                        for pattern, place, why in RULES:
-                            match = pattern.search(code)
-                            if match and not place.match(path):
-                                yield f"{path}:{number}: {match.group(0)}: {why}"
+    for path, number, line in source_lines(root):
+        code = line.split("//")[0]
+        for pattern, place, why in RULES:
+            match = pattern.search(code)
+            if match and not place.match(path):
+                yield f"{path}:{number}: {match.group(0)}: {why}"
 
 
 def main():

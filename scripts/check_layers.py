@@ -3,9 +3,10 @@
 
 usage: check_layers.py ROOT. Prints each forbidden #include as file:line and exits 1 when there is one.
 """
-import os
 import re
 import sys
+
+from source_lines import source_lines
 
 # Folder -> level. The longest matching prefix decides.
 LEVELS = {
@@ -59,30 +60,23 @@ def allowed(source, target):
 
 
 def violations(root):
-    for top in ("launcher", "runtime", "kernels", "models"):
-        for directory, _, names in os.walk(os.path.join(root, top)):
-            for name in sorted(names):
-                if not name.endswith((".h", ".cpp", ".cu", ".cuh")):
-                    continue
-                path = os.path.relpath(os.path.join(directory, name), root)
-                with open(os.path.join(root, path), encoding="utf-8") as file:
-                    for number, line in enumerate(file, 1):
-                        match = INCLUDE.match(line)
-                        if not match:
-                            continue
-                        quote, header = match.groups()
-                        if quote == "<":
-                            for pattern, place in BACKENDS:
-                                if pattern.search(header) and not place.match(path):
-                                    yield path, number, header, "a backend's header belongs elsewhere"
-                            continue
-                        source, target = folder_of(path), folder_of(header)
-                        if LANGUAGE.match(path) and header.startswith("tests/cuda_sim/emulator/"):
-                            continue
-                        if not target:
-                            yield path, number, header, "not a path from the root"
-                        elif not allowed(source, target):
-                            yield path, number, header, f"{source} may not include {target}"
+    for path, number, line in source_lines(root):
+        match = INCLUDE.match(line)
+        if not match:
+            continue
+        quote, header = match.groups()
+        if quote == "<":
+            for pattern, place in BACKENDS:
+                if pattern.search(header) and not place.match(path):
+                    yield path, number, header, "a backend's header belongs elsewhere"
+            continue
+        source, target = folder_of(path), folder_of(header)
+        if LANGUAGE.match(path) and header.startswith("tests/cuda_sim/emulator/"):
+            continue
+        if not target:
+            yield path, number, header, "not a path from the root"
+        elif not allowed(source, target):
+            yield path, number, header, f"{source} may not include {target}"
 
 
 def main():
