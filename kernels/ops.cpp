@@ -231,8 +231,7 @@ void cross_entropy(const Exec& exec, const CrossEntropy& a) {
   DDP_CHECK(a.logits.shape.rank == 2 && a.live_columns >= 1 && a.live_columns <= a.logits.dim(1),
             "{}: logits {}, {} live", kOp, a.logits.shape.text(), a.live_columns);
   const int64_t m = a.logits.dim(0);
-  storage_type(kOp, exec, a.logits);
-  check_shape(kOp, "loss", a.loss, {m});
+  check_shape(kOp, "loss", a.loss, {m}, wide(storage_type(kOp, exec, a.logits)));
   check_shape(kOp, "targets", a.targets, {m}, DType::i32);
   submit(exec, kOp, 0, exec.table->cross_entropy, a, {a.targets}, {a.logits, a.loss});
 }

@@ -76,7 +76,7 @@ Vec transposed(const Vec& a, int64_t rows, int64_t columns) {
   return out;
 }
 
-LayerNormOut layernorm(const Vec& x, const Vec& w, const Vec& b, double eps) {
+LayerNormOut layernorm(const Vec& x, const Vec& w, const Vec& b, double eps, Round round) {
   const size_t c = w.size();
   LayerNormOut out{Vec(x.size()), {}, {}};
   for (size_t row = 0; row < x.size(); row += c) {
@@ -84,30 +84,33 @@ LayerNormOut layernorm(const Vec& x, const Vec& w, const Vec& b, double eps) {
     for (size_t i = 0; i < c; ++i) mean += x[row + i] / double(c);
     for (size_t i = 0; i < c; ++i) variance += (x[row + i] - mean) * (x[row + i] - mean) / double(c);
     const double rstd = 1.0 / std::sqrt(variance + eps);
-    for (size_t i = 0; i < c; ++i) out.y[row + i] = (x[row + i] - mean) * rstd * w[i] + b[i];
+    for (size_t i = 0; i < c; ++i) out.y[row + i] = round((x[row + i] - mean) * rstd) * w[i] + b[i];
     out.mean.push_back(mean), out.rstd.push_back(rstd);
   }
   return out;
 }
 
-LayerNormGrads layernorm_grads(const Vec& dy, const Vec& x, const Vec& w, double eps) {
+LayerNormGrads layernorm_grads(const Vec& dy, const Vec& x, const Vec& w, const LayerNormStatistics& statistics,
+                               Round round) {
   const size_t c = w.size();
-  const LayerNormOut forward = layernorm(x, w, Vec(c, 0.0), eps);
   LayerNormGrads out{Vec(x.size()), Vec(c, 0.0), Vec(c, 0.0)};
+  Vec g(c), xhat(c);
   for (size_t row = 0; row < x.size(); row += c) {
-    const double mean = forward.mean[row / c], rstd = forward.rstd[row / c];
+    const double mean = statistics.mean[row / c], rstd = statistics.rstd[row / c];
     double mean_g = 0.0, mean_g_xhat = 0.0;
     for (size_t i = 0; i < c; ++i) {
-      const double xhat = (x[row + i] - mean) * rstd, g = dy[row + i] * w[i];
-      mean_g += g / double(c), mean_g_xhat += g * xhat / double(c);
-      out.dw[i] += dy[row + i] * xhat, out.db[i] += dy[row + i];
+      xhat[i] = round((x[row + i] - mean) * rstd), g[i] = round(dy[row + i] * w[i]);
+      mean_g += g[i] / double(c), mean_g_xhat += g[i] * xhat[i] / double(c);
+      out.dw[i] += dy[row + i] * xhat[i], out.db[i] += dy[row + i];
     }
-    for (size_t i = 0; i < c; ++i) {
-      const double xhat = (x[row + i] - mean) * rstd;
-      out.dx[row + i] = rstd * (dy[row + i] * w[i] - mean_g - xhat * mean_g_xhat);
-    }
+    for (size_t i = 0; i < c; ++i) out.dx[row + i] = rstd * (g[i] - mean_g - xhat[i] * mean_g_xhat);
   }
   return out;
+}
+
+LayerNormGrads layernorm_grads(const Vec& dy, const Vec& x, const Vec& w, double eps) {
+  const LayerNormOut forward = layernorm(x, w, Vec(w.size(), 0.0), eps);
+  return layernorm_grads(dy, x, w, {forward.mean, forward.rstd});
 }
 
 namespace {
@@ -129,32 +132,34 @@ size_t qkv_index(const AttentionShape& s, int64_t b, int64_t t, int64_t part, in
 }
 
 // Softmax over the keys 0..q of one query; returns the log-sum-exp.
-double probabilities(const Vec& qkv, const AttentionShape& s, int64_t b, int64_t h, int64_t q, Vec& p) {
+double probabilities(const Vec& qkv, const AttentionShape& s, int64_t b, int64_t h, int64_t q, Round round, Vec& p) {
   p.assign(size_t(q + 1), 0.0);
-  for (int64_t k = 0; k <= q; ++k)
+  for (int64_t k = 0; k <= q; ++k) {
+    double score = 0.0;
     for (int64_t i = 0; i < s.d; ++i)
-      p[size_t(k)] += qkv[qkv_index(s, b, q, 0, h) + size_t(i)] * qkv[qkv_index(s, b, k, 1, h) + size_t(i)] /
-                      std::sqrt(double(s.d));
+      score += qkv[qkv_index(s, b, q, 0, h) + size_t(i)] * qkv[qkv_index(s, b, k, 1, h) + size_t(i)];
+    p[size_t(k)] = round(score / std::sqrt(double(s.d)));
+  }
   const double top = *std::max_element(p.begin(), p.end());
   double total = 0.0;
   for (double x : p) total += std::exp(x - top);
   const double lse = top + std::log(total);
-  for (double& x : p) x = std::exp(x - lse);
+  for (double& x : p) x = round(std::exp(x - lse));
   return lse;
 }
 
 }  // namespace
 
-AttentionOut attention(const Vec& qkv, const Vec& mask, const AttentionShape& s) {
+AttentionOut attention(const Vec& qkv, const Vec& mask, const AttentionShape& s, Round round) {
   AttentionOut out{Vec(size_t(s.b * s.t * s.c()), 0.0), Vec(size_t(s.b * s.h * s.t))};
   Vec p;
   for (int64_t b = 0; b < s.b; ++b)
     for (int64_t h = 0; h < s.h; ++h)
       for (int64_t q = 0; q < s.t; ++q) {
         const int64_t row = (b * s.h + h) * s.t + q;
-        out.lse[size_t(row)] = probabilities(qkv, s, b, h, q, p);
+        out.lse[size_t(row)] = probabilities(qkv, s, b, h, q, round, p);
         for (int64_t k = 0; k <= q; ++k) {
-          const double weight = p[size_t(k)] * (mask.empty() ? 1.0 : mask[size_t(row * s.t + k)]);
+          const double weight = round(p[size_t(k)] * (mask.empty() ? 1.0 : mask[size_t(row * s.t + k)]));
           for (int64_t i = 0; i < s.d; ++i)
             out.out[size_t((b * s.t + q) * s.c() + h * s.d + i)] += weight * qkv[qkv_index(s, b, k, 2, h) + size_t(i)];
         }
@@ -162,25 +167,28 @@ AttentionOut attention(const Vec& qkv, const Vec& mask, const AttentionShape& s)
   return out;
 }
 
-Vec attention_grad(const Vec& dout, const Vec& qkv, const Vec& mask, const AttentionShape& s) {
+Vec attention_grad(const Vec& dout, const Vec& qkv, const Vec& mask, const AttentionShape& s, Round round) {
   Vec dqkv(qkv.size(), 0.0), p, dp;
   for (int64_t b = 0; b < s.b; ++b)
     for (int64_t h = 0; h < s.h; ++h)
       for (int64_t q = 0; q < s.t; ++q) {
-        probabilities(qkv, s, b, h, q, p);
+        probabilities(qkv, s, b, h, q, round, p);
         const double* dout_row = &dout[size_t((b * s.t + q) * s.c() + h * s.d)];
         dp.assign(p.size(), 0.0);
         double delta = 0.0;
         for (int64_t k = 0; k <= q; ++k) {
           const double keep = mask.empty() ? 1.0 : mask[size_t(((b * s.h + h) * s.t + q) * s.t + k)];
+          const double weight = round(p[size_t(k)] * keep);
+          double dweight = 0.0;
           for (int64_t i = 0; i < s.d; ++i) {
-            dp[size_t(k)] += keep * dout_row[i] * qkv[qkv_index(s, b, k, 2, h) + size_t(i)];
-            dqkv[qkv_index(s, b, k, 2, h) + size_t(i)] += keep * p[size_t(k)] * dout_row[i];
+            dweight += dout_row[i] * qkv[qkv_index(s, b, k, 2, h) + size_t(i)];
+            dqkv[qkv_index(s, b, k, 2, h) + size_t(i)] += weight * dout_row[i];
           }
+          dp[size_t(k)] = round(round(dweight) * keep);
           delta += p[size_t(k)] * dp[size_t(k)];
         }
         for (int64_t k = 0; k <= q; ++k) {
-          const double ds = p[size_t(k)] * (dp[size_t(k)] - delta) / std::sqrt(double(s.d));
+          const double ds = round(round(p[size_t(k)] * (dp[size_t(k)] - delta)) / std::sqrt(double(s.d)));
           for (int64_t i = 0; i < s.d; ++i) {
             dqkv[qkv_index(s, b, q, 0, h) + size_t(i)] += ds * qkv[qkv_index(s, b, k, 1, h) + size_t(i)];
             dqkv[qkv_index(s, b, k, 1, h) + size_t(i)] += ds * qkv[qkv_index(s, b, q, 0, h) + size_t(i)];

@@ -1,4 +1,8 @@
 // The ops of kernels/ops.h as plain loops in double. Masks are multipliers (0 or 1 / (1 - p)), empty without dropout.
+//
+// With `round` other than exact they are what an unfused implementation in that precision computes: sums and statistics
+// as before, but each tensor that it would write to memory on the way (normalised values, scores, probabilities) is
+// rounded. Results are not: the caller rounds them as it stores them.
 #pragma once
 
 #include <cstdint>
@@ -10,6 +14,9 @@
 namespace ddp::test {
 
 using Vec = std::vector<double>;
+
+using Round = double (*)(double);
+inline double exact(double x) { return x; }
 
 // Central differences of f at x: independent of every backward below.
 Vec numeric_gradient(const std::function<double(const Vec&)>& f, const Vec& x);
@@ -25,13 +32,18 @@ Vec attention_mask(const Dropout& d, int64_t samples, int64_t heads, int64_t pos
 Vec matmul(const Vec& a, const Vec& b, int64_t m, int64_t k, int64_t n);
 Vec transposed(const Vec& a, int64_t rows, int64_t columns);
 
+struct LayerNormStatistics {
+  Vec mean, rstd;
+};
 struct LayerNormOut {
   Vec y, mean, rstd;
 };
-LayerNormOut layernorm(const Vec& x, const Vec& w, const Vec& b, double eps);
+LayerNormOut layernorm(const Vec& x, const Vec& w, const Vec& b, double eps, Round round = exact);
 struct LayerNormGrads {
   Vec dx, dw, db;
 };
+LayerNormGrads layernorm_grads(const Vec& dy, const Vec& x, const Vec& w, const LayerNormStatistics& statistics,
+                               Round round = exact);
 LayerNormGrads layernorm_grads(const Vec& dy, const Vec& x, const Vec& w, double eps);
 
 double gelu(double x);
@@ -44,8 +56,8 @@ struct AttentionShape {
 struct AttentionOut {
   Vec out, lse;
 };
-AttentionOut attention(const Vec& qkv, const Vec& mask, const AttentionShape& s);
-Vec attention_grad(const Vec& dout, const Vec& qkv, const Vec& mask, const AttentionShape& s);
+AttentionOut attention(const Vec& qkv, const Vec& mask, const AttentionShape& s, Round round = exact);
+Vec attention_grad(const Vec& dout, const Vec& qkv, const Vec& mask, const AttentionShape& s, Round round = exact);
 
 struct CrossEntropyOut {
   Vec loss, dlogits;

@@ -1,0 +1,23 @@
+// How far the gradients of one computation are from those of another, tensor by tensor.
+#pragma once
+
+#include <span>
+#include <string>
+
+#include "tests/precision/model_pass.h"
+
+namespace ddp::test {
+
+// ||got - want|| / ||want||.
+double relative_error(std::span<const double> got, std::span<const double> want);
+
+struct TensorError {
+  std::string name;
+  double error;
+};
+std::vector<TensorError> gradient_errors(const ParamLayout& layout, const Vec& got, const Vec& want);
+
+// Half the distance of neighbouring values, relative: 2^-11 of f16, 2^-8 of bf16.
+double rounding_error(DType type);
+
+}  // namespace ddp::test

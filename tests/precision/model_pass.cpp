@@ -1,0 +1,133 @@
+#include "tests/precision/model_pass.h"
+
+#include <algorithm>
+#include <numeric>
+#include <random>
+
+#include "runtime/train/input_stager.h"
+#include "tests/precision/stored.h"
+
+namespace ddp::test {
+namespace {
+
+constexpr WaitPolicy kWait = {.timeout_ms = 120'000};
+
+// The meta device's table for every storage type.
+OpTable dry_table() {
+  OpTable table = meta_op_table();
+  table.storage = {DType::f64, DType::f32, DType::f16, DType::bf16};
+  return table;
+}
+
+// A flat tensor in device memory.
+class DeviceTensor {
+ public:
+  DeviceTensor(Device& device, int64_t n, DType type)
+      : memory_(device, n * int64_t(dtype_bytes(type))),
+        view_(memory_.data(), type, {n}),
+        host_(size_t(view_.bytes())) {}
+  const TensorView& view() const { return view_; }
+  void upload(const Vec& values, const Stream& stream) {
+    store(on_host(), values);
+    stream.device().copy(view_.data, host_.data(), view_.bytes(), stream.handle());
+  }
+  void download(const Stream& stream) {
+    stream.device().copy(host_.data(), view_.data, view_.bytes(), stream.handle());
+  }
+  Vec values() { return load(on_host()); }  // of the last copy, once it has run
+
+ private:
+  TensorView on_host() { return {host_.data(), view_.dtype, view_.shape}; }
+
+  Buffer<std::byte> memory_;
+  TensorView view_;
+  std::vector<std::byte> host_;
+};
+
+}  // namespace
+
+ModelPass train_pass(const Backend& backend, const Model& model, const Vec& params, const HostBatch& batch,
+                     float loss_scale) {
+  Device& device = backend.device;
+  const int64_t n = int64_t(params.size()), samples = int64_t(batch.sample_ids.size()),
+                tokens = int64_t(batch.tokens.size());
+  Stream stream(device, StreamRole::compute);
+  DeviceTensor param_tensor(device, n, backend.storage), grads(device, n, backend.storage),
+      token_loss(device, tokens, wide(backend.storage));
+  Buffer<StepScalars> scalars(device, 1);
+  InputStager stager(device, samples, tokens / samples);
+
+  const auto train = [&](const Exec& exec, Arena& arena, const Batch& on_device) {
+    arena.begin(Program::train);
+    model.train(exec, arena,
+                {.params = param_tensor.view(),
+                 .grads = grads.view(),
+                 .batch = on_device,
+                 .attempted_step = &scalars.data()->attempted_step,
+                 .seed = 5,
+                 .grad_scale = 1.0f / float(tokens),
+                 .loss_scale = &scalars.data()->loss_scale,
+                 .token_loss = token_loss.view(),
+                 .ready = [](ParamId) {}});
+    arena.end();
+  };
+
+  const std::unique_ptr<Device> meta = make_meta_device();
+  const OpTable dry = dry_table();
+  Stream dry_stream(*meta, StreamRole::compute);
+  const Batch on_device = stager.upload(batch, stream, kWait);
+  Arena recording;
+  train({.table = &dry, .stream = &dry_stream}, recording, on_device);
+  const ArenaPlan plan = recording.plan();
+  Buffer<std::byte> memory(device, plan.arena_bytes);
+  Arena arena(plan, memory.data());
+
+  StepScalars host_scalars;
+  host_scalars.loss_scale = loss_scale;
+  device.copy(scalars.data(), &host_scalars, sizeof host_scalars, stream.handle());
+  device.fill_zero(grads.view().data, grads.view().bytes(), stream.handle());  // the padding
+  param_tensor.upload(params, stream);
+  train({.table = &backend.table, .stream = &stream}, arena, on_device);
+  grads.download(stream);
+  token_loss.download(stream);
+  Event done(device);
+  done.record(stream);
+  done.synchronize(kWait);
+
+  ModelPass result{grads.values(), token_loss.values()};
+  for (double& g : result.grads) g /= double(loss_scale);
+  return result;
+}
+
+Vec scrambled_params(const Model& model) {
+  std::vector<float> initial(size_t(model.layout().flat_elements()));
+  model.init(initial, 1);
+  Vec params(initial.begin(), initial.end());
+  std::mt19937 random(11);
+  std::normal_distribution<double> normal(0.0, 0.2);
+  for (const Param& p : model.layout().params()) {
+    const int64_t live = p.numel / p.shape[0] * p.saved_rows;
+    for (int64_t i = 0; i < live; ++i) params[size_t(p.offset + i)] += normal(random);
+  }
+  return params;
+}
+
+Vec rounded_params(Vec params, DType type) {
+  const Round round = rounding_to(type);
+  for (double& p : params) p = round(p);
+  return params;
+}
+
+void fill_learnable(HostBatch& batch, int64_t vocab, uint32_t seed) {
+  std::mt19937 random(seed);
+  for (size_t i = 0; i < batch.tokens.size(); ++i) {
+    batch.tokens[i] = int32_t(random() % uint64_t(vocab));
+    batch.targets[i] = int32_t((batch.tokens[i] * 7 + 3) % vocab);
+  }
+  std::iota(batch.sample_ids.begin(), batch.sample_ids.end(), 0);
+  std::iota(batch.order.begin(), batch.order.end(), 0);
+  std::stable_sort(batch.order.begin(), batch.order.end(),
+                   [&](int32_t a, int32_t b) { return batch.tokens[size_t(a)] < batch.tokens[size_t(b)]; });
+}
+
+}  // namespace ddp::test

@@ -1,0 +1,37 @@
+// One forward and backward of a model on any device, by any op table, in any storage type (f64 too, which no trainer
+// runs in): what a gradient is compared with.
+#pragma once
+
+#include "kernels/op_table.h"
+#include "runtime/data/data_source.h"
+#include "runtime/state/model.h"
+#include "tests/ops/reference.h"
+
+namespace ddp::test {
+
+// Where and in what type a model runs. Device and table outlive it.
+struct Backend {
+  Device& device;
+  const OpTable& table;
+  DType storage = DType::f32;
+};
+
+struct ModelPass {
+  Vec grads;       // flat, of the mean loss: unscaled; stored in the storage type before
+  Vec token_loss;  // (B * T)
+};
+
+// params: flat, rounded to the storage type as they are uploaded. Blocks.
+ModelPass train_pass(const Backend& backend, const Model& model, const Vec& params, const HostBatch& batch,
+                     float loss_scale);
+
+// Flat parameters that make every path matter: larger than the initial ones, biases and norms not at their neutral
+// values. The same for the same model.
+Vec scrambled_params(const Model& model);
+Vec rounded_params(Vec params, DType type);
+
+// B samples of T random tokens below vocab, each followed by one that depends on it: something to be learnt. The same
+// for the same seed.
+void fill_learnable(HostBatch& batch, int64_t vocab, uint32_t seed);
+
+}  // namespace ddp::test

@@ -1,0 +1,188 @@
+// Legend: B samples, T positions, C width, H heads, V vocabulary (padded), M = rows (B * T), K in, N out features.
+#include "tests/precision/plain_op_table.h"
+
+#include "runtime/device/cpu_device.h"
+#include "tests/precision/stored.h"
+
+namespace ddp::test {
+namespace {
+
+Vec rounded(Vec x, DType type) {
+  const Round round = rounding_to(type);
+  for (double& v : x) v = round(v);
+  return x;
+}
+
+Vec sum(Vec a, const Vec& b) {
+  for (size_t i = 0; i < a.size(); ++i) a[i] += b[i];
+  return a;
+}
+
+Vec product(Vec a, const Vec& b) {
+  for (size_t i = 0; i < a.size(); ++i) a[i] *= b[i];
+  return a;
+}
+
+// A gradient: a tensor of the storage type before it is added to anything.
+void store_grad(const TensorView& dw, const Vec& x, DType storage, bool accumulate) {
+  const Vec grad = rounded(x, storage);
+  store(dw, accumulate ? sum(load(dw), grad) : grad);
+}
+
+// (N) of (M,N).
+Vec column_sums(const Vec& x, int64_t n) {
+  Vec out(size_t(n), 0.0);
+  for (size_t i = 0; i < x.size(); ++i) out[i % size_t(n)] += x[i];
+  return out;
+}
+
+// x (M,C) after dropout, which writes a tensor of its own.
+Vec dropped(const Vec& x, const Dropout& d, DType storage) {
+  if (d.p == 0.0f) return x;
+  return rounded(product(x, row_mask(d, d.num_samples, int64_t(x.size()) / d.num_samples)), storage);
+}
+
+// w as (K,N).
+Vec weight(const TensorView& w, bool is_transposed) {
+  return is_transposed ? transposed(load(w), w.dim(0), w.dim(1)) : load(w);
+}
+
+void run(const LinearForward& a) {
+  const int64_t m = a.x.dim(0), k = a.x.dim(1), n = a.y.dim(1);
+  Vec y = matmul(load(a.x), weight(a.w, a.w_transposed), m, k, n);
+  if (a.bias) {
+    const Vec bias = load(a.bias);
+    for (size_t i = 0; i < y.size(); ++i) y[i] += bias[i % size_t(n)];
+  }
+  store(a.y, y);
+}
+
+void run(const LinearBackwardInput& a) {
+  const int64_t m = a.dx.dim(0), k = a.dx.dim(1), n = a.dy.dim(1);
+  store(a.dx, matmul(load(a.dy), transposed(weight(a.w, a.w_transposed), k, n), m, n, k));
+}
+
+void run(const LinearBackwardWeight& a) {
+  const int64_t m = a.x.dim(0), k = a.x.dim(1), n = a.dy.dim(1);
+  const Vec x = load(a.x), dy = load(a.dy);
+  const Vec dw = a.w_transposed ? matmul(transposed(dy, m, n), x, n, m, k) : matmul(transposed(x, m, k), dy, k, m, n);
+  store_grad(a.dw, dw, a.x.dtype, a.accumulate);
+  if (a.db) store_grad(a.db, column_sums(dy, n), a.x.dtype, a.accumulate);
+}
+
+void run(const LayerNormForward& a) {
+  const DType type = a.residual_in.dtype;
+  Vec x = load(a.residual_in);
+  if (a.branch) {
+    x = rounded(sum(x, dropped(load(a.branch), a.dropout, type)), type);
+    store(a.residual_out, x);
+  }
+  const LayerNormOut out = layernorm(x, load(a.w), load(a.b), double(a.eps), rounding_to(type));
+  store(a.y, out.y), store(a.mean, out.mean), store(a.rstd, out.rstd);
+}
+
+void run(const LayerNormBackward& a) {
+  const DType type = a.x.dtype;
+  const LayerNormGrads grads =
+      layernorm_grads(load(a.dy), load(a.x), load(a.w), {load(a.mean), load(a.rstd)}, rounding_to(type));
+  const Vec dx = rounded(grads.dx, type);
+  store(a.dresidual, a.accumulate_residual ? sum(load(a.dresidual), dx) : dx);
+  if (a.dbranch) store(a.dbranch, dropped(load(a.dresidual), a.dropout, type));
+  store_grad(a.dw, grads.dw, type, a.accumulate);
+  store_grad(a.db, grads.db, type, a.accumulate);
+}
+
+void run(const GeluForward& a) {
+  Vec y = load(a.x);
+  for (double& v : y) v = gelu(v);
+  store(a.y, y);
+}
+
+void run(const GeluBackward& a) {
+  Vec slope = load(a.x);
+  for (double& v : slope) v = gelu_slope(v);
+  store(a.dx, product(slope, load(a.dy)));
+}
+
+AttentionShape shape_of(const TensorView& qkv, int64_t heads) {
+  return {.b = qkv.dim(0), .t = qkv.dim(1), .h = heads, .d = qkv.dim(2) / (3 * heads)};
+}
+
+Vec mask_of(const Dropout& d, const AttentionShape& s) {
+  return d.p == 0.0f ? Vec{} : attention_mask(d, s.b, s.h, s.t);
+}
+
+void run(const AttentionForward& a) {
+  const AttentionShape s = shape_of(a.qkv, a.heads);
+  const AttentionOut out = attention(load(a.qkv), mask_of(a.dropout, s), s, rounding_to(a.qkv.dtype));
+  store(a.out, out.out), store(a.lse, out.lse);
+}
+
+void run(const AttentionBackward& a) {
+  const AttentionShape s = shape_of(a.qkv, a.heads);
+  store(a.dqkv, attention_grad(load(a.dout), load(a.qkv), mask_of(a.dropout, s), s, rounding_to(a.qkv.dtype)));
+}
+
+void run(const EmbeddingForward& a) {
+  const int64_t t_max = a.tokens.dim(1), c = a.wte.dim(1);
+  const Vec wte = load(a.wte), wpe = load(a.wpe);
+  Vec out(size_t(a.out.numel()));
+  for (int64_t row = 0; row < a.tokens.numel(); ++row)
+    for (int64_t i = 0; i < c; ++i)
+      out[size_t(row * c + i)] = wte[size_t(a.tokens.as<int32_t>()[row] * c + i)] + wpe[size_t(row % t_max * c + i)];
+  store(a.out, dropped(rounded(out, a.out.dtype), a.dropout, a.out.dtype));
+}
+
+void run(const EmbeddingBackward& a) {
+  const DType type = a.dout.dtype;
+  const int64_t t_max = a.tokens.dim(1), c = a.dwte.dim(1);
+  const Vec dout = dropped(load(a.dout), a.dropout, type);
+  Vec dwte(size_t(a.dwte.numel()), 0.0), dwpe(size_t(a.dwpe.numel()), 0.0);
+  for (int64_t row = 0; row < a.tokens.numel(); ++row)
+    for (int64_t i = 0; i < c; ++i) {
+      const double x = dout[size_t(row * c + i)];
+      dwte[size_t(a.tokens.as<int32_t>()[row] * c + i)] += x;
+      dwpe[size_t(row % t_max * c + i)] += x;
+    }
+  store_grad(a.dwte, dwte, type, true);
+  store_grad(a.dwpe, dwpe, type, a.accumulate);
+}
+
+void run(const CrossEntropy& a) {
+  const int32_t* targets = a.targets.as<int32_t>();
+  const double scale = double(a.scale) * (a.loss_scale != nullptr ? double(*a.loss_scale) : 1.0);
+  const CrossEntropyOut out =
+      cross_entropy(load(a.logits), {targets, targets + a.targets.numel()}, a.logits.dim(1), a.live_columns, scale);
+  store(a.loss, out.loss);
+  if (a.backward) store(a.logits, out.dlogits);
+}
+
+template <class Args>
+void entry(Stream& stream, const Args& a) {
+  cpu_enqueue(stream, [a](ThreadPool&) { run(a); });
+}
+
+}  // namespace
+
+const OpTable& plain_op_table() {
+  static const OpTable table = [] {
+    OpTable t = cpu_op_table();
+    t.linear_forward = entry;
+    t.linear_backward_input = entry;
+    t.linear_backward_weight = entry;
+    t.layernorm_forward = entry;
+    t.layernorm_backward = entry;
+    t.gelu_forward = entry;
+    t.gelu_backward = entry;
+    t.attention_forward = entry;
+    t.attention_backward = entry;
+    t.embedding_forward = entry;
+    t.embedding_backward = entry;
+    t.cross_entropy = entry;
+    t.storage = {DType::f64, DType::f32, DType::f16, DType::bf16};
+    return t;
+  }();
+  return table;
+}
+
+}  // namespace ddp::test

@@ -1,0 +1,17 @@
+// What a backend's precision is measured against: the ops of forward, backward and loss as the loops of
+// tests/ops/reference.h, on the CPU device. The storage type of a call's tensors says what they are. f64: the
+// reference, rounded nowhere. f16, bf16, f32: an unfused framework in that precision, in which every tensor between two
+// steps of an op is rounded. So a model trained with this table and a 16-bit storage type is "naive" mixed precision;
+// its error is the yardstick, and since its sums are exact, a strict one.
+//
+// From the all-reduce on (cast, sums, norm, update) the entries are the CPU backend's: f32 or wider everywhere, with
+// tests of their own.
+#pragma once
+
+#include "kernels/op_table.h"
+
+namespace ddp::test {
+
+const OpTable& plain_op_table();
+
+}  // namespace ddp::test
