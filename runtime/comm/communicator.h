@@ -15,6 +15,9 @@ namespace ddp {
 // all.
 constexpr int64_t symmetric_size(int64_t bytes) { return (bytes + 255) / 256 * 256; }
 
+// What collectives add. 16 bits are widened, added in f32 and rounded once; but NCCL rounds at each addition.
+inline constexpr DTypeSet kSummedTypes = {DType::f32, DType::f64, DType::f16, DType::bf16};
+
 class Communicator {
  public:
   virtual ~Communicator() = default;
@@ -26,11 +29,11 @@ class Communicator {
   // 256-byte aligned, zero-filled. Errors: 71 when the segment planned at construction is used up.
   virtual void* allocate_symmetric(int64_t bytes) = 0;
 
-  // x = sum over ranks of x, in place. f32 or f64, any memory; symmetric memory is reduced without a copy.
+  // x = sum over ranks of x, in place. Of kSummedTypes, any memory; symmetric memory is reduced without a copy.
   virtual void all_reduce(const TensorView& x, Stream& stream) = 0;
   // x of `root` to every rank. Any dtype.
   virtual void broadcast(const TensorView& x, int root, Stream& stream) = 0;
-  // out (n) = rows [rank * n, rank * n + n) of the sum over ranks of in (size * n). f32 or f64.
+  // out (n) = rows [rank * n, rank * n + n) of the sum over ranks of in (size * n). Of kSummedTypes.
   virtual void reduce_scatter(const TensorView& in, const TensorView& out, Stream& stream) = 0;
   // out (size * n) = in (n) of every rank in rank order. Any dtype.
   virtual void all_gather(const TensorView& in, const TensorView& out, Stream& stream) = 0;

@@ -7,6 +7,7 @@
 #include "runtime/base/check.h"
 #include "runtime/comm/tree_sum.h"
 #include "runtime/device/cpu_device.h"
+#include "runtime/device/float16.h"
 
 namespace ddp {
 namespace {
@@ -16,11 +17,18 @@ constexpr int64_t kCacheLine = 64;
 // Calls f with a value of the element type.
 template <class F>
 void with_float_type(DType dtype, F f) {
-  DDP_CHECK(dtype == DType::f32 || dtype == DType::f64, "a sum of {}", dtype_name(dtype));
-  if (dtype == DType::f32)
-    f(float{});
-  else
-    f(double{});
+  switch (dtype) {
+    case DType::f32:
+      return f(float{});
+    case DType::f64:
+      return f(double{});
+    case DType::f16:
+      return f(Half{});
+    case DType::bf16:
+      return f(BFloat16{});
+    default:
+      DDP_CHECK(false, "a sum of {}", dtype_name(dtype));
+  }
 }
 
 std::byte* bytes_of(const TensorView& x) { return static_cast<std::byte*>(x.data); }

@@ -25,7 +25,7 @@ class SoloComm final : public Communicator {
 
  private:
   static void check_sum(const TensorView& x) {
-    DDP_CHECK(x.dtype == DType::f32 || x.dtype == DType::f64, "a sum of {}", dtype_name(x.dtype));
+    DDP_CHECK(kSummedTypes.has(x.dtype), "a sum of {}", dtype_name(x.dtype));
   }
   void copy(const TensorView& in, const TensorView& out, Stream& stream) {
     DDP_CHECK(in.dtype == out.dtype && in.numel() == out.numel(), "{} elements to {} on 1 rank", in.numel(),

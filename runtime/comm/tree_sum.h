@@ -11,7 +11,8 @@ namespace ddp {
 
 // out[i] = the tree over s of sources[s][i], for i in [0, n), for every `out` of outs. Either there is one out, or the
 // outs are exactly the sources (a sum in place, the result to each of them). An out may be a source, but must not
-// overlap one otherwise. Instantiated for float and double.
+// overlap one otherwise. Instantiated for float, double, Half and BFloat16; the latter two are added as floats, and the
+// sum is rounded once.
 template <class T>
 void tree_sum(std::span<T* const> outs, std::span<const T* const> sources, int64_t n);
 

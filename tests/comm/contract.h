@@ -8,7 +8,7 @@
 
 namespace ddp::test {
 
-inline constexpr int64_t kContractSymmetricBytes = 16 << 20;
+inline constexpr int64_t kContractSymmetricBytes = 24 << 20;
 
 // Runs the body on every rank of each world, and checks that all ranks end well.
 void in_every_world(const RankBody& body);

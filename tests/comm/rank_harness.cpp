@@ -43,7 +43,7 @@ RankResult run_rank(int rank, Board& board, const WorldOptions& options, const R
     const auto comm = parts.make_comm(*device, board, rank, wait);
     Event done(*device);
     Stream stream(*device, StreamRole::communication);
-    RankContext context{*comm, *device, stream, board, done, wait, options.adds_in_tree_order};
+    RankContext context{*comm, *device, stream, board, done, wait, options.adds_in_tree_order, options.sums_16_bits};
     try {
       body(context);
       context.synchronize();

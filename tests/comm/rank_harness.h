@@ -34,6 +34,7 @@ struct RankContext {
   Event& done;  // outlives the stream, which may still have to record it when a wait fails
   const WaitPolicy& wait;
   bool adds_in_tree_order;  // else sums round in any order
+  bool sums_16_bits;
   // Waits for what is enqueued on the stream; rethrows its error.
   void synchronize() const;
 };
@@ -50,6 +51,7 @@ struct WorldOptions {
   int64_t timeout_ms = 30'000;
   bool failure_aborts = true;  // a rank that fails sets the abort word, as the launcher would
   bool adds_in_tree_order = true;
+  bool sums_16_bits = true;
 };
 
 // What ranks compute on and talk through; called in each rank.

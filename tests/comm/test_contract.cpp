@@ -21,7 +21,11 @@ template <class T>
 class Tensor {
  public:
   Tensor(RankContext& c, int64_t n, bool symmetric, int64_t shift = 0)
-      : c_(c), n_(n), first_(kMargin + shift), before_(size_t(first_ + n + kMargin), T(-77)), after_(before_.size()) {
+      : c_(c),
+        n_(n),
+        first_(kMargin + shift),
+        before_(size_t(first_ + n + kMargin), from_f32<T>(-77)),
+        after_(before_.size()) {
     if (symmetric) {
       memory_ = static_cast<T*>(c.comm.allocate_symmetric(bytes()));
     } else {
@@ -39,7 +43,7 @@ class Tensor {
     c_.device.copy(after_.data(), memory_, bytes(), c_.stream.handle());
     c_.synchronize();
     for (int64_t i = 1; i <= kMargin; ++i)
-      expect(got(-i) == T(-77) && got(n_ - 1 + i) == T(-77), "wrote outside a tensor of {}", n_);
+      expect(got(-i) == from_f32<T>(-77) && got(n_ - 1 + i) == from_f32<T>(-77), "wrote outside a tensor of {}", n_);
   }
 
  private:
@@ -55,22 +59,35 @@ class Tensor {
 // What a rank adds.
 template <class T>
 T term(const RankContext& c, int rank, int64_t i) {
-  return c.adds_in_tree_order ? value_of<T>(rank, i) : std::round(1000 * value_of<T>(rank, i));
+  if (c.adds_in_tree_order) return value_of<T>(rank, i);
+  if constexpr (sizeof(T) == 2)
+    return from_f32<T>(std::round(value_of<float>(rank, i)));  // at most 32: sums of 8 are exact in bf16 too
+  else
+    return std::round(1000 * value_of<T>(rank, i));
 }
 
 template <class T>
 T sum_of_terms(const RankContext& c, int64_t i) {
-  return reference_tree(0, c.comm.size(), [&](int r) { return term<T>(c, r, i); });
+  return reference_sum<T>(c.comm.size(), [&](int r) { return term<T>(c, r, i); });
 }
 
-// body(type, n, symmetric, shift) for every size, placement and alignment.
+template <class T>
+void expect_same(const char* what, int64_t n, bool symmetric, int64_t i, T got, T want) {
+  expect(got == want, "{} of {} in {}, symmetric {}: element {} is {}, not {}", what, n, dtype_name(kDTypeOf<T>),
+         symmetric, i, widened(got), widened(want));
+}
+
+// body(type, n, symmetric, shift) for every type, size, placement and alignment.
 template <class Body>
-void for_each_tensor(Body body) {
+void for_each_tensor(const RankContext& c, Body body) {
   for (const int64_t n : kSizes)
     for (const bool symmetric : {true, false})
       for (const int64_t shift : {0, 3}) {
         body(float{}, n, symmetric, shift);
         body(double{}, n, symmetric, shift);
+        if (!c.sums_16_bits) continue;
+        body(Half{}, n, symmetric, shift);
+        body(BFloat16{}, n, symmetric, shift);
       }
 }
 
@@ -78,15 +95,13 @@ void for_each_tensor(Body body) {
 
 TEST_CASE("all_reduce gives the sum over ranks, bit for bit, and touches nothing else") {
   in_every_world([](RankContext& c) {
-    for_each_tensor([&]<class T>(T, int64_t n, bool symmetric, int64_t shift) {
+    for_each_tensor(c, [&]<class T>(T, int64_t n, bool symmetric, int64_t shift) {
       Tensor<T> x(c, n, symmetric, shift);
       for (int64_t i = 0; i < n; ++i) x[i] = term<T>(c, c.comm.rank(), i);
       x.upload();
       c.comm.all_reduce(x.view(), c.stream);
       x.download();
-      for (int64_t i = 0; i < n; ++i)
-        expect(x.got(i) == sum_of_terms<T>(c, i), "n {} symmetric {}: element {} is {}, not {}", n, symmetric, i,
-               x.got(i), sum_of_terms<T>(c, i));
+      for (int64_t i = 0; i < n; ++i) expect_same("sum", n, symmetric, i, x.got(i), sum_of_terms<T>(c, i));
     });
   });
 }
@@ -108,7 +123,7 @@ TEST_CASE("all_reduces enqueued one after another run in order") {
 
 TEST_CASE("broadcast gives every rank the root's tensor, from each root") {
   in_every_world([](RankContext& c) {
-    for_each_tensor([&]<class T>(T, int64_t n, bool symmetric, int64_t shift) {
+    for_each_tensor(c, [&]<class T>(T, int64_t n, bool symmetric, int64_t shift) {
       Tensor<T> x(c, n, symmetric, shift);
       for (int root = 0; root < c.comm.size(); ++root) {
         for (int64_t i = 0; i < n; ++i) x[i] = value_of<T>(c.comm.rank() + 100 * root, i);
@@ -125,7 +140,7 @@ TEST_CASE("broadcast gives every rank the root's tensor, from each root") {
 TEST_CASE("reduce_scatter gives each rank its rows of the sum") {
   in_every_world([](RankContext& c) {
     const int rank = c.comm.rank(), size = c.comm.size();
-    for_each_tensor([&]<class T>(T, int64_t n, bool symmetric, int64_t shift) {
+    for_each_tensor(c, [&]<class T>(T, int64_t n, bool symmetric, int64_t shift) {
       Tensor<T> in(c, size * n, symmetric, shift), out(c, n, false, shift);
       for (int64_t i = 0; i < size * n; ++i) in[i] = term<T>(c, rank, i);
       in.upload();
@@ -133,8 +148,7 @@ TEST_CASE("reduce_scatter gives each rank its rows of the sum") {
       c.comm.reduce_scatter(in.view(), out.view(), c.stream);
       out.download();
       for (int64_t i = 0; i < n; ++i) {
-        const T want = sum_of_terms<T>(c, rank * n + i);
-        expect(out.got(i) == want, "n {} symmetric {}: element {} is {}, not {}", n, symmetric, i, out.got(i), want);
+        expect_same("row", n, symmetric, i, out.got(i), sum_of_terms<T>(c, rank * n + i));
       }
     });
   });
@@ -143,7 +157,7 @@ TEST_CASE("reduce_scatter gives each rank its rows of the sum") {
 TEST_CASE("all_gather gives every rank all tensors in rank order") {
   in_every_world([](RankContext& c) {
     const int rank = c.comm.rank(), size = c.comm.size();
-    for_each_tensor([&]<class T>(T, int64_t n, bool symmetric, int64_t shift) {
+    for_each_tensor(c, [&]<class T>(T, int64_t n, bool symmetric, int64_t shift) {
       Tensor<T> in(c, n, symmetric, shift), out(c, size * n, false, shift);
       for (int64_t i = 0; i < n; ++i) in[i] = value_of<T>(rank, i);
       in.upload();

@@ -23,7 +23,8 @@ void in_every_world(const RankBody& body) {
   for (const NcclWorld& world : kWorlds) {
     INFO(world.name());
     const WorldOptions options = {.symmetric_bytes = kContractSymmetricBytes,
-                                  .adds_in_tree_order = world.deterministic};
+                                  .adds_in_tree_order = world.deterministic,
+                                  .sums_16_bits = false};
     CHECK(failures(RankProcesses(world.size, options, parts_of(world, options), body).wait_for_all()) == "");
   }
 }

@@ -1,0 +1,104 @@
+// Vectors of 16 floats, through GCC's vector extensions: the compiler lowers them on narrower machines, so there is one
+// source and no dispatch. Memory holds f32, f16 or bf16, vectors are f32: load and store convert, to the bits of
+// float16.h. Beside the storage types, since kernels and the sums of communication need the same. Everything is
+// inlined: no vector crosses a call. What includes this is compiled for the machine (kernel_args) with -Wno-psabi.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#if defined(__AVX512F__) || defined(__F16C__)
+#include <immintrin.h>
+#endif
+
+#include "runtime/device/float16.h"
+
+namespace ddp::cpu {
+
+#define DDP_INLINE [[gnu::always_inline]] inline
+
+inline constexpr int kLanes = 16;
+
+typedef float v16 __attribute__((vector_size(64)));
+typedef uint32_t v16u __attribute__((vector_size(64)));
+typedef uint16_t v16h __attribute__((vector_size(32)));
+
+#ifdef __AVX512F__
+// The unmasked intrinsics of GCC 12 warn about an uninitialised operand; with these masks the same instruction comes
+// out.
+inline constexpr __mmask16 kAll16 = 0xffff;
+inline constexpr __mmask8 kAll8 = 0xff;
+#endif
+
+DDP_INLINE v16 splat(float x) { return x - v16{}; }
+
+// p needs no alignment.
+DDP_INLINE v16 load(const float* p) {
+  v16 x;
+  std::memcpy(&x, p, sizeof(x));
+  return x;
+}
+DDP_INLINE void store(float* p, v16 x) { std::memcpy(p, &x, sizeof(x)); }
+
+// bf16 by shifts and adds: the instruction of AVX512-BF16 flushes subnormals to zero.
+DDP_INLINE v16 load(const BFloat16* p) {
+  v16h x;
+  std::memcpy(&x, p, sizeof(x));
+  return v16(__builtin_convertvector(x, v16u) << 16);
+}
+DDP_INLINE v16h to_bf16(v16 x) {
+  const v16u bits = v16u(x), rounded = (bits + 0x7fffu + (bits >> 16 & 1u)) >> 16;
+  const v16u is_nan = v16u((bits & 0x7fffffffu) > 0x7f800000u);
+  return __builtin_convertvector((is_nan & (bits >> 16 | 0x40u)) | (~is_nan & rounded), v16h);
+}
+DDP_INLINE void store(BFloat16* p, v16 x) {
+  const v16h bits = to_bf16(x);
+  std::memcpy(static_cast<void*>(p), &bits, sizeof(bits));
+}
+
+DDP_INLINE v16 load(const Half* p) {
+#if defined(__AVX512F__)
+  return v16(_mm512_maskz_cvtph_ps(kAll16, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))));
+#elif defined(__F16C__)
+  const __m256 half[2] = {_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))),
+                          _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p + kLanes / 2)))};
+  v16 x;
+  std::memcpy(&x, half, sizeof(x));
+  return x;
+#else
+  v16 x;
+  for (int i = 0; i < kLanes; ++i) x[i] = to_f32(p[i]);
+  return x;
+#endif
+}
+DDP_INLINE void store(Half* p, v16 x) {
+#if defined(__AVX512F__)
+  constexpr int kNearestEven = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_maskz_cvtps_ph(kAll16, __m512(x), kNearestEven));
+#elif defined(__F16C__)
+  __m256 half[2];
+  std::memcpy(half, &x, sizeof(x));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(half[0], _MM_FROUND_TO_NEAREST_INT));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p + kLanes / 2), _mm256_cvtps_ph(half[1], _MM_FROUND_TO_NEAREST_INT));
+#else
+  for (int i = 0; i < kLanes; ++i) p[i] = to_f16(x[i]);
+#endif
+}
+
+// The first n elements of p, then `fill`; n >= 16 is a whole vector.
+template <class S>
+DDP_INLINE v16 load(const S* p, int64_t n, float fill = 0.0f) {
+  if (n >= kLanes) [[likely]]
+    return load(p);
+  v16 x = splat(fill);
+  for (int64_t i = 0; i < n; ++i) x[i] = to_f32(p[i]);
+  return x;
+}
+template <class S>
+DDP_INLINE void store(S* p, v16 x, int64_t n) {
+  if (n >= kLanes) [[likely]]
+    return store(p, x);
+  for (int64_t i = 0; i < n; ++i) p[i] = from_f32<S>(x[i]);
+}
+
+}  // namespace ddp::cpu
