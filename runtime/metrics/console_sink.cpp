@@ -36,10 +36,12 @@ void ConsoleSink::start_up(const StartUp& b) {
 
 std::string ConsoleSink::step_text(const StepRecord& r) const {
   const double eta_s = double(r.total_steps - r.step) * step_ms_.value() * 1e-3;
-  return fmt::format(
-      "step {}/{}  loss {:.4f}  {} tok/s  ETA {}  {:.1f} ms (compute {:.1f} comm {:.1f} data {:.1f})  mem {}", r.step,
-      r.total_steps, r.loss, count_text(tokens_per_s_.value()), duration_text(eta_s), r.step_ms, r.compute_ms(),
-      r.exposed_comm_ms, r.data_wait_ms, bytes_text(r.memory_bytes));
+  const std::string computed = std::isnan(r.exposed_comm_ms)
+                                   ? ""
+                                   : fmt::format("compute {:.1f} comm {:.1f} ", r.compute_ms(), r.exposed_comm_ms);
+  return fmt::format("step {}/{}  loss {:.4f}  {} tok/s  ETA {}  {:.1f} ms ({}data {:.1f})  mem {}", r.step,
+                     r.total_steps, r.loss, count_text(tokens_per_s_.value()), duration_text(eta_s), r.step_ms,
+                     computed, r.data_wait_ms, bytes_text(r.memory_bytes));
 }
 
 void ConsoleSink::write(const StepRecord& r) {
@@ -71,10 +73,12 @@ void ConsoleSink::checkpoint(int64_t step, int64_t bytes, double ms) {
 void ConsoleSink::summary(const RunEnd& end) {
   const StepRecord& last = totals_.last;
   if (totals_.first_step > 0) {
-    line(fmt::format("{} steps {}-{} of {} in {}: {} tok/s, exposed communication {:.1f}% of the step time",
-                     last.step == last.total_steps ? "finished" : "stopped early,", totals_.first_step, last.step,
-                     last.total_steps, duration_text(end.seconds), count_text(totals_.tokens / totals_.step_ms * 1e3),
-                     100 * totals_.exposed_comm_ms / totals_.step_ms));
+    const double exposed = 100 * totals_.exposed_comm_ms / totals_.step_ms;
+    line(fmt::format(
+        "{} steps {}-{} of {} in {}: {} tok/s{}", last.step == last.total_steps ? "finished" : "stopped early,",
+        totals_.first_step, last.step, last.total_steps, duration_text(end.seconds),
+        count_text(totals_.tokens / totals_.step_ms * 1e3),
+        std::isnan(exposed) ? "" : fmt::format(", exposed communication {:.1f}% of the step time", exposed)));
     line(fmt::format("  train       loss {:.4f}", last.loss));
   }
   if (last_eval_) line(fmt::format("  eval        {} at step {}", eval_text(*last_eval_), last_eval_->step));

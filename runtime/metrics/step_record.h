@@ -12,9 +12,9 @@ struct StepRecord {
   double lr = 0, grad_norm = 0;
   int64_t tokens = 0;  // of the global batch
   // The step's wall time, and its parts: waiting for data, communication that nothing hid; the rest is computing.
-  double step_ms = 0, data_wait_ms = 0, exposed_comm_ms = 0;
-  int64_t samples_seen = 0;  // since the run's first step, this one included
-  int64_t memory_bytes = 0;  // device memory in use on this rank
+  double step_ms = 0, data_wait_ms = 0, exposed_comm_ms = 0;  // the last NaN where it is not measured
+  int64_t samples_seen = 0;                                   // since the run's first step, this one included
+  int64_t memory_bytes = 0;                                   // device memory in use on this rank
 
   double compute_ms() const { return step_ms - data_wait_ms - exposed_comm_ms; }
   double tokens_per_s() const { return double(tokens) / step_ms * 1e3; }

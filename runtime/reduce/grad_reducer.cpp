@@ -85,6 +85,18 @@ void GradReducer::combine_losses(int lane, Stream& stream) {
   combine_lanes(lane, [&](int to, int from) { add_into({&table_, &stream}, {.y = loss(to), .x = loss(from)}); });
 }
 
+void GradReducer::begin_step(const Votes& votes, Stream& compute) {
+  DDP_CHECK(next_micro_step_ == 0, "a step begins after {} of {} micro-steps", next_micro_step_,
+            options_.num_micro_steps);
+  VoteSource& source = vote_sources_[size_t(num_steps_++ % 2)];
+  source.copied.synchronize(options_.wait);  // of the step before the last: done long ago
+  source.values.data()[0] = double(votes.stop);
+  source.values.data()[1] = double(votes.checkpoint);
+  std::fill_n(source.values.data() + kVotes - 1, comm_.size(), 0.0);  // the marks
+  device_.copy(loss_votes_ + 1, source.values.data(), source.values.bytes(), compute.handle());
+  source.copied.record(compute);
+}
+
 GradReducer::Target GradReducer::begin_micro_step(int i) {
   DDP_CHECK(i == next_micro_step_ && i < options_.num_micro_steps, "micro-step {}, expected {} of {}", i,
             next_micro_step_, options_.num_micro_steps);
@@ -140,21 +152,14 @@ void GradReducer::end_micro_step(Stream& compute) {
   combine_losses(lane, compute);
 }
 
-void GradReducer::finish(const Votes& votes, Stream& compute) {
+void GradReducer::finish(Stream& compute) {
   DDP_CHECK(next_micro_step_ == options_.num_micro_steps, "finish after {} of {} micro-steps", next_micro_step_,
             options_.num_micro_steps);
   for (size_t i = 0; i < announced_.size(); ++i)
     DDP_CHECK(announced_[i], "gradient of {} never announced", layout_.params()[i].name);
   next_micro_step_ = 0;
 
-  VoteSource& source = vote_sources_[size_t(num_steps_++ % 2)];
-  source.copied.synchronize(options_.wait);  // of the step before the last: done long ago
-  source.values.data()[0] = double(votes.stop);
-  source.values.data()[1] = double(votes.checkpoint);
-  std::fill_n(source.values.data() + kVotes - 1, comm_.size(), 0.0);  // the marks
   order_after(compute);  // the loss may have been written after the last bucket was launched
-  device_.copy(loss_votes_ + 1, source.values.data(), source.values.bytes(), comm_stream_.handle());
-  source.copied.record(comm_stream_);
   combine_losses(options_.lanes_per_rank - 1, comm_stream_);
   if (comm_.size() > 1)
     find_non_finite({&table_, &comm_stream_},
@@ -162,6 +167,17 @@ void GradReducer::finish(const Votes& votes, Stream& compute) {
   comm_.all_reduce(loss_votes(), comm_stream_);
   reduced_.record(comm_stream_);
   compute.wait(reduced_);
+}
+
+int GradReducer::first_alike(int i) const {
+  const int first_of_lane = lane_of(i) * (options_.num_micro_steps / options_.lanes_per_rank);
+  const bool is_last_of_lane = i + 1 == options_.num_micro_steps || lane_of(i + 1) != lane_of(i);
+  return i == first_of_lane || is_last_of_lane ? i : first_of_lane + 1;
+}
+
+void GradReducer::skip_micro_step(int i) {
+  DDP_CHECK(i == next_micro_step_, "micro-step {} is skipped, expected {}", i, next_micro_step_);
+  next_micro_step_ = (i + 1) % options_.num_micro_steps;
 }
 
 }  // namespace ddp

@@ -2,12 +2,13 @@
 // still runs. It owns the flat gradient buffers and the communication stream. The trainer's use, on the host, all of it
 // enqueued:
 //
+//   reducer.begin_step(votes, compute);
 //   for (int i = 0; i < num_micro_steps; ++i) {
 //     const GradReducer::Target target = reducer.begin_micro_step(i);
 //     ...forward, loss and backward into target on compute; the model announces on_grad_ready(p, compute)...
 //     reducer.end_micro_step(compute);
 //   }
-//   reducer.finish(votes, compute);  // what follows on compute may read gradients(), partials(), loss_votes()
+//   reducer.finish(compute);  // what follows on compute may read gradients(), partials(), loss_votes()
 //
 // The order of summation: a lane adds its micro-steps in order, lanes add as lane_tree.h says, ranks as the
 // communicator does. So ranks x lanes_per_rank = L gives the same bits for every number of ranks, when the ranks'
@@ -64,6 +65,8 @@ class GradReducer {
   GradReducer(const GradReducer&) = delete;
   GradReducer& operator=(const GradReducer&) = delete;
 
+  // Brings the votes to the device. It is the only call whose work depends on the step: the others may be captured.
+  void begin_step(const Votes& votes, Stream& compute);
   // Micro-steps come in order, from 0. Those before the last only accumulate, the last one's announcements launch
   // buckets.
   Target begin_micro_step(int i);
@@ -72,7 +75,13 @@ class GradReducer {
   void on_grad_ready(ParamId p, Stream& compute);
   void end_micro_step(Stream& compute);
   // Checks that every parameter was announced, reduces loss and votes, and lets compute wait for the last all-reduce.
-  void finish(const Votes& votes, Stream& compute);
+  void finish(Stream& compute);
+
+  // The first micro-step whose work is that of micro-step i, to the same addresses, so that one graph is both: with one
+  // lane the first, the middle and the last micro-steps; of further lanes too.
+  int first_alike(int i) const;
+  // A graph does the work of micro-step i, and after the last that of finish(): none of these is called.
+  void skip_micro_step(int i);
 
   // Of all ranks after finish, in the order of compute, until the next step's first micro-step. Gradients, of
   // options.type (flat elements). Sums of squares, f64 (slots). The loss sum, the votes to stop and to checkpoint, and

@@ -8,15 +8,18 @@ InputStager::Slot::Slot(Device& device, int64_t batch, int64_t context)
     : staging(device, batch * (3 * context + 1)),
       on_device(device, batch * (3 * context + 1)),
       copied(device),
-      used(device) {}
+      taken(device) {}
 
 InputStager::InputStager(Device& device, int64_t batch, int64_t context)
-    : batch_(batch), context_(context), copy_stream_(device, StreamRole::copy) {
+    : batch_(batch),
+      context_(context),
+      copy_stream_(device, StreamRole::copy),
+      taken_(device, batch * (3 * context + 1)) {
   slots_.reserve(kSlots);
   for (int i = 0; i < kSlots; ++i) slots_.emplace_back(device, batch, context);
 }
 
-Batch InputStager::upload(const HostBatch& host, Stream& compute, const WaitPolicy& wait) {
+void InputStager::upload(const HostBatch& host, Stream& compute, const WaitPolicy& wait) {
   const int64_t n = batch_ * context_;
   DDP_CHECK(int64_t(host.tokens.size()) == n && int64_t(host.targets.size()) == n && int64_t(host.order.size()) == n &&
                 int64_t(host.sample_ids.size()) == batch_,
@@ -29,21 +32,26 @@ Batch InputStager::upload(const HostBatch& host, Stream& compute, const WaitPoli
   at = std::copy(host.order.begin(), host.order.end(), at);
   std::copy(host.sample_ids.begin(), host.sample_ids.end(), at);
 
-  copy_stream_.wait(slot.used);
-  compute.device().copy(slot.on_device.data(), slot.staging.data(), slot.on_device.bytes(), copy_stream_.handle());
+  Device& device = compute.device();
+  copy_stream_.wait(slot.taken);
+  device.copy(slot.on_device.data(), slot.staging.data(), slot.on_device.bytes(), copy_stream_.handle());
   slot.copied.record(copy_stream_);
   compute.wait(slot.copied);
-  const TensorView all = slot.on_device.view();
+  device.copy(taken_.data(), slot.on_device.data(), taken_.bytes(), compute.handle());
+  slot.taken.record(compute);
+}
+
+Batch InputStager::batch() const {
+  const int64_t n = batch_ * context_;
+  const TensorView all = taken_.view();
   return {.tokens = all.slice(0, n).view({batch_, context_}),
           .targets = all.slice(n, n).view({batch_, context_}),
           .order = all.slice(2 * n, n),
           .sample_ids = all.slice(3 * n, batch_)};
 }
 
-void InputStager::release(Stream& compute) { slots_[size_t(current_)].used.record(compute); }
-
 int64_t InputStager::bytes() const {
-  int64_t total = 0;
+  int64_t total = taken_.bytes();
   for (const Slot& slot : slots_) total += slot.on_device.bytes();
   return total;
 }

@@ -1,5 +1,7 @@
 // Brings micro-batches to the device while the one before is computed on: pinned host memory, two device slots, the
-// copy stream, and events both ways. The host waits only for its own staging memory, two micro-batches old.
+// copy stream, and events both ways. Compute takes a slot into one place, a small copy, so that forward and backward
+// have the same arguments in every step: a graph bakes them in. The host waits only for its own staging memory, two
+// micro-batches old.
 #pragma once
 
 #include <vector>
@@ -14,10 +16,9 @@ class InputStager {
  public:
   InputStager(Device& device, int64_t batch, int64_t context);
 
-  // Enqueues the copy of `host` and makes `compute` wait for it. The views stay valid until release().
-  Batch upload(const HostBatch& host, Stream& compute, const WaitPolicy& wait);
-  // The batch of the latest upload is no longer needed by what is enqueued on `compute` after this.
-  void release(Stream& compute);
+  // Enqueues the copy of `host`: for what follows on `compute`, it is batch(). `host` is read before this returns.
+  void upload(const HostBatch& host, Stream& compute, const WaitPolicy& wait);
+  Batch batch() const;
 
   int64_t bytes() const;  // of device memory
 
@@ -27,12 +28,13 @@ class InputStager {
     explicit Slot(Device& device, int64_t batch, int64_t context);
     HostBuffer<int32_t> staging;  // tokens, targets, order (B * T each), sample ids (B)
     Buffer<int32_t> on_device;    // the same
-    Event copied, used;
+    Event copied, taken;
   };
 
   int64_t batch_, context_;
   Stream copy_stream_;
   std::vector<Slot> slots_;
+  Buffer<int32_t> taken_;  // as a slot
   int current_ = 0;
 };
 

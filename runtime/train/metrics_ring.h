@@ -1,5 +1,5 @@
-// The host reads a step's metrics one step late: each step writes into one of four slots, on the device and then in
-// host memory, and leaves time stamps in the compute stream.
+// The host reads a step's metrics one step late: the device writes every step's into one place, which is then copied to
+// one of four slots of host memory. A step also leaves time stamps in the compute stream.
 #pragma once
 
 #include <array>
@@ -16,18 +16,21 @@ class MetricsRing {
 
   struct Slot {
     explicit Slot(Device& device);
-    HostBuffer<StepMetrics> host;   // one, valid after `end`
-    Buffer<StepMetrics> on_device;  // one
+    HostBuffer<StepMetrics> host;  // one, valid after `end`
     // In the compute stream: step begins, backward is done, the last all-reduce is waited for, the update and the copy
-    // are done.
+    // are done. The middle two are not of a step that runs as graphs, where events have no time.
     Event begin, backward_done, reduced, end;
+    bool has_stamps = false;         // of the middle two
+    double exposed_comm_ms() const;  // after `end`; NaN without stamps
   };
   Slot& slot(int64_t step) { return slots_[size_t(step) % slots_.size()]; }
+  StepMetrics* on_device() const { return on_device_.data(); }
   int64_t bytes() const;  // of device memory
   // Enqueues the copy to the host and the end stamp.
   void publish(int64_t step, Stream& compute);
 
  private:
+  Buffer<StepMetrics> on_device_;  // one
   std::vector<Slot> slots_;
 };
 

@@ -56,7 +56,9 @@ TrainStep::TrainStep(const Parts& parts, Arena& arena)
       stager_(parts.device, shape_.micro_batch, shape_.context),
       metrics_(parts.device),
       token_loss_(parts.device, shape_.micro_batch * shape_.context),
-      drained_(parts.device) {}
+      drained_(parts.device),
+      uses_graphs_(parts.config.train.cuda_graph && parts.device.has_graphs()),
+      graphs_(uses_graphs_ ? size_t(shape_.num_micro_steps) : 0) {}
 
 TrainStep::~TrainStep() {
   try {
@@ -83,47 +85,66 @@ void TrainStep::round_params() {
 
 void TrainStep::enqueue(int64_t number, const NextBatch& next, const GradReducer::Votes& votes) {
   MetricsRing::Slot& slot = metrics_.slot(number);
+  const bool as_graphs = uses_graphs_ && is_warm_;
+  slot.has_stamps = !as_graphs;
   slot.begin.record(compute_);
+  reducer_.begin_step(votes, compute_);
   for (int i = 0; i < shape_.num_micro_steps; ++i) {
-    const Batch batch = stager_.upload(next(), compute_, parts_.wait);
-    const GradReducer::Target target = reducer_.begin_micro_step(i);
-    arena_.begin(Program::train);
-    parts_.model.train(exec(), arena_,
-                       {.params = model_params(),
-                        .grads = target.grads,
-                        .accumulate = target.accumulate,
-                        .batch = batch,
-                        .attempted_step = &optimizer_->scalars()->attempted_step,
-                        .seed = uint32_t(parts_.config.train.seed),
-                        .grad_scale = float(1.0 / double(shape_.global_tokens)),
-                        .loss_scale = &optimizer_->scalars()->loss_scale,
-                        .token_loss = token_loss_.view(),
-                        .ready = [&](ParamId p) { reducer_.on_grad_ready(p, compute_); }});
-    arena_.end();
-    sum_into(exec(), {.out = target.loss, .x = token_loss_.view(), .accumulate = target.accumulate});
-    stager_.release(compute_);
-    reducer_.end_micro_step(compute_);
+    stager_.upload(next(), compute_, parts_.wait);
+    as_graphs ? launch_micro_step(i) : enqueue_micro_step(i, &slot);
   }
-  slot.backward_done.record(compute_);
-  reducer_.finish(votes, compute_);
-  slot.reduced.record(compute_);
+  metrics_.publish(number, compute_);
+  is_warm_ = true;
+}
+
+void TrainStep::enqueue_micro_step(int i, MetricsRing::Slot* stamps) {
+  const GradReducer::Target target = reducer_.begin_micro_step(i);
+  arena_.begin(Program::train);
+  parts_.model.train(exec(), arena_,
+                     {.params = model_params(),
+                      .grads = target.grads,
+                      .accumulate = target.accumulate,
+                      .batch = stager_.batch(),
+                      .attempted_step = &optimizer_->scalars()->attempted_step,
+                      .seed = uint32_t(parts_.config.train.seed),
+                      .grad_scale = float(1.0 / double(shape_.global_tokens)),
+                      .loss_scale = &optimizer_->scalars()->loss_scale,
+                      .token_loss = token_loss_.view(),
+                      .ready = [&](ParamId p) { reducer_.on_grad_ready(p, compute_); }});
+  arena_.end();
+  sum_into(exec(), {.out = target.loss, .x = token_loss_.view(), .accumulate = target.accumulate});
+  reducer_.end_micro_step(compute_);
+  if (i + 1 == shape_.num_micro_steps) enqueue_update(stamps);
+}
+
+void TrainStep::enqueue_update(MetricsRing::Slot* stamps) {
+  if (stamps != nullptr) stamps->backward_done.record(compute_);
+  reducer_.finish(compute_);
+  if (stamps != nullptr) stamps->reduced.record(compute_);
   optimizer_->step(exec(), parameters(),
                    {.flat = reducer_.gradients(),
                     .partials = reducer_.partials(),
                     .slot_begin = reducer_.slot_begin(),
                     .loss_votes = reducer_.loss_votes()},
-                   slot.on_device.data());
-  metrics_.publish(number, compute_);
+                   metrics_.on_device());
+}
+
+void TrainStep::launch_micro_step(int i) {
+  std::optional<Graph>& graph = graphs_[size_t(reducer_.first_alike(i))];
+  if (graph)
+    reducer_.skip_micro_step(i);
+  else
+    graph.emplace(compute_, [&] { enqueue_micro_step(i, nullptr); });
+  graph->launch(compute_);
 }
 
 void TrainStep::enqueue_eval(const HostBatch& batch, const TensorView& loss_sum) {
-  const Batch on_device = stager_.upload(batch, compute_, parts_.wait);
+  stager_.upload(batch, compute_, parts_.wait);
   arena_.begin(Program::evaluate);
   parts_.model.evaluate(exec(), arena_,
-                        {.params = model_params(), .batch = on_device, .token_loss = token_loss_.view()});
+                        {.params = model_params(), .batch = stager_.batch(), .token_loss = token_loss_.view()});
   arena_.end();
   sum_into(exec(), {.out = loss_sum, .x = token_loss_.view(), .accumulate = false});
-  stager_.release(compute_);
 }
 
 void TrainStep::drain() {

@@ -4,6 +4,8 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
+#include <vector>
 
 #include "kernels/op_table.h"
 #include "runtime/comm/communicator.h"
@@ -76,6 +78,11 @@ class TrainStep {
  private:
   Parameters parameters() const;
   TensorView model_params() const;  // params_ or rounded_params_
+  // What micro-step i does once its batch is there; the last one ends the step. The same work on the same addresses in
+  // every step: what changes, it reads on the device. No `stamps` in a graph.
+  void enqueue_micro_step(int i, MetricsRing::Slot* stamps);
+  void enqueue_update(MetricsRing::Slot* stamps);
+  void launch_micro_step(int i);  // the same as a graph, which is captured when it is first asked for
   Exec exec() { return {.table = &parts_.table, .stream = &compute_, .observer = parts_.observer}; }
 
   Parts parts_;
@@ -90,6 +97,10 @@ class TrainStep {
   MetricsRing metrics_;
   Buffer<float> token_loss_;  // (B * T)
   Event drained_;
+  const bool uses_graphs_;
+  // The first step runs eagerly: NCCL connects and libraries choose their algorithms then, which no capture allows.
+  bool is_warm_ = false;
+  std::vector<std::optional<Graph>> graphs_;  // by GradReducer::first_alike; destroyed before all that they refer to
 };
 
 }  // namespace ddp

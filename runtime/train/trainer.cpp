@@ -83,6 +83,9 @@ void Trainer::open_sinks() {
   write_text_atomically(folder / "config.yaml", state_.config_yaml);
   sinks_.emplace(Sinks{.jsonl = JsonlSink(folder / "metrics.jsonl", state_.step),
                        .console = ConsoleSink(console_mode_from_environment(), parts_.config.log.every)});
+  if (parts_.config.train.cuda_graph && !parts_.device.has_graphs())
+    sinks_->console.line(
+        "train.cuda_graph has no effect on this device, which has no graphs: the results are the same");
   if (state_.step > 0) sinks_->console.line(fmt::format("resumed after step {}", state_.step));
 }
 
@@ -170,7 +173,7 @@ void Trainer::finish(int64_t step) {
                           .tokens = step_.shape().global_tokens,
                           .step_ms = step_ms,
                           .data_wait_ms = data_wait_ms_[size_t(step) % data_wait_ms_.size()],
-                          .exposed_comm_ms = slot.reduced.ms_since(slot.backward_done),
+                          .exposed_comm_ms = slot.exposed_comm_ms(),
                           .samples_seen = state_.samples_seen,
                           .memory_bytes = status().memory_bytes.load()};
   sinks_->jsonl.write(record);

@@ -64,6 +64,19 @@ TEST_CASE("elsewhere every log.every-th step and the last are permanent lines") 
   CHECK(lines[1].starts_with("\x1fstep 1000/1000 "));
 }
 
+TEST_CASE("exposed communication that is not measured is not claimed") {
+  Console console(ConsoleMode::bare);
+  console.sink.write(record(1));
+  StepRecord as_graphs = record(1000);
+  as_graphs.exposed_comm_ms = NAN;
+  console.sink.write(as_graphs);
+  console.sink.summary({.seconds = 1, .run_folder = "run", .checkpoint = {}, .example_prompt = {}});
+  const Lines lines = console.take();
+  REQUIRE(lines.size() >= 3);
+  CHECK(lines[1].ends_with("40.0 ms (data 0.1)  mem 12 MiB"));
+  CHECK(lines[2].ends_with("tok/s"));
+}
+
 TEST_CASE("without a launcher lines carry no marks") {
   Console console(ConsoleMode::bare);
   console.sink.write(record(1));

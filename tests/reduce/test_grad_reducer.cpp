@@ -121,6 +121,7 @@ void run_steps(RankContext& c, const OpTable& table, int lanes) {
   Stream compute(c.device, StreamRole::compute);
   const int64_t allocations = c.device.num_allocations();
   for (int step = 0; step < 3; ++step) {
+    reducer.begin_step({.stop = true, .checkpoint = c.comm.rank() == 0 && step == 1}, compute);
     for (int i = 0; i < micro_steps; ++i) {
       const int micro = step * kMicrosPerStep + c.comm.rank() * micro_steps + i;
       const GradReducer::Target target = reducer.begin_micro_step(i);
@@ -131,7 +132,7 @@ void run_steps(RankContext& c, const OpTable& table, int lanes) {
       }
       reducer.end_micro_step(compute);
     }
-    reducer.finish({.stop = true, .checkpoint = c.comm.rank() == 0 && step == 1}, compute);
+    reducer.finish(compute);
 
     c.done.record(compute);
     c.done.synchronize(c.wait);
@@ -194,7 +195,7 @@ TEST_CASE("buckets launch in index order whatever the order of announcements") {
   s.reducer.on_grad_ready({0}, s.compute);
   REQUIRE(s.launched.size() == s.reducer.buckets().size());
   for (size_t b = 0; b < s.launched.size(); ++b) CHECK(s.launched[b] == int(b));
-  s.reducer.finish({}, s.compute);
+  s.reducer.finish(s.compute);
 }
 
 TEST_CASE("a parameter announced twice is named") {
@@ -210,15 +211,50 @@ TEST_CASE("a parameter never announced is named") {
   for (int p = 0; p < s.num_params; ++p)
     if (p != 4) s.reducer.on_grad_ready({p}, s.compute);
   s.reducer.end_micro_step(s.compute);
-  CHECK_THROWS_WITH(s.reducer.finish({}, s.compute), Contains("layer4.weight never announced"));
+  CHECK_THROWS_WITH(s.reducer.finish(s.compute), Contains("layer4.weight never announced"));
 }
 
 TEST_CASE("micro-steps out of order are refused") {
   Solo s;
-  CHECK_THROWS_WITH(s.reducer.finish({}, s.compute), Contains("finish after 0 of 1"));
+  CHECK_THROWS_WITH(s.reducer.finish(s.compute), Contains("finish after 0 of 1"));
   CHECK_THROWS_AS(s.reducer.begin_micro_step(1), Bug);
   s.reducer.begin_micro_step(0);
   CHECK_THROWS_AS(s.reducer.begin_micro_step(0), Bug);
+}
+
+TEST_CASE("micro-steps that a graph can stand for are those with the same targets and the same combining") {
+  const auto alike = [](int num_micro_steps, int lanes) {
+    const ParamLayout layout = make_layout();
+    const auto device = make_meta_device();
+    const auto comm = make_solo_comm(*device);
+    const GradReducer reducer(*device, meta_op_table(), *comm, layout,
+                              {.num_micro_steps = num_micro_steps, .lanes_per_rank = lanes});
+    std::vector<int> first;
+    for (int i = 0; i < num_micro_steps; ++i) first.push_back(reducer.first_alike(i));
+    return first;
+  };
+  CHECK(alike(1, 1) == std::vector{0});
+  CHECK(alike(2, 1) == std::vector{0, 1});
+  CHECK(alike(5, 1) == std::vector{0, 1, 1, 1, 4});
+  CHECK(alike(4, 4) == std::vector{0, 1, 2, 3});
+  CHECK(alike(8, 2) == std::vector{0, 1, 1, 3, 4, 5, 5, 7});
+}
+
+TEST_CASE("micro-steps that graphs do are counted, and the step goes on after them") {
+  const ParamLayout layout = make_layout();
+  const auto device = make_meta_device();
+  const auto comm = make_solo_comm(*device);
+  GradReducer reducer(*device, meta_op_table(), *comm, layout, {.num_micro_steps = 3});
+  Stream compute(*device, StreamRole::compute);
+  for (int step = 0; step < 2; ++step) {
+    reducer.begin_step({}, compute);
+    CHECK_THROWS_AS(reducer.skip_micro_step(1), Bug);
+    for (int i = 0; i < 3; ++i) reducer.skip_micro_step(i);
+  }
+  reducer.begin_step({}, compute);
+  reducer.skip_micro_step(0);
+  CHECK_THROWS_AS(reducer.begin_step({}, compute), Bug);
+  CHECK_NOTHROW(reducer.begin_micro_step(1));
 }
 
 TEST_CASE("the dry run takes the same steps without touching memory") {
@@ -232,7 +268,7 @@ TEST_CASE("the dry run takes the same steps without touching memory") {
     for (int p = 0; p < int(layout.params().size()); ++p) reducer.on_grad_ready({p}, compute);
     reducer.end_micro_step(compute);
   }
-  CHECK_NOTHROW(reducer.finish({}, compute));
+  CHECK_NOTHROW(reducer.finish(compute));
 }
 
 TEST_CASE("the plan's bytes are those the reducer takes") {
