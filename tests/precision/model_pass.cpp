@@ -1,7 +1,5 @@
 #include "tests/precision/model_pass.h"
 
-#include <algorithm>
-#include <numeric>
 #include <random>
 
 #include "runtime/train/input_stager.h"
@@ -99,10 +97,14 @@ ModelPass train_pass(const Backend& backend, const Model& model, const Vec& para
   return result;
 }
 
+Vec initial_params(const Model& model) {
+  std::vector<float> params(size_t(model.layout().flat_elements()));
+  model.init(params, 1);
+  return {params.begin(), params.end()};
+}
+
 Vec scrambled_params(const Model& model) {
-  std::vector<float> initial(size_t(model.layout().flat_elements()));
-  model.init(initial, 1);
-  Vec params(initial.begin(), initial.end());
+  Vec params = initial_params(model);
   std::mt19937 random(11);
   std::normal_distribution<double> normal(0.0, 0.2);
   for (const Param& p : model.layout().params()) {
@@ -116,18 +118,6 @@ Vec rounded_params(Vec params, DType type) {
   const Round round = rounding_to(type);
   for (double& p : params) p = round(p);
   return params;
-}
-
-void fill_learnable(HostBatch& batch, int64_t vocab, uint32_t seed) {
-  std::mt19937 random(seed);
-  for (size_t i = 0; i < batch.tokens.size(); ++i) {
-    batch.tokens[i] = int32_t(random() % uint64_t(vocab));
-    batch.targets[i] = int32_t((batch.tokens[i] * 7 + 3) % vocab);
-  }
-  std::iota(batch.sample_ids.begin(), batch.sample_ids.end(), 0);
-  std::iota(batch.order.begin(), batch.order.end(), 0);
-  std::stable_sort(batch.order.begin(), batch.order.end(),
-                   [&](int32_t a, int32_t b) { return batch.tokens[size_t(a)] < batch.tokens[size_t(b)]; });
 }
 
 }  // namespace ddp::test

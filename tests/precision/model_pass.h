@@ -25,13 +25,10 @@ struct ModelPass {
 ModelPass train_pass(const Backend& backend, const Model& model, const Vec& params, const HostBatch& batch,
                      float loss_scale);
 
-// Flat parameters that make every path matter: larger than the initial ones, biases and norms not at their neutral
-// values. The same for the same model.
+// Flat parameters, the same for the same model. Scrambled ones make every path matter: they are larger than the initial
+// ones, biases and norms not at their neutral values.
+Vec initial_params(const Model& model);
 Vec scrambled_params(const Model& model);
 Vec rounded_params(Vec params, DType type);
-
-// B samples of T random tokens below vocab, each followed by one that depends on it: something to be learnt. The same
-// for the same seed.
-void fill_learnable(HostBatch& batch, int64_t vocab, uint32_t seed);
 
 }  // namespace ddp::test

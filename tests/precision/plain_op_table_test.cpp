@@ -7,6 +7,7 @@
 #include "models/gpt2/gpt2.h"
 #include "tests/precision/errors.h"
 #include "tests/precision/plain_op_table.h"
+#include "tests/support/learnable_batch.h"
 
 using namespace ddp;
 using namespace ddp::test;

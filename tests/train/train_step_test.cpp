@@ -2,12 +2,11 @@
 
 #include <catch2/catch.hpp>
 #include <cmath>
-#include <random>
 
-#include "models/registry.h"
-#include "runtime/train/dry_run.h"
+#include "tests/support/step_runner.h"
 
 using namespace ddp;
+using Run = ddp::test::StepRunner;
 
 namespace {
 
@@ -21,55 +20,6 @@ Config tiny_config() {
   config.optimizer.lr = 1e-2;
   return config;
 }
-
-// A run of one rank without data files, checkpoints or a launcher.
-struct Run {
-  explicit Run(const Config& c, int threads = 2)
-      : config(c),
-        model(make_model(c)),
-        plan(dry_run(c, 1, *model)),
-        device(make_cpu_device({.num_threads = threads})),
-        comm(make_solo_comm(*device)),
-        arena_memory(*device, plan.arena.arena_bytes),
-        arena(plan.arena, arena_memory.data()),
-        step({.config = config, .ranks = 1, .device = *device, .table = cpu_op_table(), .comm = *comm, .model = *model},
-             arena),
-        batch(c.train.micro_batch, c.model.context) {
-    step.drain();
-    std::fill_n(step.params().as<float>(), step.params().numel(), 0.0f);
-    model->init({step.params().as<float>(), size_t(step.params().numel())}, 1);
-  }
-
-  // One step on batches that depend on the step and the micro-step; returns its metrics.
-  StepMetrics train(int64_t number) {
-    int64_t micro_step = 0;
-    step.enqueue(number,
-                 [&]() -> const HostBatch& {
-                   std::mt19937 random(uint32_t(number * 100 + micro_step));
-                   for (size_t i = 0; i < batch.tokens.size(); ++i) {
-                     batch.tokens[i] = int32_t(random() % 61);
-                     batch.targets[i] = (batch.tokens[i] * 7 + 3) % 61;  // to be learnt
-                   }
-                   for (size_t i = 0; i < batch.sample_ids.size(); ++i)
-                     batch.sample_ids[i] = int32_t(micro_step * config.train.micro_batch + int64_t(i));
-                   ++micro_step;
-                   return batch;
-                 },
-                 {});
-    step.metrics().slot(number).end.synchronize({.timeout_ms = 60'000});
-    return *step.metrics().slot(number).host.data();
-  }
-
-  Config config;
-  std::unique_ptr<Model> model;
-  DryRun plan;
-  std::unique_ptr<Device> device;
-  std::unique_ptr<Communicator> comm;
-  Buffer<std::byte> arena_memory;
-  Arena arena;
-  TrainStep step;
-  HostBatch batch;
-};
 
 }  // namespace
 
@@ -126,10 +76,9 @@ TEST_CASE("lanes and threads give the same bits in every run") {
   config.train.deterministic = true;
   config.model.dropout = 0.1;
   const auto weights = [&](int threads) {
-    Run run(config, threads);
+    Run run(config, make_cpu_device({.num_threads = threads}));
     for (int64_t s = 1; s <= 4; ++s) run.train(s);
-    const float* p = run.step.params().as<float>();
-    return std::vector<float>(p, p + run.step.params().numel());
+    return run.params();
   };
   const std::vector<float> one = weights(1);
   REQUIRE(weights(1) == one);
@@ -140,13 +89,12 @@ TEST_CASE("a gradient that is not finite skips the update and is named by its sl
   Run run(tiny_config());
   run.train(1);
   run.step.params().as<float>()[run.model->layout().params()[1].offset] = INFINITY;  // ln_f.bias
-  const std::vector<float> before(run.step.params().as<float>(),
-                                  run.step.params().as<float>() + run.step.params().numel());
+  const std::vector<float> before = run.params();
   const StepMetrics m = run.train(2);
   REQUIRE(m.skipped == 1);
   REQUIRE(m.bad_slot >= 0);
   REQUIRE(m.applied_steps == 1);
-  REQUIRE(std::equal(before.begin(), before.end(), run.step.params().as<float>()));
+  REQUIRE(run.params() == before);
 }
 
 TEST_CASE("the largest micro-batch of GPT-2 small on an 11 GB card is what models/gpt2/README.md says") {

@@ -1,0 +1,71 @@
+// Trains with the real step on any device and op table: a run of one rank without data files, checkpoints or a
+// launcher.
+#pragma once
+
+#include <memory>
+
+#include "models/registry.h"
+#include "runtime/train/dry_run.h"
+#include "runtime/train/host_flat.h"
+#include "runtime/train/train_step.h"
+#include "tests/support/learnable_batch.h"
+
+namespace ddp::test {
+
+struct StepRunner {
+  explicit StepRunner(const Config& c, std::unique_ptr<Device> on_device = make_cpu_device({.num_threads = 2}),
+                      const OpTable& table = cpu_op_table())
+      : config(c),
+        device(std::move(on_device)),
+        model(make_model(c, device->kind())),
+        plan(dry_run(c, 1, *model, device->kind())),
+        comm(make_solo_comm(*device)),
+        arena_memory(*device, plan.arena.arena_bytes),
+        arena(plan.arena, arena_memory.data()),
+        step({.config = config, .ranks = 1, .device = *device, .table = table, .comm = *comm, .model = *model}, arena),
+        batch(c.train.micro_batch, c.model.context) {
+    step.drain();
+    HostFlat params = host_params();
+    std::fill(params.values().begin(), params.values().end(), 0.0f);
+    model->init(params.values(), 1);
+    params.upload();
+    step.round_params();
+  }
+
+  // One step on batches that depend on the step and the micro-step; returns its metrics.
+  StepMetrics train(int64_t number) {
+    int64_t micro_step = 0;
+    step.enqueue(number,
+                 [&]() -> const HostBatch& {
+                   fill_learnable(batch, config.model.vocab, uint32_t(number * 100 + micro_step),
+                                  int32_t(micro_step * config.train.micro_batch));
+                   ++micro_step;
+                   return batch;
+                 },
+                 {});
+    step.metrics().slot(number).end.synchronize(kWait);
+    return *step.metrics().slot(number).host.data();
+  }
+
+  std::vector<float> params() {
+    HostFlat host = host_params();
+    host.download();
+    return {host.values().begin(), host.values().end()};
+  }
+
+  static constexpr WaitPolicy kWait = {.timeout_ms = 60'000};
+  Config config;
+  std::unique_ptr<Device> device;
+  std::unique_ptr<Model> model;
+  DryRun plan;
+  std::unique_ptr<Communicator> comm;
+  Buffer<std::byte> arena_memory;
+  Arena arena;
+  TrainStep step;
+  HostBatch batch;
+
+ private:
+  HostFlat host_params() { return {*device, step.params(), step.compute(), kWait}; }
+};
+
+}  // namespace ddp::test
