@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what is missing, builds with warnings as errors, runs every test, then the tests again under AddressSanitizer + UBSan and
-# under ThreadSanitizer. Ends with a line "N passed, N failed". `test.sh --quick` leaves the sanitizers out.
+# under ThreadSanitizer, and compiles the CUDA backend against the headers of CUDA 12.0. Ends with a line "N passed, N failed".
+# `test.sh --quick` leaves the sanitizers and CUDA 12.0 out.
 . "$(dirname "$0")/common.sh"
 cd "$root"
 quick=no
@@ -9,6 +10,17 @@ quick=no
 say "installing what is missing"
 ./scripts/setup.sh --tests
 ./scripts/prepare_kjv.sh
+
+if [ $quick = no ]; then
+  say "compiling against the headers of CUDA 12.0"
+  status=0
+  ./scripts/check_cuda12.sh || status=$?
+  case $status in
+    0) ;;
+    77) say "skipped: NVIDIA's wheels of CUDA 12.0 cannot be fetched" ;;
+    *) die "the CUDA backend does not compile against the headers of CUDA 12.0" ;;
+  esac
+fi
 
 folders=()
 # run FOLDER [meson test options]: builds and tests a folder; failures are counted at the end.
