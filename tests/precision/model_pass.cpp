@@ -55,12 +55,12 @@ ModelPass train_pass(const Backend& backend, const Model& model, const Vec& para
   Buffer<StepScalars> scalars(device, 1);
   InputStager stager(device, samples, tokens / samples);
 
-  const auto train = [&](const Exec& exec, Arena& arena, const Batch& on_device) {
+  const auto train = [&](const Exec& exec, Arena& arena) {
     arena.begin(Program::train);
     model.train(exec, arena,
                 {.params = param_tensor.view(),
                  .grads = grads.view(),
-                 .batch = on_device,
+                 .batch = stager.batch(),
                  .attempted_step = &scalars.data()->attempted_step,
                  .seed = 5,
                  .grad_scale = 1.0f / float(tokens),
@@ -73,9 +73,8 @@ ModelPass train_pass(const Backend& backend, const Model& model, const Vec& para
   const std::unique_ptr<Device> meta = make_meta_device();
   const OpTable dry = dry_table();
   Stream dry_stream(*meta, StreamRole::compute);
-  const Batch on_device = stager.upload(batch, stream, kWait);
   Arena recording;
-  train({.table = &dry, .stream = &dry_stream}, recording, on_device);
+  train({.table = &dry, .stream = &dry_stream}, recording);
   const ArenaPlan plan = recording.plan();
   Buffer<std::byte> memory(device, plan.arena_bytes);
   Arena arena(plan, memory.data());
@@ -85,7 +84,8 @@ ModelPass train_pass(const Backend& backend, const Model& model, const Vec& para
   device.copy(scalars.data(), &host_scalars, sizeof host_scalars, stream.handle());
   device.fill_zero(grads.view().data, grads.view().bytes(), stream.handle());  // the padding
   param_tensor.upload(params, stream);
-  train({.table = &backend.table, .stream = &stream}, arena, on_device);
+  stager.upload(batch, stream, kWait);
+  train({.table = &backend.table, .stream = &stream}, arena);
   grads.download(stream);
   token_loss.download(stream);
   Event done(device);
