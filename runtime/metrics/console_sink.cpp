@@ -53,6 +53,9 @@ void ConsoleSink::write(const StepRecord& r) {
   totals_.exposed_comm_ms += r.exposed_comm_ms;
   totals_.last = r;
 
+  if (r.skipped)
+    line(fmt::format("step {}: skipped, loss scale {} -> {}: {}", r.step, r.loss_scale, r.skipped->next_loss_scale,
+                     non_finite_text(r.skipped->tensor, r.skipped->rank)));
   if (mode_ == ConsoleMode::terminal) {
     put(kStatusMark, bar_text(r.step, r.total_steps) + " " + step_text(r));
   } else if ((log_every_ > 0 && r.step % log_every_ == 0) || r.step == r.total_steps) {

@@ -3,13 +3,25 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
+#include <string>
 
 namespace ddp {
+
+// A step whose update was skipped, since a gradient was not finite.
+struct SkippedUpdate {
+  std::string tensor;          // the first whose gradient is not finite
+  int rank = -1;               // of the gradient; -1: each rank's is finite, the sum over ranks is not
+  double next_loss_scale = 0;  // of the step that follows
+};
 
 struct StepRecord {
   int64_t step = 0, total_steps = 0;  // steps count from 1
   double loss = 0;                    // mean over the global batch, before the update
   double lr = 0, grad_norm = 0;
+  int64_t applied_steps = 0;  // updates so far; `step` counts attempts
+  double loss_scale = 1;
+  std::optional<SkippedUpdate> skipped;
   int64_t tokens = 0;  // of the global batch
   // The step's wall time, and its parts: waiting for data, communication that nothing hid; the rest is computing.
   double step_ms = 0, data_wait_ms = 0, exposed_comm_ms = 0;  // the last NaN where it is not measured

@@ -47,4 +47,9 @@ std::string bar_text(int64_t done, int64_t total) {
   return "[" + cells + "]";
 }
 
+std::string non_finite_text(std::string_view tensor, int rank) {
+  return rank >= 0 ? fmt::format("{} of rank {} is not finite", tensor, rank)
+                   : fmt::format("{} is not finite in the sum over ranks", tensor);
+}
+
 }  // namespace ddp

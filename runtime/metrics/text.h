@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 namespace ddp {
 
@@ -11,5 +12,8 @@ std::string count_text(double count);               // "512", "3.61k", "43.5k", 
 std::string bytes_text(int64_t bytes);              // "512 B", "12 MiB", "1.4 GiB"
 std::string brief_ms_text(double ms);               // "4.1", "3", "180": without unit
 std::string bar_text(int64_t done, int64_t total);  // "[====>     ]"
+
+// "h.1.mlp.c_fc.weight of rank 2 is not finite"; rank -1: "... is not finite in the sum over ranks".
+std::string non_finite_text(std::string_view tensor, int rank);
 
 }  // namespace ddp

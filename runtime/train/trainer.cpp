@@ -7,6 +7,7 @@
 #include "runtime/base/clock.h"
 #include "runtime/base/log.h"
 #include "runtime/checkpoint/checkpoint.h"
+#include "runtime/metrics/text.h"
 #include "runtime/train/host_flat.h"
 #include "runtime/train/start.h"
 
@@ -142,11 +143,8 @@ void Trainer::finish(int64_t step) {
   slot.end.synchronize(parts_.wait);
   const StepMetrics& m = *slot.host.data();
   DDP_CHECK(int64_t(m.attempted_step) == step, "metrics of step {} where step {} was expected", m.attempted_step, step);
-  if (m.skipped != 0)
-    throw Error(ExitCode::non_finite,
-                fmt::format("step {}: the gradient of {} is not finite (loss {})", step,
-                            slot_owner(step_.layout(), m.bad_slot), m.loss_sum / double(step_.shape().global_tokens)),
-                "lower optimizer.lr or lengthen schedule.warmup_steps");
+  const std::optional<SkippedUpdate> skipped = skipped_update(m);
+  if (skipped) stop_at_collapse(m, *skipped);
 
   state_.step = step;
   state_.applied_steps = m.applied_steps;
@@ -170,6 +168,9 @@ void Trainer::finish(int64_t step) {
                           .loss = m.loss_sum / double(step_.shape().global_tokens),
                           .lr = double(m.lr),
                           .grad_norm = m.grad_norm,
+                          .applied_steps = m.applied_steps,
+                          .loss_scale = double(m.loss_scale),
+                          .skipped = skipped,
                           .tokens = step_.shape().global_tokens,
                           .step_ms = step_ms,
                           .data_wait_ms = data_wait_ms_[size_t(step) % data_wait_ms_.size()],
@@ -179,6 +180,28 @@ void Trainer::finish(int64_t step) {
   sinks_->jsonl.write(record);
   if (step == first_step_) report_start_up();
   sinks_->console.write(record);
+}
+
+std::optional<SkippedUpdate> Trainer::skipped_update(const StepMetrics& m) const {
+  if (m.skipped == 0) return std::nullopt;
+  const int only_rank = parts_.env.world_size == 1 ? 0 : -1;  // which looks at the sum alone
+  return SkippedUpdate{.tensor = slot_owner(step_.layout(), m.bad_slot),
+                       .rank = m.bad_rank >= 0 ? int(m.bad_rank) : only_rank,
+                       .next_loss_scale = double(m.next_loss_scale)};
+}
+
+// Only fp16 has overflows that a lower loss scale mends.
+void Trainer::stop_at_collapse(const StepMetrics& m, const SkippedUpdate& skipped) const {
+  const bool is_scaled = parts_.config.train.precision == "fp16";
+  const int64_t most = is_scaled ? parts_.config.train.max_floor_skips : 1;
+  if (m.floor_skips < most) return;
+  const std::string why =
+      is_scaled ? fmt::format("skipped in a row: {}; the loss scale, {}, goes no lower", m.floor_skips, m.loss_scale)
+                : fmt::format("loss {}", m.loss_sum / double(step_.shape().global_tokens));
+  throw Error(ExitCode::non_finite,
+              fmt::format("step {}: the gradient of {} ({})", m.attempted_step,
+                          non_finite_text(skipped.tensor, skipped.rank), why),
+              "lower optimizer.lr or lengthen schedule.warmup_steps");
 }
 
 void Trainer::report_start_up() {

@@ -49,6 +49,9 @@ class Trainer {
   void open_sinks();
   void enqueue(int64_t step);
   void finish(int64_t step);  // waits for the step, reports it, notes what it decided
+  std::optional<SkippedUpdate> skipped_update(const StepMetrics& m) const;
+  // Throws where the run has no more hope (79). Every rank does, since all have the same metrics.
+  void stop_at_collapse(const StepMetrics& m, const SkippedUpdate& skipped) const;
   void evaluate(int64_t step);
   void commit(int64_t step, bool must_succeed);
   void summarize();

@@ -77,6 +77,22 @@ TEST_CASE("exposed communication that is not measured is not claimed") {
   CHECK(lines[2].ends_with("tok/s"));
 }
 
+TEST_CASE("a skipped step is a permanent line of its own, whatever log.every says") {
+  Console console(ConsoleMode::plain, 10);
+  StepRecord r = record(12);
+  r.loss_scale = 65536;
+  r.skipped = {.tensor = "h.1.mlp.c_fc.weight", .rank = 2, .next_loss_scale = 32768};
+  console.sink.write(r);
+  r.skipped->rank = -1;
+  console.sink.write(r);
+  CHECK(console.take() ==
+        Lines{"\x1f"
+              "step 12: skipped, loss scale 65536 -> 32768: h.1.mlp.c_fc.weight of rank 2 is not finite",
+              "\x1f"
+              "step 12: skipped, loss scale 65536 -> 32768: h.1.mlp.c_fc.weight is not finite in the "
+              "sum over ranks"});
+}
+
 TEST_CASE("without a launcher lines carry no marks") {
   Console console(ConsoleMode::bare);
   console.sink.write(record(1));

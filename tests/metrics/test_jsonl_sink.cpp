@@ -29,6 +29,8 @@ StepRecord record(int64_t step) {
   r.loss = 0.1;
   r.lr = 0.004;
   r.grad_norm = 1.5;
+  r.applied_steps = step - 1;
+  r.loss_scale = 65536;
   r.tokens = 64;
   r.step_ms = 12.3456;
   r.data_wait_ms = 0.25;
@@ -40,8 +42,17 @@ StepRecord record(int64_t step) {
 TEST_CASE("a step is one line with the documented keys") {
   CHECK(json_line(record(7)) ==
         R"({"type":"step","step":7,"loss":0.10000000000000001,"lr":0.0040000000000000001,"grad_norm":1.5,)"
-        R"("tokens_per_s":5184.033,"step_ms":12.346,"data_wait_ms":0.250,"exposed_comm_ms":1.000,"samples_seen":224})");
+        R"("tokens_per_s":5184.033,"step_ms":12.346,"data_wait_ms":0.250,"exposed_comm_ms":1.000,"samples_seen":224,)"
+        R"("applied_steps":6,"loss_scale":65536,"skipped":false})");
   CHECK(json_line(EvalRecord{8, 2.5, 3.25}) == R"({"type":"eval","step":8,"loss":2.5,"bits_per_byte":3.25})");
+}
+
+TEST_CASE("a skipped step names the tensor, and the rank where one is to blame") {
+  StepRecord r = record(7);
+  r.skipped = {.tensor = "wte.weight", .rank = 2, .next_loss_scale = 32768};
+  CHECK(json_line(r).ends_with(R"("loss_scale":65536,"skipped":true,"non_finite":"wte.weight","non_finite_rank":2})"));
+  r.skipped->rank = -1;
+  CHECK(json_line(r).ends_with(R"("skipped":true,"non_finite":"wte.weight","non_finite_rank":null})"));
 }
 
 TEST_CASE("numbers that JSON does not have are null") {
