@@ -1,6 +1,9 @@
 // Legend: B samples, T positions, C width, H heads, V vocabulary (padded), M = rows (B * T), K in, N out features.
 #include "tests/precision/plain_op_table.h"
 
+#include <cmath>
+#include <numeric>
+
 #include "runtime/device/cpu_device.h"
 #include "tests/precision/stored.h"
 
@@ -157,6 +160,52 @@ void run(const CrossEntropy& a) {
   if (a.backward) store(a.logits, out.dlogits);
 }
 
+void run(const SumInto& a) {
+  const Vec x = load(a.x);
+  const double total = std::accumulate(x.begin(), x.end(), 0.0);
+  store(a.out, {a.accumulate ? load(a.out)[0] + total : total});
+}
+
+void run(const AddInto& a) { store(a.y, sum(load(a.y), load(a.x))); }
+
+void run(const Cast& a) { store(a.y, load(a.x)); }
+
+// f(s, begin, end) for each slot s, which is elements begin .. end - 1.
+template <class F>
+void for_slots(const TensorView& slot_begin, F f) {
+  const int64_t* begin = slot_begin.as<int64_t>();
+  for (int64_t s = 0; s + 1 < slot_begin.numel(); ++s)
+    f(size_t(s), size_t(begin[s] - begin[0]), size_t(begin[s + 1] - begin[0]));
+}
+
+void run(const SumSquares& a) {
+  const Vec x = load(a.x);
+  Vec partials(size_t(a.partials.numel()), 0.0);
+  for_slots(a.slot_begin, [&](size_t s, size_t begin, size_t end) {
+    for (size_t i = begin; i < end; ++i) partials[s] += x[i] * x[i];
+  });
+  store(a.partials, partials);
+}
+
+void run(const AdamW& a) {
+  const StepScalars& s = *a.scalars;
+  if (s.skip != 0) return;
+  const Vec g = load(a.g), slot_decay = load(a.slot_decay);
+  Vec p = load(a.p), m = load(a.m), v = load(a.v);
+  const double beta1 = double(a.beta1), beta2 = double(a.beta2);
+  for_slots(a.slot_begin, [&](size_t slot, size_t begin, size_t end) {
+    const double decay = double(s.lr) * double(a.weight_decay) * slot_decay[slot];
+    for (size_t i = begin; i < end; ++i) {
+      const double gi = g[i] * double(s.grad_scale);
+      m[i] = beta1 * m[i] + (1 - beta1) * gi;
+      v[i] = beta2 * v[i] + (1 - beta2) * gi * gi;
+      p[i] -= decay * p[i] + double(s.step_size) * m[i] / (std::sqrt(v[i]) * double(s.rsqrt_bias2) + double(a.eps));
+    }
+  });
+  store(a.m, m), store(a.v, v), store(a.p, p);
+  if (a.rounded) store(a.rounded, load(a.p));
+}
+
 template <class Args>
 void entry(Stream& stream, const Args& a) {
   cpu_enqueue(stream, [a](ThreadPool&) { run(a); });
@@ -179,6 +228,11 @@ const OpTable& plain_op_table() {
     t.embedding_forward = entry;
     t.embedding_backward = entry;
     t.cross_entropy = entry;
+    t.sum_into = entry;
+    t.add_into = entry;
+    t.cast = entry;
+    t.sum_squares = entry;
+    t.adamw = entry;
     t.storage = {DType::f64, DType::f32, DType::f16, DType::bf16};
     return t;
   }();

@@ -1,11 +1,11 @@
-// What a backend's precision is measured against: the ops of forward, backward and loss as the loops of
-// tests/ops/reference.h, on the CPU device. The storage type of a call's tensors says what they are. f64: the
-// reference, rounded nowhere. f16, bf16, f32: an unfused framework in that precision, in which every tensor between two
-// steps of an op is rounded. So a model trained with this table and a 16-bit storage type is "naive" mixed precision;
-// its error is the yardstick, and since its sums are exact, a strict one.
+// What a backend's precision is measured against: the ops as the loops of tests/ops/reference.h, on the CPU device. The
+// storage type of a call's tensors says what they are. f64: the reference, rounded nowhere. f16, bf16, f32: an unfused
+// framework in that precision, in which every tensor between two steps of an op is rounded. So a model trained with
+// this table and a 16-bit storage type is "naive" mixed precision, with f32 master parameters; its error is the
+// yardstick, and since its sums are exact, a strict one.
 //
-// From the all-reduce on (cast, sums, norm, update) the entries are the CPU backend's: f32 or wider everywhere, with
-// tests of their own.
+// Its own are all entries but those that only decide (find_non_finite, step_finalize): kernels/step_state.h is the same
+// for every backend.
 #pragma once
 
 #include "kernels/op_table.h"
