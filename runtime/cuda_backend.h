@@ -12,7 +12,7 @@ namespace ddp {
 
 struct CudaBackend {
   std::unique_ptr<Device> (*make_device)(const CudaOptions&);
-  const OpTable& (*op_table)();
+  const OpTable& (*op_table)(bool tf32);
   std::unique_ptr<Communicator> (*make_nccl_comm)(Device&, Board&, const NcclCommOptions&);
 };
 

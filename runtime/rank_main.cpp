@@ -73,7 +73,7 @@ Backend make_backend(const Config& config, const RankEnv& env, Board& board, con
                                           .symmetric_bytes = plan.symmetric_bytes,
                                           .own_bytes = plan.nccl_bytes,
                                           .wait = wait});
-  return {std::move(device), cuda.op_table(), std::move(comm)};
+  return {std::move(device), cuda.op_table(precision_of(config.train).tf32), std::move(comm)};
 }
 
 // Records the exception being handled as this rank's error, unless the rank is a victim, and returns the exit code.

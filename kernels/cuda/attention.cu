@@ -59,12 +59,12 @@ void backward(Stream& stream, const AttentionBackward& a) {
 
 void attention_forward(Stream& stream, const AttentionForward& a) {
   check_head_width(a.qkv, a.heads);
-  a.qkv.dtype == DType::f16 ? forward<half>(stream, a) : forward<float>(stream, a);
+  with_storage(a.qkv.dtype, [&](auto s) { forward<decltype(s)>(stream, a); });
 }
 
 void attention_backward(Stream& stream, const AttentionBackward& a) {
   check_head_width(a.qkv, a.heads);
-  a.qkv.dtype == DType::f16 ? backward<half>(stream, a) : backward<float>(stream, a);
+  with_storage(a.qkv.dtype, [&](auto s) { backward<decltype(s)>(stream, a); });
 }
 
 }  // namespace ddp::cuda

@@ -16,9 +16,8 @@
 //   f16 dk, dv           178/203  178/212  180/177  175/242  184/236  128      18,944
 #pragma once
 
-#include "kernels/cuda/launch.cuh"
-// Above: before any header of CUDA.
-#include "kernels/cuda/half.h"
+#include "kernels/cuda/storage.cuh"
+//
 #include "kernels/cuda/warp.cuh"
 #include "kernels/ops.h"
 #include "runtime/base/philox.h"
@@ -56,11 +55,13 @@ struct AttentionBackwardArgs {
   AttentionDropout dropout;
 };
 
-// Defined by attention_f32.cu (SIMT) and attention_f16.cu (tensor cores).
+// Defined by attention_f32.cu (SIMT) and attention_mma.cu (tensor cores).
 void launch_attention(const Stream& stream, int samples, bool dropout, const AttentionForwardArgs<float>& a);
 void launch_attention(const Stream& stream, int samples, bool dropout, const AttentionForwardArgs<half>& a);
+void launch_attention(const Stream& stream, int samples, bool dropout, const AttentionForwardArgs<bfloat16>& a);
 void launch_attention(const Stream& stream, int samples, bool dropout, const AttentionBackwardArgs<float>& a);
 void launch_attention(const Stream& stream, int samples, bool dropout, const AttentionBackwardArgs<half>& a);
+void launch_attention(const Stream& stream, int samples, bool dropout, const AttentionBackwardArgs<bfloat16>& a);
 
 // A block for each head of a sample and 64 of its rows. Rows are the slow index, so that the blocks with most tiles to
 // visit start first, in all heads.

@@ -5,7 +5,7 @@
 
 namespace ddp::cuda {
 
-// db (N) (=|+= where accumulate) the sums of the columns of dy (M,N), f32, in an order fixed by M.
+// db (N) G (=|+= where accumulate) the sums of the columns of dy (M,N), in f32 and in an order fixed by M.
 void column_sum(Stream& stream, const TensorView& db, const TensorView& dy, bool accumulate);
 
 }  // namespace ddp::cuda

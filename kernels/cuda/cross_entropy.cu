@@ -10,8 +10,10 @@ namespace {
 
 constexpr int kThreads = 512;
 
+template <class S>
 struct Args {
-  float *logits, *loss;
+  S* logits;
+  float* loss;
   const int32_t* targets;
   int64_t v, live;
   float scale;
@@ -33,8 +35,8 @@ struct MergeSums {
 };
 
 // Of the live columns of a row, for every thread of the block.
-template <int W>
-__device__ __forceinline__ float log_sum_exp(const float* x, int64_t live, Shared& shared) {
+template <int W, class S>
+__device__ __forceinline__ float log_sum_exp(const S* x, int64_t live, Shared& shared) {
   float2 mine = {-INFINITY, 0.0f};
   for (int64_t i = threadIdx.x * W; i < live; i += kThreads * W) {
     Pack<W> v = load<W>(x + i);
@@ -44,19 +46,19 @@ __device__ __forceinline__ float log_sum_exp(const float* x, int64_t live, Share
       if (i + j >= live) v.x[j] = -INFINITY;
       top = fmaxf(top, v.x[j]);
     }
-    if (top != mine.x) mine = {top, mine.y * expf(mine.x - top)};
+    if (top != mine.x) mine = {top, mine.y * exp_for<S>(mine.x - top)};
 #pragma unroll
-    for (float e : v.x) mine.y += expf(e - top);
+    for (float e : v.x) mine.y += exp_for<S>(e - top);
   }
   const float2 all = block_reduce(mine, MergeSums{}, float2{-INFINITY, 0.0f}, shared.scratch);
   return all.x + logf(all.y);
 }
 
-template <int W>
-__global__ void __launch_bounds__(kThreads) rows(Args a) {
+template <int W, class S>
+__global__ void __launch_bounds__(kThreads) rows(Args<S> a) {
   auto& shared = shared_memory<Shared>();
   const int64_t row = blockIdx.x, target = a.targets[row];
-  float* x = a.logits + row * a.v;
+  S* x = a.logits + row * a.v;
   float lse = 0.0f, at_target = 0.0f;
   if (target >= 0) {
     lse = log_sum_exp<W>(x, a.live, shared);
@@ -64,7 +66,7 @@ __global__ void __launch_bounds__(kThreads) rows(Args a) {
     if (target >= a.live)
       lse = NAN;
     else
-      at_target = x[target];
+      at_target = float(x[target]);
   }
   if (threadIdx.x == 0) a.loss[row] = lse - at_target;
   if (!a.backward) return;
@@ -74,7 +76,7 @@ __global__ void __launch_bounds__(kThreads) rows(Args a) {
     Pack<W> v = load<W>(x + i);
 #pragma unroll
     for (int j = 0; j < W; ++j) {
-      const float gradient = scale * (expf(v.x[j] - lse) - (i + j == target ? 1.0f : 0.0f));
+      const float gradient = scale * (exp_for<S>(v.x[j] - lse) - (i + j == target ? 1.0f : 0.0f));
       v.x[j] = target >= 0 && i + j < a.live ? gradient : 0.0f;
     }
     store<W>(x + i, v);
@@ -85,10 +87,19 @@ __global__ void __launch_bounds__(kThreads) rows(Args a) {
 
 void cross_entropy(Stream& stream, const CrossEntropy& a) {
   const int64_t m = a.logits.dim(0), v = a.logits.dim(1);
-  const Args args = {a.logits.as<float>(), a.loss.as<float>(), a.targets.as<int32_t>(), v, a.live_columns, a.scale,
-                     a.loss_scale,         a.backward};
   const LaunchShape shape = {"cross_entropy", blocks(m), kThreads, sizeof(Shared)};
-  with_width(v, {args.logits}, [&](auto w) { launch(stream, shape, rows<w>, args); });
+  with_storage(a.logits.dtype, [&](auto s) {
+    using S = decltype(s);
+    const Args<S> args = {.logits = a.logits.as<S>(),
+                          .loss = a.loss.as<float>(),
+                          .targets = a.targets.as<int32_t>(),
+                          .v = v,
+                          .live = a.live_columns,
+                          .scale = a.scale,
+                          .loss_scale = a.loss_scale,
+                          .backward = a.backward};
+    with_width<S>(v, {args.logits}, [&](auto w) { launch(stream, shape, rows<w, S>, args); });
+  });
 }
 
 }  // namespace ddp::cuda

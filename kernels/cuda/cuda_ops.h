@@ -7,9 +7,14 @@
 
 namespace ddp::cuda {
 
+// How products of f32 are made: as f32 is, or by tensor cores that round each operand to 10 bits of mantissa.
+enum class F32Products : uint8_t { exact, tf32 };
 // linear.cpp
+template <F32Products>
 void linear_forward(Stream&, const LinearForward&);
+template <F32Products>
 void linear_backward_input(Stream&, const LinearBackwardInput&);
+template <F32Products>
 void linear_backward_weight(Stream&, const LinearBackwardWeight&);
 // layernorm.cu
 void layernorm_forward(Stream&, const LayerNormForward&);
@@ -25,10 +30,11 @@ void embedding_forward(Stream&, const EmbeddingForward&);
 void embedding_backward(Stream&, const EmbeddingBackward&);
 // cross_entropy.cu
 void cross_entropy(Stream&, const CrossEntropy&);
+// cast.cu
+void cast(Stream&, const Cast&);
 // reduce.cu
 void sum_into(Stream&, const SumInto&);
 void add_into(Stream&, const AddInto&);
-void cast(Stream&, const Cast&);
 void sum_squares(Stream&, const SumSquares&);
 void find_non_finite(Stream&, const FindNonFinite&);
 // optimizer.cu

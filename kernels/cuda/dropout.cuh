@@ -31,18 +31,25 @@ inline RowMask row_mask(const Dropout& d, int64_t rows) {
           .scale = float(1.0 / (1.0 - double(d.p)))};
 }
 
-// Multipliers of elements [column, column + W) of row `row`; with W = 4, C and column are multiples of 4, so that one
-// Philox call has them all.
+// Multipliers of elements [column, column + W) of row `row`; W is 1 or, as then C and column, a multiple of 4, so that
+// one Philox call has four of them.
 template <int W>
 __device__ __forceinline__ Pack<W> keep(const RowMask& mask, int64_t row, int64_t column, int64_t c) {
   const int64_t element = row % mask.rows_per_sample * c + column;
   const auto sample = uint32_t(mask.sample_ids[row / mask.rows_per_sample]);
-  const Philox4 r = philox(mask.seed, *mask.step, uint32_t(element / 4), 0, mask.site << 8, sample);
+  const auto words = [&](int64_t first) {
+    return philox(mask.seed, *mask.step, uint32_t(first / 4), 0, mask.site << 8, sample);
+  };
   Pack<W> out;
-  if constexpr (W == 4) {
+  if constexpr (W > 1) {
 #pragma unroll
-    for (int i = 0; i < W; ++i) out.x[i] = r.word[i] >= mask.threshold ? mask.scale : 0.0f;
+    for (int first = 0; first < W; first += 4) {
+      const Philox4 r = words(element + first);
+#pragma unroll
+      for (int i = 0; i < 4; ++i) out.x[first + i] = r.word[i] >= mask.threshold ? mask.scale : 0.0f;
+    }
   } else {
+    const Philox4 r = words(element);
     const int low = element % 2, high = element / 2 % 2;  // no array of registers is indexed at run time
     const uint32_t word = high != 0 ? (low != 0 ? r.word[3] : r.word[2]) : (low != 0 ? r.word[1] : r.word[0]);
     out.x[0] = word >= mask.threshold ? mask.scale : 0.0f;

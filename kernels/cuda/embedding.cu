@@ -10,21 +10,22 @@ namespace {
 
 constexpr int kThreads = 128;
 
+template <class S>
 struct Forward {
-  float* out;
+  S* out;
   const int32_t* tokens;
-  const float *wte, *wpe;
+  const S *wte, *wpe;
   int64_t m, t, c, v;
   RowMask mask;
 };
 
 // A block a position.
-template <int W>
-__global__ void __launch_bounds__(kThreads) forward(Forward a) {
+template <int W, class S>
+__global__ void __launch_bounds__(kThreads) forward(Forward<S> a) {
   const int64_t row = blockIdx.x, token = a.tokens[row], c = a.c;
   // A corrupt token reads nothing, and shows as a loss that is not a number.
   const bool valid = token >= 0 && token < a.v;
-  const float *wte = a.wte + (valid ? token : 0) * c, *wpe = a.wpe + row % a.t * c;
+  const S *wte = a.wte + (valid ? token : 0) * c, *wpe = a.wpe + row % a.t * c;
   for (int64_t i = threadIdx.x * W; i < c; i += kThreads * W) {
     Pack<W> x = load<W>(wte + i);
     const Pack<W> position = load<W>(wpe + i);
@@ -39,9 +40,11 @@ __global__ void __launch_bounds__(kThreads) forward(Forward a) {
   }
 }
 
+template <class S, class G>
 struct Backward {
-  float *dwte, *dwpe;
-  const float* dout;
+  float* dwte;
+  G* dwpe;
+  const S* dout;
   const int32_t *tokens, *order;
   int64_t m, t, c, v, positions;  // positions: rows of dwpe
   bool accumulate;
@@ -49,8 +52,8 @@ struct Backward {
 };
 
 // sum += dout of row `row`, columns [i, i + W), under the mask.
-template <int W>
-__device__ __forceinline__ void add_row(Pack<W>& sum, const Backward& a, int64_t row, int64_t i) {
+template <int W, class S, class G>
+__device__ __forceinline__ void add_row(Pack<W>& sum, const Backward<S, G>& a, int64_t row, int64_t i) {
   Pack<W> d = load<W>(a.dout + row * a.c + i);
   if (a.mask.step != nullptr) {
     const Pack<W> k = keep<W>(a.mask, row, i, a.c);
@@ -62,8 +65,8 @@ __device__ __forceinline__ void add_row(Pack<W>& sum, const Backward& a, int64_t
 }
 
 // A block an entry of `order`; the first of each token sums them all.
-template <int W>
-__global__ void __launch_bounds__(kThreads) backward_tokens(Backward a) {
+template <int W, class S, class G>
+__global__ void __launch_bounds__(kThreads) backward_tokens(Backward<S, G> a) {
   const int64_t first = blockIdx.x;
   const int32_t token = a.tokens[a.order[first]];
   if (token < 0 || token >= a.v || (first > 0 && a.tokens[a.order[first - 1]] == token)) return;
@@ -72,62 +75,73 @@ __global__ void __launch_bounds__(kThreads) backward_tokens(Backward a) {
   for (int64_t i = threadIdx.x * W; i < a.c; i += kThreads * W) {
     float* to = a.dwte + token * a.c + i;
     Pack<W> sum = load<W>(to);
-    for (int64_t k = first; k < end; ++k) add_row<W>(sum, a, a.order[k], i);
+    for (int64_t k = first; k < end; ++k) add_row(sum, a, a.order[k], i);
     store<W>(to, sum);
   }
 }
 
 // A block a row of dwpe: sums over samples, in order.
-template <int W>
-__global__ void __launch_bounds__(kThreads) backward_positions(Backward a) {
+template <int W, class S, class G>
+__global__ void __launch_bounds__(kThreads) backward_positions(Backward<S, G> a) {
   const int64_t t = blockIdx.x;
   if (t >= a.t && a.accumulate) return;
   for (int64_t i = threadIdx.x * W; i < a.c; i += kThreads * W) {
-    float* to = a.dwpe + t * a.c + i;
+    G* to = a.dwpe + t * a.c + i;
     Pack<W> sum = {};
     if (a.accumulate) sum = load<W>(to);
     if (t < a.t)
-      for (int64_t row = t; row < a.m; row += a.t) add_row<W>(sum, a, row, i);
+      for (int64_t row = t; row < a.m; row += a.t) add_row(sum, a, row, i);
     store<W>(to, sum);
   }
+}
+
+template <class S, class G>
+void run_backward(Stream& stream, const EmbeddingBackward& a) {
+  const int64_t m = a.tokens.numel();
+  const Backward<S, G> f = {.dwte = a.dwte.as<float>(),
+                            .dwpe = a.dwpe.as<G>(),
+                            .dout = a.dout.as<S>(),
+                            .tokens = a.tokens.as<int32_t>(),
+                            .order = a.order.as<int32_t>(),
+                            .m = m,
+                            .t = a.tokens.dim(1),
+                            .c = a.dwte.dim(1),
+                            .v = a.dwte.dim(0),
+                            .positions = a.dwpe.dim(0),
+                            .accumulate = a.accumulate,
+                            .mask = row_mask(a.dropout, m)};
+  with_width<S>(f.c, {f.dwte, f.dwpe, f.dout}, [&](auto w) {
+    launch(stream, {"embedding_backward_tokens", blocks(m), kThreads}, backward_tokens<w, S, G>, f);
+    launch(stream, {"embedding_backward_positions", blocks(f.positions), kThreads}, backward_positions<w, S, G>, f);
+  });
 }
 
 }  // namespace
 
 void embedding_forward(Stream& stream, const EmbeddingForward& a) {
   const int64_t m = a.tokens.numel();
-  const Forward f = {.out = a.out.as<float>(),
-                     .tokens = a.tokens.as<int32_t>(),
-                     .wte = a.wte.as<float>(),
-                     .wpe = a.wpe.as<float>(),
-                     .m = m,
-                     .t = a.tokens.dim(1),
-                     .c = a.wte.dim(1),
-                     .v = a.wte.dim(0),
-                     .mask = row_mask(a.dropout, m)};
-  with_width(f.c, {f.out, f.wte, f.wpe}, [&](auto w) {
-    launch(stream, {"embedding_forward", blocks(m), kThreads}, forward<w>, f);
+  with_storage(a.wte.dtype, [&](auto s) {
+    using S = decltype(s);
+    const Forward<S> f = {.out = a.out.as<S>(),
+                          .tokens = a.tokens.as<int32_t>(),
+                          .wte = a.wte.as<S>(),
+                          .wpe = a.wpe.as<S>(),
+                          .m = m,
+                          .t = a.tokens.dim(1),
+                          .c = a.wte.dim(1),
+                          .v = a.wte.dim(0),
+                          .mask = row_mask(a.dropout, m)};
+    with_width<S>(f.c, {f.out, f.wte, f.wpe}, [&](auto w) {
+      launch(stream, {"embedding_forward", blocks(m), kThreads}, forward<w, S>, f);
+    });
   });
 }
 
 void embedding_backward(Stream& stream, const EmbeddingBackward& a) {
   DDP_CHECK(a.order, "embedding_backward on CUDA needs the positions sorted by token");
-  const int64_t m = a.tokens.numel();
-  const Backward f = {.dwte = a.dwte.as<float>(),
-                      .dwpe = a.dwpe.as<float>(),
-                      .dout = a.dout.as<float>(),
-                      .tokens = a.tokens.as<int32_t>(),
-                      .order = a.order.as<int32_t>(),
-                      .m = m,
-                      .t = a.tokens.dim(1),
-                      .c = a.dwte.dim(1),
-                      .v = a.dwte.dim(0),
-                      .positions = a.dwpe.dim(0),
-                      .accumulate = a.accumulate,
-                      .mask = row_mask(a.dropout, m)};
-  with_width(f.c, {f.dwte, f.dwpe, f.dout}, [&](auto w) {
-    launch(stream, {"embedding_backward_tokens", blocks(m), kThreads}, backward_tokens<w>, f);
-    launch(stream, {"embedding_backward_positions", blocks(f.positions), kThreads}, backward_positions<w>, f);
+  with_storage(a.dout.dtype, [&](auto s) {
+    using S = decltype(s);
+    with_grad<S>(a.dwpe.dtype, [&](auto g) { run_backward<S, decltype(g)>(stream, a); });
   });
 }
 

@@ -9,6 +9,7 @@
 
 #ifdef __CUDACC__
 #define FMT_USE_CONSTEXPR 1  // fmt 9 turns it off for nvcc, and its headers then do not compile as C++20
+#include <cuda_bf16.h>
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
 #else

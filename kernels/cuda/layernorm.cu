@@ -17,20 +17,22 @@ constexpr int64_t kMaxShared = 48 * 1024;  // bytes a block, of every GPU withou
 
 constexpr int kForwardWarps = 8;
 
+template <class S>
 struct Forward {
-  float *residual_out, *y, *mean, *rstd;
-  const float *residual_in, *branch, *w, *b;  // branch may be nullptr
+  S *residual_out, *y;
+  float *mean, *rstd;
+  const S *residual_in, *branch, *w, *b;  // branch may be nullptr
   int64_t m, c;
   float eps;
   RowMask mask;
 };
 
-template <int W>
-__global__ void __launch_bounds__(kForwardWarps* kWarp) forward(Forward a) {
+template <int W, class S>
+__global__ void __launch_bounds__(kForwardWarps* kWarp) forward(Forward<S> a) {
   const int64_t warp = threadIdx.x / kWarp, row = int64_t(blockIdx.x) * (blockDim.x / kWarp) + warp;
   if (row >= a.m) return;
   const int64_t c = a.c, at = row * c, first = threadIdx.x % kWarp * W;
-  float* x = &shared_memory<float>() + warp * c;  // (C); each lane touches its own elements only
+  S* x = &shared_memory<S>() + warp * c;  // (C), as stored; each lane touches its own elements only
 
   float sum = 0.0f;
   for (int64_t i = first; i < c; i += kWarp * W) {
@@ -44,6 +46,7 @@ __global__ void __launch_bounds__(kForwardWarps* kWarp) forward(Forward a) {
       }
 #pragma unroll
       for (int j = 0; j < W; ++j) v.x[j] += added.x[j];
+      v = rounded<S>(v);
       store<W>(a.residual_out + at + i, v);
     }
     store<W>(x + i, v);
@@ -75,10 +78,12 @@ __global__ void __launch_bounds__(kForwardWarps* kWarp) forward(Forward a) {
 constexpr int64_t kRows = 32;  // as in layernorm_workspace
 constexpr int kBackwardThreads = 192;
 
+template <class S>
 struct Backward {
-  float *dresidual, *dbranch;  // dbranch may be nullptr
-  float* partials;             // (blocks, 2, C): dw, db of a block's rows
-  const float *dy, *x, *mean, *rstd, *w;
+  S *dresidual, *dbranch;  // dbranch may be nullptr
+  float* partials;         // (blocks, 2, C): dw, db of a block's rows
+  const S *dy, *x, *w;
+  const float *mean, *rstd;
   int64_t m, c;
   bool accumulate_residual;
   RowMask mask;
@@ -90,8 +95,8 @@ struct BackwardShared {
 };
 
 // One row: dw += dy xhat, db += dy; dresidual (=|+=) rstd (g - mean(g) - xhat mean(g xhat)).
-template <int W>
-__device__ __forceinline__ void backward_row(const Backward& a, int64_t row, BackwardShared& shared) {
+template <int W, class S>
+__device__ __forceinline__ void backward_row(const Backward<S>& a, int64_t row, BackwardShared& shared) {
   const int64_t c = a.c, at = row * c, first = threadIdx.x * W;
   float* xhat = reinterpret_cast<float*>(&shared + 1);
   float *g = xhat + c, *dw = g + c, *db = dw + c;
@@ -119,6 +124,7 @@ __device__ __forceinline__ void backward_row(const Backward& a, int64_t row, Bac
     if (a.accumulate_residual) d = load<W>(a.dresidual + at + i);
 #pragma unroll
     for (int j = 0; j < W; ++j) d.x[j] += rstd * (gi.x[j] - mean_g - xi.x[j] * mean_g_xhat);
+    d = rounded<S>(d);
     store<W>(a.dresidual + at + i, d);
     if (a.dbranch == nullptr) continue;
     if (a.mask.step != nullptr) {
@@ -130,8 +136,8 @@ __device__ __forceinline__ void backward_row(const Backward& a, int64_t row, Bac
   }
 }
 
-template <int W>
-__global__ void __launch_bounds__(kBackwardThreads) backward(Backward a) {
+template <int W, class S>
+__global__ void __launch_bounds__(kBackwardThreads) backward(Backward<S> a) {
   auto& shared = shared_memory<BackwardShared>();
   float* sums = reinterpret_cast<float*>(&shared + 1) + 2 * a.c;  // (2, C)
   const int64_t first = threadIdx.x * W, c = a.c, block = blockIdx.x;
@@ -154,8 +160,9 @@ struct ColumnShared {
 };
 
 // dw, db (C) (=|+=) the sum of partials (num_blocks, 2, C) over blocks.
+template <class G>
 __global__ void __launch_bounds__(kSlices* kWarp)
-    sum_partials(float* dw, float* db, const float* partials, int64_t num_blocks, int64_t c, bool accumulate) {
+    sum_partials(G* dw, G* db, const float* partials, int64_t num_blocks, int64_t c, bool accumulate) {
   auto& shared = shared_memory<ColumnShared>();
   const int lane = threadIdx.x, slice = threadIdx.y;
   const int64_t column = int64_t(blockIdx.x) * kWarp + lane;  // of 2 C
@@ -167,56 +174,69 @@ __global__ void __launch_bounds__(kSlices* kWarp)
   if (slice != 0 || column >= 2 * c) return;
 #pragma unroll
   for (int s = 1; s < kSlices; ++s) sum += shared.sum[s][lane];
-  float* out = column < c ? dw + column : db + (column - c);
-  *out = accumulate ? *out + sum : sum;
+  G* out = column < c ? dw + column : db + (column - c);
+  *out = G(accumulate ? float(*out) + sum : sum);
+}
+
+template <class S>
+void run_forward(Stream& stream, const LayerNormForward& a) {
+  const int64_t m = a.residual_in.dim(0), c = a.residual_in.dim(1), row_bytes = c * int64_t(sizeof(S));
+  DDP_CHECK(row_bytes <= kMaxShared, "layernorm_forward: rows of {} elements", c);
+  const Forward<S> f = {.residual_out = a.branch ? a.residual_out.as<S>() : nullptr,
+                        .y = a.y.as<S>(),
+                        .mean = a.mean.as<float>(),
+                        .rstd = a.rstd.as<float>(),
+                        .residual_in = a.residual_in.as<S>(),
+                        .branch = a.branch ? a.branch.as<S>() : nullptr,
+                        .w = a.w.as<S>(),
+                        .b = a.b.as<S>(),
+                        .m = m,
+                        .c = c,
+                        .eps = a.eps,
+                        .mask = row_mask(a.dropout, m)};
+  const int64_t warps = std::min<int64_t>(kForwardWarps, kMaxShared / row_bytes);
+  const LaunchShape shape = {"layernorm_forward", blocks(ceil_div(m, warps)), unsigned(warps * kWarp),
+                             size_t(warps * row_bytes)};
+  with_width<S>(c, {f.residual_out, f.y, f.residual_in, f.branch, f.w, f.b},
+                [&](auto w) { launch(stream, shape, forward<w, S>, f); });
+}
+
+template <class S, class G>
+void run_backward(Stream& stream, const LayerNormBackward& a) {
+  const int64_t m = a.x.dim(0), c = a.x.dim(1), num_blocks = ceil_div(m, kRows);
+  const int64_t shared_bytes = int64_t(sizeof(BackwardShared)) + 4 * c * int64_t(sizeof(float));
+  DDP_CHECK(shared_bytes <= kMaxShared, "layernorm_backward: rows of {} elements", c);
+  const Backward<S> f = {.dresidual = a.dresidual.as<S>(),
+                         .dbranch = a.dbranch ? a.dbranch.as<S>() : nullptr,
+                         .partials = static_cast<float*>(a.workspace.data),
+                         .dy = a.dy.as<S>(),
+                         .x = a.x.as<S>(),
+                         .w = a.w.as<S>(),
+                         .mean = a.mean.as<float>(),
+                         .rstd = a.rstd.as<float>(),
+                         .m = m,
+                         .c = c,
+                         .accumulate_residual = a.accumulate_residual,
+                         .mask = row_mask(a.dropout, m)};
+  const LaunchShape rows = {"layernorm_backward", blocks(num_blocks), kBackwardThreads, size_t(shared_bytes)};
+  with_width<S>(c, {f.dresidual, f.dbranch, f.partials, f.dy, f.x, f.w},
+                [&](auto w) { launch(stream, rows, backward<w, S>, f); });
+  const LaunchShape columns = {"layernorm_sum_partials", blocks(ceil_div(2 * c, kWarp)), dim3(kWarp, kSlices),
+                               sizeof(ColumnShared)};
+  launch(stream, columns, sum_partials<G>, a.dw.as<G>(), a.db.as<G>(), f.partials, num_blocks, c, a.accumulate);
 }
 
 }  // namespace
 
 void layernorm_forward(Stream& stream, const LayerNormForward& a) {
-  const int64_t m = a.residual_in.dim(0), c = a.residual_in.dim(1), row_bytes = c * int64_t(sizeof(float));
-  DDP_CHECK(row_bytes <= kMaxShared, "layernorm_forward: rows of {} floats", c);
-  const Forward f = {.residual_out = a.branch ? a.residual_out.as<float>() : nullptr,
-                     .y = a.y.as<float>(),
-                     .mean = a.mean.as<float>(),
-                     .rstd = a.rstd.as<float>(),
-                     .residual_in = a.residual_in.as<float>(),
-                     .branch = a.branch ? a.branch.as<float>() : nullptr,
-                     .w = a.w.as<float>(),
-                     .b = a.b.as<float>(),
-                     .m = m,
-                     .c = c,
-                     .eps = a.eps,
-                     .mask = row_mask(a.dropout, m)};
-  const int64_t warps = std::min<int64_t>(kForwardWarps, kMaxShared / row_bytes);
-  const LaunchShape shape = {"layernorm_forward", blocks(ceil_div(m, warps)), unsigned(warps * kWarp),
-                             size_t(warps * row_bytes)};
-  with_width(c, {f.residual_out, f.y, f.residual_in, f.branch, f.w, f.b},
-             [&](auto w) { launch(stream, shape, forward<w>, f); });
+  with_storage(a.residual_in.dtype, [&](auto s) { run_forward<decltype(s)>(stream, a); });
 }
 
 void layernorm_backward(Stream& stream, const LayerNormBackward& a) {
-  const int64_t m = a.x.dim(0), c = a.x.dim(1), num_blocks = ceil_div(m, kRows);
-  const int64_t shared_bytes = int64_t(sizeof(BackwardShared)) + 4 * c * int64_t(sizeof(float));
-  DDP_CHECK(shared_bytes <= kMaxShared, "layernorm_backward: rows of {} floats", c);
-  const Backward f = {.dresidual = a.dresidual.as<float>(),
-                      .dbranch = a.dbranch ? a.dbranch.as<float>() : nullptr,
-                      .partials = static_cast<float*>(a.workspace.data),
-                      .dy = a.dy.as<float>(),
-                      .x = a.x.as<float>(),
-                      .mean = a.mean.as<float>(),
-                      .rstd = a.rstd.as<float>(),
-                      .w = a.w.as<float>(),
-                      .m = m,
-                      .c = c,
-                      .accumulate_residual = a.accumulate_residual,
-                      .mask = row_mask(a.dropout, m)};
-  const LaunchShape rows = {"layernorm_backward", blocks(num_blocks), kBackwardThreads, size_t(shared_bytes)};
-  with_width(c, {f.dresidual, f.dbranch, f.partials, f.dy, f.x, f.w},
-             [&](auto w) { launch(stream, rows, backward<w>, f); });
-  const LaunchShape columns = {"layernorm_sum_partials", blocks(ceil_div(2 * c, kWarp)), dim3(kWarp, kSlices),
-                               sizeof(ColumnShared)};
-  launch(stream, columns, sum_partials, a.dw.as<float>(), a.db.as<float>(), f.partials, num_blocks, c, a.accumulate);
+  with_storage(a.x.dtype, [&](auto s) {
+    using S = decltype(s);
+    with_grad<S>(a.dw.dtype, [&](auto g) { run_backward<S, decltype(g)>(stream, a); });
+  });
 }
 
 }  // namespace ddp::cuda

@@ -1,5 +1,6 @@
-// Linear layers by cuBLASLt, in f32 with f32 accumulation (no TF32). Row-major matrices are column-major transposed
-// ones, so a product's operands change places: y^T = w^T x^T.
+// Linear layers by cuBLASLt, in f32, f16 or bf16 with sums in f32; products of f32 are exact, or in the table for tf32
+// made by tensor cores that read 19 bits of each operand. Row-major matrices are column-major transposed ones, so a
+// product's operands change places: y^T = w^T x^T.
 //
 // Algorithms come from the heuristic and never from timing: a resumed run must give the same bits. The one fused
 // epilogue is the bias: cuBLASLt's bias gradients overwrite, ours accumulate (kernels/cuda/column_sum.cu). Where the
@@ -42,8 +43,15 @@ using OwnedPreference = Owned<cublasLtMatmulPreference_t, cublasLtMatmulPreferen
 // D^T = op(B)^T op(A)^T with every matrix described as row-major.
 enum class ProductForm : uint8_t { fused_bias, plain, transposed };
 
+struct ProductTypes {
+  DType in, out;  // of A and B; of D and the bias
+  cublasComputeType_t compute;
+  auto operator<=>(const ProductTypes&) const = default;
+};
+
 // D (m,n) = op(A) op(B), column-major and packed, op(A) (m,k), op(B) (k,n); alignment of all pointers in bytes.
 struct ProductShape {
+  ProductTypes types;
   int64_t m, n, k;
   bool a_transposed, b_transposed;
   ProductForm form;
@@ -67,11 +75,15 @@ void set(cublasLtMatmulPreference_t preference, cublasLtMatmulPreferenceAttribut
         "cublasLtMatmulPreferenceSetAttribute");
 }
 
+cudaDataType_t cuda_type(DType type) {
+  return type == DType::f16 ? CUDA_R_16F : type == DType::bf16 ? CUDA_R_16BF : CUDA_R_32F;
+}
+
 // A packed column-major matrix (rows, columns), or its transpose, row-major: the same memory.
-OwnedLayout packed_layout(int64_t rows, int64_t columns, bool transposed) {
+OwnedLayout packed_layout(DType type, int64_t rows, int64_t columns, bool transposed) {
   const uint64_t first = uint64_t(transposed ? columns : rows), second = uint64_t(transposed ? rows : columns);
   cublasLtMatrixLayout_t raw = nullptr;
-  check(cublasLtMatrixLayoutCreate(&raw, CUDA_R_32F, first, second, rows), "cublasLtMatrixLayoutCreate");
+  check(cublasLtMatrixLayoutCreate(&raw, cuda_type(type), first, second, rows), "cublasLtMatrixLayoutCreate");
   OwnedLayout layout(raw);
   const cublasLtOrder_t order = transposed ? CUBLASLT_ORDER_ROW : CUBLASLT_ORDER_COL;
   check(cublasLtMatrixLayoutSetAttribute(raw, CUBLASLT_MATRIX_LAYOUT_ORDER, &order, sizeof order),
@@ -100,12 +112,13 @@ class Products {
   Plan make(const ProductShape& s, const CudaWorkspace& workspace) const {
     const bool swapped = s.form == ProductForm::transposed;
     cublasLtMatmulDesc_t product = nullptr;
-    check(cublasLtMatmulDescCreate(&product, CUBLAS_COMPUTE_32F, CUDA_R_32F), "cublasLtMatmulDescCreate");
+    check(cublasLtMatmulDescCreate(&product, s.types.compute, CUDA_R_32F), "cublasLtMatmulDescCreate");
+    const auto [in, out, compute] = s.types;
     Plan plan{
         .product = OwnedProduct(product),
-        .a = s.a_transposed ? packed_layout(s.k, s.m, swapped) : packed_layout(s.m, s.k, swapped),
-        .b = s.b_transposed ? packed_layout(s.n, s.k, swapped) : packed_layout(s.k, s.n, swapped),
-        .d = packed_layout(s.m, s.n, swapped),
+        .a = s.a_transposed ? packed_layout(in, s.k, s.m, swapped) : packed_layout(in, s.m, s.k, swapped),
+        .b = s.b_transposed ? packed_layout(in, s.n, s.k, swapped) : packed_layout(in, s.k, s.n, swapped),
+        .d = packed_layout(out, s.m, s.n, swapped),
         .algorithm = {},
     };
     if (swapped) std::swap(plan.a, plan.b);
@@ -146,78 +159,89 @@ uint32_t alignment_of(std::initializer_list<const void*> pointers) {
   return uint32_t(bits & -bits);
 }
 
-// An operand as it lies in memory, row-major (rows, columns).
+// An operand, row-major.
 struct Operand {
-  const float* data;
+  const TensorView& matrix;
   bool transposed;  // the product reads its transpose
 };
 
-// out (rows, columns) = `row` in each of its rows, by copies of twice as many rows each.
-void fill_rows(Stream& stream, float* out, int64_t rows, int64_t columns, const float* row) {
-  const int64_t row_bytes = columns * int64_t(sizeof(float));
+// Every row of out (rows, columns) = row (columns), by copies of twice as many rows each.
+void fill_rows(Stream& stream, const TensorView& out, const TensorView& row) {
   Device& device = stream.device();
-  device.copy(out, row, row_bytes, stream.handle());
-  for (int64_t filled = 1; filled < rows; filled *= 2)
-    device.copy(out + filled * columns, out, std::min(filled, rows - filled) * row_bytes, stream.handle());
+  device.copy(out.data, row.data, row.bytes(), stream.handle());
+  for (int64_t filled = 1; filled < out.dim(0); filled *= 2) {
+    const TensorView next = out.rows(filled, std::min(filled, out.dim(0) - filled));
+    device.copy(next.data, out.data, next.bytes(), stream.handle());
+  }
 }
 
-// out (rows, columns) = left (rows, inner) right (inner, columns) + beta out + bias (columns), all row-major; beta is 0
-// where there is a bias.
-void multiply(Stream& stream, float* out, int64_t rows, int64_t columns, int64_t inner, const Operand& left,
-              const Operand& right, float beta, const float* bias = nullptr) {
+// out (M,N) = left (M,K) right (K,N) + beta out + bias (N), all row-major; beta is 0 where there is a bias.
+void multiply(Stream& stream, F32Products f32_products, const TensorView& out, const Operand& left,
+              const Operand& right, float beta, const TensorView& bias = {}) {
+  const int64_t rows = out.dim(0), columns = out.dim(1), inner = left.matrix.dim(left.transposed ? 0 : 1);
   if (rows == 0 || columns == 0) return;
   const CudaWorkspace workspace = cuda_workspace(stream.device());
   Products& products = Products::of_process();
+  const DType in = left.matrix.dtype;
+  const bool tf32 = in == DType::f32 && f32_products == F32Products::tf32;
   // Column-major, the right operand comes first.
-  ProductShape shape = {.m = columns,
+  ProductShape shape = {.types = {in, out.dtype, tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F},
+                        .m = columns,
                         .n = rows,
                         .k = inner,
                         .a_transposed = right.transposed,
                         .b_transposed = left.transposed,
-                        .form = bias != nullptr ? ProductForm::fused_bias : ProductForm::plain,
-                        .alignment = alignment_of({out, left.data, right.data, bias})};
+                        .form = bias ? ProductForm::fused_bias : ProductForm::plain,
+                        .alignment = alignment_of({out.data, left.matrix.data, right.matrix.data, bias.data})};
   const Plan* plan = &products.plan(shape, workspace);
-  if (plan->algorithm && bias != nullptr) set(plan->product.get(), CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);
-  if (!plan->algorithm && bias != nullptr) {
-    fill_rows(stream, out, rows, columns, bias);
+  if (plan->algorithm && bias) set(plan->product.get(), CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias.data);
+  if (!plan->algorithm && bias) {
+    fill_rows(stream, out, bias);
     beta = 1.0f;
     shape.form = ProductForm::plain;
     plan = &products.plan(shape, workspace);
   }
-  const float *a = right.data, *b = left.data;
+  const void *a = right.matrix.data, *b = left.matrix.data;
   if (!plan->algorithm) {
     shape.form = ProductForm::transposed;
     plan = &products.plan(shape, workspace);
     std::swap(a, b);
   }
   if (!plan->algorithm)
-    throw Error(ExitCode::os_resource,
-                fmt::format("cuBLASLt knows no way to multiply {} x {} x {}", columns, inner, rows));
+    throw Error(ExitCode::os_resource, fmt::format("cuBLASLt knows no way to multiply {} x {} x {} in {}", columns,
+                                                   inner, rows, dtype_name(in)));
   const float alpha = 1.0f;
-  check(cublasLtMatmul(products.handle(), plan->product.get(), &alpha, a, plan->a.get(), b, plan->b.get(), &beta, out,
-                       plan->d.get(), out, plan->d.get(), &*plan->algorithm, workspace.memory, size_t(workspace.bytes),
-                       static_cast<cudaStream_t>(stream.handle())),
+  check(cublasLtMatmul(products.handle(), plan->product.get(), &alpha, a, plan->a.get(), b, plan->b.get(), &beta,
+                       out.data, plan->d.get(), out.data, plan->d.get(), &*plan->algorithm, workspace.memory,
+                       size_t(workspace.bytes), static_cast<cudaStream_t>(stream.handle())),
         "cublasLtMatmul");
 }
 
 }  // namespace
 
+template <F32Products kF32Products>
 void linear_forward(Stream& stream, const LinearForward& a) {
-  multiply(stream, a.y.as<float>(), a.x.dim(0), a.y.dim(1), a.x.dim(1), {a.x.as<float>(), false},
-           {a.w.as<float>(), a.w_transposed}, 0.0f, a.bias ? a.bias.as<float>() : nullptr);
+  multiply(stream, kF32Products, a.y, {a.x, false}, {a.w, a.w_transposed}, 0.0f, a.bias);
 }
 
+template <F32Products kF32Products>
 void linear_backward_input(Stream& stream, const LinearBackwardInput& a) {
-  multiply(stream, a.dx.as<float>(), a.dx.dim(0), a.dx.dim(1), a.dy.dim(1), {a.dy.as<float>(), false},
-           {a.w.as<float>(), !a.w_transposed}, 0.0f);
+  multiply(stream, kF32Products, a.dx, {a.dy, false}, {a.w, !a.w_transposed}, 0.0f);
 }
 
+template <F32Products kF32Products>
 void linear_backward_weight(Stream& stream, const LinearBackwardWeight& a) {
   // x^T dy, or dy^T x where the weight is stored transposed.
   const TensorView &left = a.w_transposed ? a.dy : a.x, &right = a.w_transposed ? a.x : a.dy;
-  multiply(stream, a.dw.as<float>(), left.dim(1), right.dim(1), left.dim(0), {left.as<float>(), true},
-           {right.as<float>(), false}, a.accumulate ? 1.0f : 0.0f);
+  multiply(stream, kF32Products, a.dw, {left, true}, {right, false}, a.accumulate ? 1.0f : 0.0f);
   if (a.db) column_sum(stream, a.db, a.dy, a.accumulate);
 }
+
+template void linear_forward<F32Products::exact>(Stream&, const LinearForward&);
+template void linear_forward<F32Products::tf32>(Stream&, const LinearForward&);
+template void linear_backward_input<F32Products::exact>(Stream&, const LinearBackwardInput&);
+template void linear_backward_input<F32Products::tf32>(Stream&, const LinearBackwardInput&);
+template void linear_backward_weight<F32Products::exact>(Stream&, const LinearBackwardWeight&);
+template void linear_backward_weight<F32Products::tf32>(Stream&, const LinearBackwardWeight&);
 
 }  // namespace ddp::cuda

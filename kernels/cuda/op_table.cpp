@@ -4,11 +4,14 @@
 
 namespace ddp {
 
-const OpTable& cuda_op_table() {
-  static constexpr OpTable kTable = {
-      .linear_forward = cuda::linear_forward,
-      .linear_backward_input = cuda::linear_backward_input,
-      .linear_backward_weight = cuda::linear_backward_weight,
+namespace {
+
+template <cuda::F32Products kF32Products>
+constexpr OpTable make_table() {
+  return {
+      .linear_forward = cuda::linear_forward<kF32Products>,
+      .linear_backward_input = cuda::linear_backward_input<kF32Products>,
+      .linear_backward_weight = cuda::linear_backward_weight<kF32Products>,
       .layernorm_forward = cuda::layernorm_forward,
       .layernorm_backward = cuda::layernorm_backward,
       .gelu_forward = cuda::gelu_forward,
@@ -25,9 +28,16 @@ const OpTable& cuda_op_table() {
       .find_non_finite = cuda::find_non_finite,
       .step_finalize = cuda::step_finalize,
       .adamw = cuda::adamw,
-      .storage = {DType::f32, DType::f16},
+      .storage = {DType::f32, DType::f16, DType::bf16},
   };
-  return kTable;
+}
+
+}  // namespace
+
+const OpTable& cuda_op_table(bool tf32) {
+  static constexpr OpTable kExact = make_table<cuda::F32Products::exact>(),
+                           kTf32 = make_table<cuda::F32Products::tf32>();
+  return tf32 ? kTf32 : kExact;
 }
 
 }  // namespace ddp

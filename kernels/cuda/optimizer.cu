@@ -54,19 +54,22 @@ __global__ void __launch_bounds__(kFinalizeThreads) finalize(Finalize a) {
 
 // ---- adamw ----
 
+template <class G, class R>
 struct Update {
   float *p, *m, *v;
-  const float* g;
+  const G* g;
+  R* rounded;  // nullptr: p itself is what is read
   const int64_t* slot_begin;
   const float* slot_decay;
   const StepScalars* scalars;
   float beta1, beta2, eps, weight_decay;
-  bool aligned;  // all four buffers start on 16 bytes
+  bool aligned;  // all buffers start on 16 bytes
 };
 
 // Elements [at, at + n) of the buffers. keep: 1 - lr * weight decay.
-template <int W>
-__device__ __forceinline__ void update_slot(const Update& a, const StepScalars& s, int64_t at, int64_t n, float keep) {
+template <int W, class G, class R>
+__device__ __forceinline__ void update_slot(const Update<G, R>& a, const StepScalars& s, int64_t at, int64_t n,
+                                            float keep) {
   for (int64_t i = at + threadIdx.x * W; i < at + n; i += kAdamWThreads * W) {
     const Pack<W> g = load<W>(a.g + i);
     Pack<W> p = load<W>(a.p + i), m = load<W>(a.m + i), v = load<W>(a.v + i);
@@ -78,10 +81,13 @@ __device__ __forceinline__ void update_slot(const Update& a, const StepScalars& 
       p.x[j] = p.x[j] * keep - s.step_size * m.x[j] / (sqrtf(v.x[j]) * s.rsqrt_bias2 + a.eps);
     }
     store<W>(a.p + i, p), store<W>(a.m + i, m), store<W>(a.v + i, v);
+    if (a.rounded != nullptr) store<W>(a.rounded + i, p);
   }
 }
 
-__global__ void __launch_bounds__(kAdamWThreads) adamw_slots(Update a) {
+// Four elements at once whatever G and R: 16 bytes of each f32 buffer, and of those there are three or four.
+template <class G, class R>
+__global__ void __launch_bounds__(kAdamWThreads) adamw_slots(Update<G, R> a) {
   const StepScalars s = *a.scalars;
   if (s.skip != 0) return;
   const int64_t slot = blockIdx.x, at = a.slot_begin[slot] - a.slot_begin[0];
@@ -91,6 +97,24 @@ __global__ void __launch_bounds__(kAdamWThreads) adamw_slots(Update a) {
     update_slot<4>(a, s, at, n, keep);
   else
     update_slot<1>(a, s, at, n, keep);
+}
+
+template <class G, class R>
+void run_adamw(Stream& stream, const AdamW& a) {
+  const Update<G, R> u = {.p = a.p.as<float>(),
+                          .m = a.m.as<float>(),
+                          .v = a.v.as<float>(),
+                          .g = a.g.as<G>(),
+                          .rounded = a.rounded ? a.rounded.as<R>() : nullptr,
+                          .slot_begin = a.slot_begin.as<int64_t>(),
+                          .slot_decay = a.slot_decay.as<float>(),
+                          .scalars = a.scalars,
+                          .beta1 = a.beta1,
+                          .beta2 = a.beta2,
+                          .eps = a.eps,
+                          .weight_decay = a.weight_decay,
+                          .aligned = aligned16({a.p.data, a.m.data, a.v.data, a.g.data, a.rounded.data})};
+  launch(stream, {"adamw", blocks(a.slot_decay.numel()), kAdamWThreads}, adamw_slots<G, R>, u);
 }
 
 }  // namespace
@@ -109,19 +133,10 @@ void step_finalize(Stream& stream, const StepFinalize& a) {
 }
 
 void adamw(Stream& stream, const AdamW& a) {
-  const Update u = {.p = a.p.as<float>(),
-                    .m = a.m.as<float>(),
-                    .v = a.v.as<float>(),
-                    .g = a.g.as<float>(),
-                    .slot_begin = a.slot_begin.as<int64_t>(),
-                    .slot_decay = a.slot_decay.as<float>(),
-                    .scalars = a.scalars,
-                    .beta1 = a.beta1,
-                    .beta2 = a.beta2,
-                    .eps = a.eps,
-                    .weight_decay = a.weight_decay,
-                    .aligned = aligned16({a.p.data, a.m.data, a.v.data, a.g.data})};
-  launch(stream, {"adamw", blocks(a.slot_decay.numel()), kAdamWThreads}, adamw_slots, u);
+  with_storage(a.g.dtype, [&](auto g) {
+    using G = decltype(g);
+    a.rounded.dtype == DType::bf16 ? run_adamw<G, bfloat16>(stream, a) : run_adamw<G, half>(stream, a);
+  });
 }
 
 }  // namespace ddp::cuda

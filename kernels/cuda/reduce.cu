@@ -35,8 +35,8 @@ __global__ void __launch_bounds__(kThreads) add_floats(float* y, const float* x,
   store<W>(y + i, total);
 }
 
-template <int W>
-__device__ __forceinline__ double squares(const float* x, int64_t n) {
+template <int W, class S>
+__device__ __forceinline__ double squares(const S* x, int64_t n) {
   double total = 0.0;
   for (int64_t i = threadIdx.x * W; i < n; i += kThreads * W) {
     const Pack<W> v = load<W>(x + i);
@@ -44,12 +44,6 @@ __device__ __forceinline__ double squares(const float* x, int64_t n) {
     for (float e : v.x) total += double(e) * double(e);
   }
   return total;
-}
-
-template <class Y, class X>
-__global__ void __launch_bounds__(kThreads) cast_elements(Y* y, const X* x, int64_t n) {
-  const int64_t i = int64_t(blockIdx.x) * kThreads + threadIdx.x;
-  if (i < n) y[i] = Y(x[i]);
 }
 
 // One block.
@@ -62,11 +56,13 @@ __global__ void __launch_bounds__(kSumThreads) find_bad(double* mark, const doub
 }
 
 // A block a slot.
+template <class S>
 __global__ void __launch_bounds__(kThreads)
-    slot_squares(double* partials, const float* x, const int64_t* slot_begin, bool x_aligned) {
+    slot_squares(double* partials, const S* x, const int64_t* slot_begin, bool x_aligned) {
+  constexpr int W = kWidth<S>;
   const int64_t slot = blockIdx.x, at = slot_begin[slot] - slot_begin[0], n = slot_begin[slot + 1] - slot_begin[slot];
-  const bool packed = x_aligned && at % 4 == 0 && n % 4 == 0;
-  const double mine = packed ? squares<4>(x + at, n) : squares<1>(x + at, n);
+  const bool packed = x_aligned && at % W == 0 && n % W == 0;
+  const double mine = packed ? squares<W>(x + at, n) : squares<1>(x + at, n);
   const double total = block_sum(mine, shared_memory<Shared>());
   if (threadIdx.x == 0) partials[slot] = total;
 }
@@ -87,15 +83,9 @@ void add_into(Stream& stream, const AddInto& a) {
   }
   float* y = a.y.as<float>();
   const float* x = a.x.as<float>();
-  with_width(n, {y, x}, [&](auto w) {
+  with_width<float>(n, {y, x}, [&](auto w) {
     launch(stream, {"add_into", blocks(ceil_div(n, kThreads * w)), kThreads}, add_floats<w>, y, x, n);
   });
-}
-
-void cast(Stream& stream, const Cast& a) {
-  const int64_t n = a.x.numel();
-  launch(stream, {"cast", blocks(ceil_div(n, kThreads)), kThreads}, cast_elements<float, float>, a.y.as<float>(),
-         a.x.as<float>(), n);
 }
 
 void find_non_finite(Stream& stream, const FindNonFinite& a) {
@@ -104,9 +94,11 @@ void find_non_finite(Stream& stream, const FindNonFinite& a) {
 }
 
 void sum_squares(Stream& stream, const SumSquares& a) {
-  const float* x = a.x.as<float>();
-  launch(stream, {"sum_squares", blocks(a.partials.numel()), kThreads, sizeof(Shared)}, slot_squares,
-         a.partials.as<double>(), x, a.slot_begin.as<int64_t>(), aligned16({x}));
+  with_storage(a.x.dtype, [&](auto s) {
+    using S = decltype(s);
+    launch(stream, {"sum_squares", blocks(a.partials.numel()), kThreads, sizeof(Shared)}, slot_squares<S>,
+           a.partials.as<double>(), a.x.as<S>(), a.slot_begin.as<int64_t>(), aligned16({a.x.data}));
+  });
 }
 
 }  // namespace ddp::cuda

@@ -61,7 +61,7 @@ std::unique_ptr<Device> make_test_device(int) {
   return open_cuda_backend().make_device({});
 }
 
-const OpTable& test_op_table() { return open_cuda_backend().op_table(); }
+const OpTable& test_op_table() { return open_cuda_backend().op_table(/*tf32=*/false); }
 
 void lend_to_device(const void* memory, size_t bytes) {
   static const Heap heap;

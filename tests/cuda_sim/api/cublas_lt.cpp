@@ -1,12 +1,17 @@
 // The subset of cuBLASLt that the project calls, by plain loops; built against the real header and linked in place of
-// the library. f32 only. It demands what makes sums repeat: reduction schemes that keep f32 and an order. Faults that
-// tests plant: no algorithm for a fused bias, for column-major matrices, or for any product.
+// the library. Matrices are f32, f16 or bf16 (of the latter two D may be f32), sums f32, and each element of D is
+// rounded once; TF32 rounds f32 operands to 10 bits of mantissa. Like the library it has no bf16 and no TF32 on a GPU
+// below compute capability 8.0. It demands what makes sums repeat: reduction schemes that keep f32 and an order. Faults
+// that tests plant: no algorithm for a fused bias, for column-major matrices, or for any product.
 #include <cublasLt.h>
 
 #include <algorithm>
+#include <bit>
+#include <cstdlib>
 #include <cstring>
 #include <vector>
 
+#include "runtime/device/float16.h"
 #include "tests/cuda_sim/api/gpu.h"
 #include "tests/cuda_sim/api/memory.h"
 #include "tests/cuda_sim/report.h"
@@ -16,11 +21,13 @@ using namespace ddp::sim;
 namespace {
 
 struct Description {
+  cublasComputeType_t compute = CUBLAS_COMPUTE_32F;
   cublasOperation_t transpose_a = CUBLAS_OP_N, transpose_b = CUBLAS_OP_N;
   cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_DEFAULT;
-  const float* bias = nullptr;
+  const void* bias = nullptr;
 };
 struct Layout {
+  cudaDataType_t type;
   int64_t rows, columns, leading;
   cublasLtOrder_t order = CUBLASLT_ORDER_COL;
   int64_t row_stride() const { return order == CUBLASLT_ORDER_ROW ? leading : 1; }
@@ -45,39 +52,70 @@ cublasStatus_t set(T& field, const void* value, size_t bytes) {
 struct Product {
   Description description;
   Layout a_layout, b_layout, d_layout;
-  const float *a, *b;
-  float* d;
+  const void *a, *b;
+  void* d;
   float alpha, beta;
 };
 
-void note_matrix(const float* x, const Layout& layout, bool write) {
+size_t width_of(cudaDataType_t type) { return type == CUDA_R_32F ? 4 : 2; }
+
+// Element i.
+float read(const void* x, cudaDataType_t type, int64_t i) {
+  if (type == CUDA_R_16F) return ddp::to_f32(static_cast<const ddp::Half*>(x)[i]);
+  if (type == CUDA_R_16BF) return ddp::to_f32(static_cast<const ddp::BFloat16*>(x)[i]);
+  return static_cast<const float*>(x)[i];
+}
+
+void write(void* x, cudaDataType_t type, int64_t i, float value) {
+  if (type == CUDA_R_16F)
+    static_cast<ddp::Half*>(x)[i] = ddp::to_f16(value);
+  else if (type == CUDA_R_16BF)
+    static_cast<ddp::BFloat16*>(x)[i] = ddp::to_bf16(value);
+  else
+    static_cast<float*>(x)[i] = value;
+}
+
+// To the nearest of 10 bits of mantissa, ties away from zero (cvt.rna.tf32).
+float to_tf32(float x) {
+  const uint32_t bits = std::bit_cast<uint32_t>(x);
+  return x - x != 0.0f ? x : std::bit_cast<float>((bits + (1u << 12)) & ~((1u << 13) - 1));
+}
+
+void note_matrix(const void* x, const Layout& layout, bool write) {
   const bool by_rows = layout.order == CUBLASLT_ORDER_ROW;
-  const int64_t lines = by_rows ? layout.rows : layout.columns, length = by_rows ? layout.columns : layout.rows;
-  for (int64_t j = 0; j < lines; ++j) note_access(x + j * layout.leading, size_t(length) * sizeof(float), write);
+  const size_t lines = size_t(by_rows ? layout.rows : layout.columns), width = width_of(layout.type);
+  const size_t length = size_t(by_rows ? layout.columns : layout.rows);
+  for (size_t j = 0; j < lines; ++j)
+    note_access(static_cast<const std::byte*>(x) + j * size_t(layout.leading) * width, length * width, write);
 }
 
 // op(x) with its rows one after another: (rows, columns) as the product reads it.
-std::vector<float> row_major(const float* x, const Layout& layout, bool transposed) {
+std::vector<float> row_major(const void* x, const Layout& layout, bool transposed, bool tf32) {
   const int64_t rows = transposed ? layout.columns : layout.rows, columns = transposed ? layout.rows : layout.columns;
   const int64_t down = transposed ? layout.column_stride() : layout.row_stride();
   const int64_t across = transposed ? layout.row_stride() : layout.column_stride();
   std::vector<float> out(size_t(rows * columns));
   for (int64_t i = 0; i < rows; ++i)
-    for (int64_t j = 0; j < columns; ++j) out[size_t(i * columns + j)] = x[i * down + j * across];
+    for (int64_t j = 0; j < columns; ++j) {
+      const float value = read(x, layout.type, i * down + j * across);
+      out[size_t(i * columns + j)] = tf32 ? to_tf32(value) : value;
+    }
   return out;
 }
 
 void multiply(const Product& p) {
   const int64_t m = p.d_layout.rows, n = p.d_layout.columns;
+  const cudaDataType_t type = p.d_layout.type;
   note_matrix(p.a, p.a_layout, false);
   note_matrix(p.b, p.b_layout, false);
   if (p.beta != 0) note_matrix(p.d, p.d_layout, false);
-  const float* bias = p.description.epilogue == CUBLASLT_EPILOGUE_BIAS ? p.description.bias : nullptr;
-  if (bias != nullptr) note_access(bias, size_t(m) * sizeof(float), false);
+  const void* bias = p.description.epilogue == CUBLASLT_EPILOGUE_BIAS ? p.description.bias : nullptr;
+  if (bias != nullptr) note_access(bias, size_t(m) * width_of(type), false);
   note_matrix(p.d, p.d_layout, true);
+  const bool tf32 = p.description.compute == CUBLAS_COMPUTE_32F_FAST_TF32;
   // A^T's rows are A's columns: k x m, so that the inner loop runs along a column of D.
-  const std::vector<float> a = row_major(p.a, p.a_layout, p.description.transpose_a == CUBLAS_OP_N);
-  const std::vector<float> b = row_major(p.b, p.b_layout, p.description.transpose_b == CUBLAS_OP_N);
+  const std::vector<float> a = row_major(p.a, p.a_layout, p.description.transpose_a == CUBLAS_OP_N, tf32);
+  const std::vector<float> b = row_major(p.b, p.b_layout, p.description.transpose_b == CUBLAS_OP_N, tf32);
   const int64_t k = int64_t(a.size()) / m;
   std::vector<float> sum(static_cast<size_t>(m));
   for (int64_t j = 0; j < n; ++j) {
@@ -87,12 +125,22 @@ void multiply(const Product& p) {
       const float* column = &a[size_t(l * m)];
       for (int64_t i = 0; i < m; ++i) sum[size_t(i)] += factor * column[i];
     }
-    float* column = p.d + j * p.d_layout.column_stride();
     for (int64_t i = 0; i < m; ++i) {
-      float& out = column[i * p.d_layout.row_stride()];
-      out = p.alpha * sum[size_t(i)] + (p.beta != 0 ? p.beta * out : 0.0f) + (bias != nullptr ? bias[i] : 0.0f);
+      const int64_t at = j * p.d_layout.column_stride() + i * p.d_layout.row_stride();
+      write(p.d, type, at,
+            p.alpha * sum[size_t(i)] + (p.beta != 0 ? p.beta * read(p.d, type, at) : 0.0f) +
+                (bias != nullptr ? read(bias, type, i) : 0.0f));
     }
   }
+}
+
+// Of the combinations in cuBLASLt's table those that the project uses.
+bool are_supported(const Description& description, const Layout& a, const Layout& b, const Layout& d) {
+  const bool tf32 = description.compute == CUBLAS_COMPUTE_32F_FAST_TF32;
+  if (a.type != b.type || (d.type != a.type && d.type != CUDA_R_32F) || (tf32 && a.type != CUDA_R_32F)) return false;
+  const char* capability = std::getenv("DDP_SIM_CAPABILITY");
+  const bool has_both = capability != nullptr && std::atof(capability) >= 8.0;
+  return has_both || (a.type != CUDA_R_16BF && !tf32);
 }
 
 }  // namespace
@@ -110,8 +158,9 @@ const char* cublasLtGetStatusString(cublasStatus_t status) {
 }
 
 cublasStatus_t cublasLtMatmulDescCreate(cublasLtMatmulDesc_t* out, cublasComputeType_t compute, cudaDataType_t scale) {
-  if (compute != CUBLAS_COMPUTE_32F || scale != CUDA_R_32F) return CUBLAS_STATUS_NOT_SUPPORTED;
-  *out = reinterpret_cast<cublasLtMatmulDesc_t>(new Description);
+  if ((compute != CUBLAS_COMPUTE_32F && compute != CUBLAS_COMPUTE_32F_FAST_TF32) || scale != CUDA_R_32F)
+    return CUBLAS_STATUS_NOT_SUPPORTED;
+  *out = reinterpret_cast<cublasLtMatmulDesc_t>(new Description{.compute = compute});
   return CUBLAS_STATUS_SUCCESS;
 }
 
@@ -139,8 +188,8 @@ cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t handle, cubla
 
 cublasStatus_t cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t* out, cudaDataType type, uint64_t rows,
                                           uint64_t columns, int64_t leading) {
-  if (type != CUDA_R_32F) return CUBLAS_STATUS_NOT_SUPPORTED;
-  *out = reinterpret_cast<cublasLtMatrixLayout_t>(new Layout{int64_t(rows), int64_t(columns), leading});
+  if (type != CUDA_R_32F && type != CUDA_R_16F && type != CUDA_R_16BF) return CUBLAS_STATUS_NOT_SUPPORTED;
+  *out = reinterpret_cast<cublasLtMatrixLayout_t>(new Layout{type, int64_t(rows), int64_t(columns), leading});
   return CUBLAS_STATUS_SUCCESS;
 }
 
@@ -174,9 +223,10 @@ cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t h
 }
 
 cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDesc_t description,
-                                              cublasLtMatrixLayout_t, cublasLtMatrixLayout_t, cublasLtMatrixLayout_t,
-                                              cublasLtMatrixLayout_t d_layout, cublasLtMatmulPreference_t preference,
-                                              int wanted, cublasLtMatmulHeuristicResult_t* results, int* found) {
+                                              cublasLtMatrixLayout_t a_layout, cublasLtMatrixLayout_t b_layout,
+                                              cublasLtMatrixLayout_t, cublasLtMatrixLayout_t d_layout,
+                                              cublasLtMatmulPreference_t preference, int wanted,
+                                              cublasLtMatmulHeuristicResult_t* results, int* found) {
   constexpr uint32_t kFixedOrder = CUBLASLT_REDUCTION_SCHEME_NONE | CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
   if ((as<Preference>(preference).reduction_schemes & ~kFixedOrder) != 0)
     report("cuBLASLt reduction scheme", "a preference allows reduction schemes {:#x}",
@@ -184,6 +234,8 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
   const bool is_fused = as<Description>(description).epilogue != CUBLASLT_EPILOGUE_DEFAULT;
   const bool by_rows = as<Layout>(d_layout).order == CUBLASLT_ORDER_ROW;
   *found = 0;
+  if (!are_supported(as<Description>(description), as<Layout>(a_layout), as<Layout>(b_layout), as<Layout>(d_layout)))
+    return CUBLAS_STATUS_NOT_SUPPORTED;
   // Along a row-major D's rows there is no bias epilogue.
   if (is_planted("no-product") || ((is_fused || !by_rows) && is_planted("no-column-major-product")) ||
       (is_fused && (by_rows || is_planted("no-fused-bias"))))
@@ -202,9 +254,9 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t description
                   .a_layout = as<Layout>(a_layout),
                   .b_layout = as<Layout>(b_layout),
                   .d_layout = as<Layout>(d_layout),
-                  .a = static_cast<const float*>(a),
-                  .b = static_cast<const float*>(b),
-                  .d = static_cast<float*>(d),
+                  .a = a,
+                  .b = b,
+                  .d = d,
                   .alpha = *static_cast<const float*>(alpha),
                   .beta = *static_cast<const float*>(beta)};
   const bool ta = p.description.transpose_a != CUBLAS_OP_N, tb = p.description.transpose_b != CUBLAS_OP_N;

@@ -56,9 +56,15 @@ Gpu::Gpu() : random_(uint32_t(seed())) {
 cudaStream_t Gpu::create_stream(int priority) {
   const std::lock_guard lock(mutex_);
   CUstream_st& stream = streams_.emplace_back();
+  stream.priority = priority;
+  if (!free_ids_.empty()) {
+    stream.id = free_ids_.back();
+    free_ids_.pop_back();
+    stream.num_submitted = uint32_t(names_[size_t(stream.id)].size());
+    return &stream;
+  }
   stream.id = int(names_.size());
   if (stream.id >= kMaxStreams) report("simulator", "more than {} streams", kMaxStreams);
-  stream.priority = priority;
   names_.emplace_back();
   return &stream;
 }
@@ -68,6 +74,7 @@ void Gpu::destroy_stream(cudaStream_t stream) {
   wait(newest(stream));
   for (const cudaStream_t replay : stream->replays) destroy_stream(replay);
   const std::lock_guard lock(mutex_);
+  free_ids_.push_back(stream->id);
   streams_.remove_if([&](const CUstream_st& s) { return &s == stream; });
 }
 

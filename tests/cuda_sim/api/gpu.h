@@ -106,6 +106,7 @@ class Gpu {
   std::condition_variable work_came_, work_done_;
   std::list<CUstream_st> streams_;
   std::vector<std::vector<const char*>> names_;  // by stream and number
+  std::vector<int> free_ids_;  // of streams that are gone: the host has waited for their work, so their numbers go on
   VectorClock host_clock_;
   WorkPtr running_;
   std::mt19937 random_;

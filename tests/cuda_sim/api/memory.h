@@ -10,7 +10,7 @@ namespace ddp::sim {
 
 class Gpu;
 
-inline constexpr int kMaxStreams = 64;  // of a process: what the shadow has room for
+inline constexpr int kMaxStreams = 64;  // at a time: what the shadow has room for
 
 void* allocate_device(size_t bytes);  // nullptr: none left
 bool free_device(void* memory);       // false: not an allocation

@@ -1,10 +1,10 @@
-// The attention kernels of kernels/cuda on the emulator: f32 against loops in double and the CPU backend, f16 within
-// twice the error of a naive f16 implementation. The harness poisons outputs, guards their surroundings, and demands
-// the same bits under every schedule and seed.
+// The attention kernels of kernels/cuda on the emulator: f32 against loops in double and the CPU backend, f16 and bf16
+// within twice the error of a naive implementation in the same type. The harness poisons outputs, guards their
+// surroundings, and demands the same bits under every schedule and seed.
 #include <catch2/catch.hpp>
 #include <cmath>
 
-#include "kernels/cuda/half.h"
+#include "kernels/cuda/float16.h"
 #include "tests/ops/harness.h"
 #include "tests/ops/naive_attention.h"
 
@@ -74,19 +74,22 @@ CpuForward forward_on_cpu(const AttentionShape& s, const Floats& qkv, const Drop
   return result;
 }
 
-std::vector<half> halves(const Floats& x) {
-  std::vector<half> out;
-  for (float v : x) out.push_back(__float2half(v));
-  return out;
+template <class T>
+std::vector<T> rounded(const Floats& x) {
+  return std::vector<T>(x.begin(), x.end());
 }
 
-Vec widen_halves(const std::vector<half>& x) {
+template <class T>
+Vec widen_all(const std::vector<T>& x) {
   Vec out;
-  for (half v : x) out.push_back(double(__half2float(v)));
+  for (T v : x) out.push_back(double(float(v)));
   return out;
 }
 
-double round_to_half(double x) { return double(__half2float(__float2half(float(x)))); }
+template <class T>
+double round_to(double x) {
+  return double(float(T(float(x))));
+}
 
 void check_f32(const AttentionShape& s, float p) {
   CAPTURE(s.b, s.t, s.h, p);
@@ -119,19 +122,20 @@ double worst_of_part(const Vec& got, const Vec& want, int64_t c, int64_t part) {
   return error;
 }
 
-void check_f16(const AttentionShape& s, float p) {
+template <class T>
+void check_16_bits(const AttentionShape& s, float p) {
   CAPTURE(s.b, s.t, s.h, p);
-  const std::vector<half> qkv = halves(randoms(uint32_t(s.t), s.b * s.t * 3 * s.c(), kInputs)),
-                          dout = halves(randoms(2, s.b * s.t * s.c()));
+  const std::vector<T> qkv = rounded<T>(randoms(uint32_t(s.t), s.b * s.t * 3 * s.c(), kInputs)),
+                       dout = rounded<T>(randoms(2, s.b * s.t * s.c()));
   const Dropout dropout = some_dropout(p);
   const Vec mask = p > 0.0f ? attention_mask(dropout, s.b, s.h, s.t) : Vec{};
-  const AttentionOut want = attention(widen_halves(qkv), mask, s);
-  const Vec grad = attention_grad(widen_halves(dout), widen_halves(qkv), mask, s);
-  const NaiveAttention naive = naive_attention(widen_halves(qkv), widen_halves(dout), mask, s, round_to_half);
+  const AttentionOut want = attention(widen_all(qkv), mask, s);
+  const Vec grad = attention_grad(widen_all(dout), widen_all(qkv), mask, s);
+  const NaiveAttention naive = naive_attention(widen_all(qkv), widen_all(dout), mask, s, round_to<T>);
 
   const Outputs got = both_ways(s, qkv, dout, dropout);
   constexpr double kExact = 1e-6;  // where the naive result is exact, f32 sums still are not
-  const Vec out = widen_halves(got.as<half>(0)), dqkv = widen_halves(got.as<half>(2));
+  const Vec out = widen_all(got.as<T>(0)), dqkv = widen_all(got.as<T>(2));
   for (const int64_t third : {0, 1, 2}) {
     CAPTURE(third);
     CHECK(worst_of_part(out, want.out, 1, third) <= 2 * worst_of_part(naive.out, want.out, 1, third) + kExact);
@@ -151,14 +155,15 @@ TEST_CASE("attention f32: samples and heads, with and without dropout") {
   }
 }
 
-TEST_CASE("attention f16: every length is within twice the error of a naive implementation") {
-  for (const int64_t t : kLengths) check_f16(shape(1, t, 1), 0.0f);
+TEMPLATE_TEST_CASE("attention in 16 bits: every length is within twice the error of a naive implementation", "", half,
+                   bfloat16) {
+  for (const int64_t t : kLengths) check_16_bits<TestType>(shape(1, t, 1), 0.0f);
 }
 
-TEST_CASE("attention f16: samples and heads, with and without dropout") {
+TEMPLATE_TEST_CASE("attention in 16 bits: samples and heads, with and without dropout", "", half, bfloat16) {
   for (const float p : {0.0f, 0.25f}) {
-    check_f16(shape(2, 33, 3), p);
-    check_f16(shape(2, 130, 2), p);
+    check_16_bits<TestType>(shape(2, 33, 3), p);
+    check_16_bits<TestType>(shape(2, 130, 2), p);
   }
 }
 
@@ -205,6 +210,7 @@ void check_kept(const AttentionShape& s, const Dropout& dropout) {
 TEST_CASE("attention dropout: forward and backward keep what the definition and the CPU backend keep") {
   check_kept<float>(shape(2, 100, 2), some_dropout(0.3f));
   check_kept<half>(shape(2, 100, 2), some_dropout(0.3f));
+  check_kept<bfloat16>(shape(2, 100, 2), some_dropout(0.3f));
 }
 
 TEST_CASE("attention: large scores leave finite, exact probabilities") {

@@ -4,7 +4,7 @@
 #include <set>
 
 #include "kernels/cuda/cuda_ops.h"
-#include "kernels/cuda/half.h"
+#include "kernels/cuda/float16.h"
 #include "tests/cuda_sim/attention/droppable.h"
 #include "tests/cuda_sim/emulator/grid.h"
 #include "tests/cuda_sim/report.h"
@@ -95,6 +95,7 @@ void check_every_barrier(size_t at_least) {
 
 TEST_CASE("attention f32: a missing barrier is caught, whichever it is") { check_every_barrier<float>(9); }
 TEST_CASE("attention f16: a missing barrier is caught, whichever it is") { check_every_barrier<half>(14); }
+TEST_CASE("attention bf16: a missing barrier is caught, whichever it is") { check_every_barrier<bfloat16>(14); }
 
 }  // namespace
 }  // namespace ddp::test

@@ -5,6 +5,7 @@
 #include <cuda_runtime_api.h>
 #include <vector_functions.h>
 
+#include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
 #include <algorithm>

@@ -30,8 +30,8 @@ DDP_SIM_UNCHECKED void ldmatrix_lanes(Warp& warp, unsigned) {
 
 // The read of the lane's row is the kernel's own, so that the checked build sees it.
 template <bool kTransposed>
-void ldmatrix(unsigned (&r)[4], const __half* row) {
-  LdmatrixOperand operand{*reinterpret_cast<const uint4*>(row), {}};
+void ldmatrix(unsigned (&r)[4], const void* row) {
+  LdmatrixOperand operand{*static_cast<const uint4*>(row), {}};
   warp_operation(0xffffffffu, &operand, &ldmatrix_lanes<kTransposed>);
   std::copy(operand.result, operand.result + 4, r);
 }
@@ -42,22 +42,22 @@ struct MmaOperand {
   const unsigned *a, *b;
 };
 
-DDP_SIM_UNCHECKED inline float half_of(unsigned pair, int i) {
-  __half_raw raw;
-  raw.x = uint16_t(pair >> (16 * i));
-  return __half2float(__half(raw));
+template <class T>
+DDP_SIM_UNCHECKED float element_of(unsigned pair, int i) {
+  const auto bits = uint16_t(pair >> (16 * i));
+  return float(*reinterpret_cast<const T*>(&bits));
 }
 
-template <int N>
+template <class T, int N>
 DDP_SIM_UNCHECKED void mma_lanes(Warp& warp, unsigned) {
   float a[16][8], b[8][8 * N];
   for (int l = 0; l < 32; ++l) {
     const auto& from = *static_cast<MmaOperand<N>*>(warp.lane[l]->operand);
     for (int i = 0; i < 2; ++i) {
       const int k = l % 4 * 2 + i;
-      a[l / 4][k] = half_of(from.a[0], i);
-      a[l / 4 + 8][k] = half_of(from.a[1], i);
-      for (int j = 0; j < N; ++j) b[k][8 * j + l / 4] = half_of(from.b[j], i);
+      a[l / 4][k] = element_of<T>(from.a[0], i);
+      a[l / 4 + 8][k] = element_of<T>(from.a[1], i);
+      for (int j = 0; j < N; ++j) b[k][8 * j + l / 4] = element_of<T>(from.b[j], i);
     }
   }
   for (int l = 0; l < 32; ++l) {
@@ -76,13 +76,13 @@ DDP_SIM_UNCHECKED void mma_lanes(Warp& warp, unsigned) {
 
 namespace ddp::cuda {
 
-inline void ldmatrix_x4(unsigned (&r)[4], const __half* row) { sim::ldmatrix<false>(r, row); }
-inline void ldmatrix_x4_trans(unsigned (&r)[4], const __half* row) { sim::ldmatrix<true>(r, row); }
+inline void ldmatrix_x4(unsigned (&r)[4], const void* row) { sim::ldmatrix<false>(r, row); }
+inline void ldmatrix_x4_trans(unsigned (&r)[4], const void* row) { sim::ldmatrix<true>(r, row); }
 
-template <int N>
+template <class T, int N>
 void mma_row(float (&c)[N][4], const unsigned (&a)[2], const unsigned (&b)[N]) {
   sim::MmaOperand<N> operand{c, a, b};
-  sim::warp_operation(0xffffffffu, &operand, &sim::mma_lanes<N>);
+  sim::warp_operation(0xffffffffu, &operand, &sim::mma_lanes<T, N>);
 }
 
 }  // namespace ddp::cuda

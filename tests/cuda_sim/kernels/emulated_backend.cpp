@@ -8,7 +8,7 @@ namespace ddp::test {
 
 int num_settings() { return 4; }
 
-std::vector<DType> storage_types() { return {DType::f32}; }
+std::vector<DType> storage_types() { return {DType::f32, DType::f16, DType::bf16}; }
 
 // Streams of the dry run's device: only their kernels matter.
 std::unique_ptr<Device> make_test_device(int setting) {

@@ -22,25 +22,30 @@ struct Gpu {
   }
 };
 
-// Host values and the device memory they go to and come from.
+// Values in memory of the device.
 class Matrix {
  public:
-  Matrix(Gpu& gpu, Floats values, const Shape& shape)
-      : gpu_(gpu), values_(std::move(values)), memory_(*gpu.device, shape.numel()), shape_(shape) {
-    gpu.device->copy(memory_.data(), values_.data(), shape.numel() * 4, gpu.stream.handle());
+  Matrix(Gpu& gpu, const Stored& values, const Shape& shape)
+      : gpu_(gpu),
+        values_(values),
+        memory_(*gpu.device, shape.numel() * int64_t(dtype_bytes(values.type()))),
+        shape_(shape) {
+    gpu.device->copy(memory_.data(), values_.bytes().data(), memory_.bytes(), gpu.stream.handle());
     gpu.synchronize();
   }
-  TensorView view() { return {memory_.data(), DType::f32, shape_}; }
-  const Floats& download() {
-    gpu_.device->copy(values_.data(), memory_.data(), shape_.numel() * 4, gpu_.stream.handle());
+  TensorView view() { return {memory_.data(), values_.type(), shape_}; }
+  Vec before() const { return values_.wide(); }
+  Floats download() {
+    std::vector<std::byte> bytes(size_t(memory_.bytes()));
+    gpu_.device->copy(bytes.data(), memory_.data(), memory_.bytes(), gpu_.stream.handle());
     gpu_.synchronize();
-    return values_;
+    return Outputs({bytes}).values(0, values_.type());
   }
 
  private:
   Gpu& gpu_;
-  Floats values_;
-  Buffer<float> memory_;
+  Stored values_;
+  Buffer<uint8_t> memory_;
   Shape shape_;
 };
 
@@ -50,41 +55,74 @@ struct Size {
 constexpr Size kSizes[] = {{1, 1, 1}, {1, 33, 7}, {7, 1, 33}, {33, 7, 1}, {65, 130, 100}};
 constexpr double kTolerance = 3e-6;
 
-}  // namespace
-
 TEST_CASE("forms: y is x w + bias whatever the heuristic knows") {
   Gpu gpu;
-  for (const auto [m, k, n] : kSizes)
-    for (const bool transposed_w : {false, true}) {
-      CAPTURE(m, k, n, transposed_w);
-      const Shape w_shape = transposed_w ? Shape{n, k} : Shape{k, n};
-      Matrix x(gpu, randoms(1, m * k), {m, k}), w(gpu, randoms(2, k * n), w_shape), bias(gpu, randoms(3, n), {n});
-      Matrix y(gpu, poison(m * n), {m, n});
-      linear_forward(gpu.exec,
-                     {.y = y.view(), .x = x.view(), .w = w.view(), .bias = bias.view(), .w_transposed = transposed_w});
-      const Vec b = widen(randoms(3, n)), wide = widen(randoms(2, k * n));
-      Vec want = matmul(widen(randoms(1, m * k)), transposed_w ? transposed(wide, n, k) : wide, m, k, n);
-      for (size_t i = 0; i < want.size(); ++i) want[i] += b[i % size_t(n)];
-      check_close(y.download(), want, kTolerance, std::sqrt(double(k)));
-    }
+  for (const DType type : storage_types())
+    for (const auto [m, k, n] : kSizes)
+      for (const bool transposed_w : {false, true}) {
+        CAPTURE(dtype_name(type), m, k, n, transposed_w);
+        const Shape w_shape = transposed_w ? Shape{n, k} : Shape{k, n};
+        Matrix x(gpu, {type, randoms(1, m * k)}, {m, k}), w(gpu, {type, randoms(2, k * n)}, w_shape);
+        Matrix bias(gpu, {type, randoms(3, n)}, {n}), y(gpu, {type, poison(m * n)}, {m, n});
+        linear_forward(
+            gpu.exec, {.y = y.view(), .x = x.view(), .w = w.view(), .bias = bias.view(), .w_transposed = transposed_w});
+        const Vec b = bias.before();
+        Vec want = matmul(x.before(), transposed_w ? transposed(w.before(), n, k) : w.before(), m, k, n);
+        for (size_t i = 0; i < want.size(); ++i) want[i] += b[i % size_t(n)];
+        check_close(y.download(), want, kTolerance, std::sqrt(double(k)), type);
+      }
 }
 
-TEST_CASE("forms: a weight gradient is added to what was there") {
+TEST_CASE("forms: a weight gradient is f32 and added to what was there, or of the storage type and written") {
   Gpu gpu;
-  for (const auto [m, k, n] : kSizes) {
-    CAPTURE(m, k, n);
-    Matrix x(gpu, randoms(1, m * k), {m, k}), dy(gpu, randoms(2, m * n), {m, n}), dw(gpu, randoms(3, k * n), {k, n});
-    linear_backward_weight(gpu.exec, {.dw = dw.view(), .x = x.view(), .dy = dy.view(), .accumulate = true});
-    Vec want = matmul(transposed(widen(randoms(1, m * k)), m, k), widen(randoms(2, m * n)), k, m, n);
-    const Floats before = randoms(3, k * n);
-    for (size_t i = 0; i < want.size(); ++i) want[i] += before[i];
-    check_close(dw.download(), want, kTolerance, std::sqrt(double(m)));
+  for (const DType type : storage_types())
+    for (const bool accumulate : {false, true})
+      for (const DType grad : grad_types(type, accumulate))
+        for (const auto [m, k, n] : kSizes) {
+          CAPTURE(dtype_name(type), dtype_name(grad), accumulate, m, k, n);
+          Matrix x(gpu, {type, randoms(1, m * k)}, {m, k}), dy(gpu, {type, randoms(2, m * n)}, {m, n});
+          Matrix dw(gpu, {grad, accumulate ? randoms(3, k * n) : poison(k * n)}, {k, n});
+          linear_backward_weight(gpu.exec, {.dw = dw.view(), .x = x.view(), .dy = dy.view(), .accumulate = accumulate});
+          Vec want = matmul(transposed(x.before(), m, k), dy.before(), k, m, n);
+          for (size_t i = 0; accumulate && i < want.size(); ++i) want[i] += dw.before()[i];
+          check_close(dw.download(), want, kTolerance, std::sqrt(double(m)), grad);
+        }
+}
+
+// To 10 bits of mantissa beside the leading one.
+Vec to_tf32(Vec values) {
+  for (double& v : values) {
+    int exponent = 0;
+    const double fraction = std::frexp(v, &exponent);
+    v = std::ldexp(std::round(std::ldexp(fraction, 11)), exponent - 11);
+  }
+  return values;
+}
+
+TEST_CASE("forms: tf32 rounds the factors of f32 products, and those of no other") {
+  Gpu gpu;
+  const int64_t m = 33, k = 130, n = 40;
+  for (const DType type : storage_types()) {
+    Matrix x(gpu, {type, randoms(1, m * k)}, {m, k}), w(gpu, {type, randoms(2, k * n)}, {k, n});
+    Matrix y(gpu, {type, poison(m * n)}, {m, n});
+    const auto product = [&](bool tf32) {
+      gpu.exec.table = &cuda_op_table(tf32);
+      linear_forward(gpu.exec, {.y = y.view(), .x = x.view(), .w = w.view()});
+      return y.download();
+    };
+    const Floats exact = product(false), rounded = product(true);
+    CHECK((exact == rounded) == (type != DType::f32));
+    if (type == DType::f32)
+      check_close(rounded, matmul(to_tf32(x.before()), to_tf32(w.before()), m, k, n), kTolerance, std::sqrt(double(k)));
   }
 }
 
 TEST_CASE("a product that cuBLASLt has no algorithm for is an error that names it", "[no-product]") {
   Gpu gpu;
-  Matrix x(gpu, randoms(1, 15), {3, 5}), w(gpu, randoms(2, 35), {5, 7}), y(gpu, poison(21), {3, 7});
+  Matrix x(gpu, {DType::f16, randoms(1, 15)}, {3, 5}), w(gpu, {DType::f16, randoms(2, 35)}, {5, 7});
+  Matrix y(gpu, {DType::f16, poison(21)}, {3, 7});
   const LinearForward product = {.y = y.view(), .x = x.view(), .w = w.view()};
-  CHECK_THROWS_WITH(linear_forward(gpu.exec, product), "cuBLASLt knows no way to multiply 7 x 5 x 3");
+  CHECK_THROWS_WITH(linear_forward(gpu.exec, product), "cuBLASLt knows no way to multiply 7 x 5 x 3 in f16");
 }
+
+}  // namespace

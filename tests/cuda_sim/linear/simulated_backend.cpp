@@ -7,11 +7,12 @@ namespace ddp::test {
 
 int num_settings() { return 2; }  // a run and its repetition
 
-std::vector<DType> storage_types() { return {DType::f32}; }
+std::vector<DType> storage_types() { return {DType::f32, DType::f16, DType::bf16}; }
 
-std::unique_ptr<Device> make_test_device(int) { return make_cuda_device({}); }
+// One for each of hundreds of runs, and simulated memory is not used again.
+std::unique_ptr<Device> make_test_device(int) { return make_cuda_device({.workspace_bytes = 1 << 20}); }
 
-const OpTable& test_op_table() { return cuda_op_table(); }
+const OpTable& test_op_table() { return cuda_op_table(/*tf32=*/false); }
 
 void lend_to_device(const void*, size_t) {}
 

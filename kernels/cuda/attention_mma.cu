@@ -1,7 +1,7 @@
-// Attention in f16 with f32 sums, on tensor cores. A block of 4 warps owns 64 rows, 16 a warp, whose operands stay in
-// registers as A fragments; tiles of other rows pass through shared memory. Scores come out of mma as C fragments,
-// become probabilities or gradients in place, and go into the next product as its A fragments.
-// No cp.async, no larger mma: sm_75 has neither. See mma.cuh for which lane owns what.
+// Attention in f16 and bf16 with f32 sums, on tensor cores, T the type of 16 bits. A block of 4 warps owns 64 rows, 16
+// a warp, whose operands stay in registers as A fragments; tiles of other rows pass through shared memory. Scores come
+// out of mma as C fragments, become probabilities or gradients in place, and go into the next product as its A
+// fragments. No cp.async, no larger mma: sm_75 has neither. See mma.cuh for which lane owns what.
 //
 // Legend: attention.cuh. own, other: the block's rows and those of the tile; g = lane / 4, t = lane % 4.
 #include "kernels/cuda/attention.cuh"
@@ -15,10 +15,12 @@ constexpr int kRowLanes = 4;           // that share own rows: t = 0 ... 3
 constexpr int kSteps = kHeadDim / 8;   // blocks of 8 columns of D: k-steps of a score, n-blocks of an output
 constexpr int kStride = kHeadDim + 8;  // ldmatrix reads 8 rows of 16 bytes: 144-byte rows lie in all 32 banks
 
-using Tile = half[kOwnRows][kStride];
+template <class T>
+using Tile = T[kOwnRows][kStride];
 
+template <class T>
 struct Tiles {
-  alignas(16) Tile first, second;
+  alignas(16) Tile<T> first, second;
   float lse[kOwnRows], delta[kOwnRows];
 };
 
@@ -30,7 +32,8 @@ __device__ __forceinline__ int warp_row() { return int(threadIdx.x) / kWarp * 16
 __device__ __forceinline__ int own_row() { return warp_row() + lane() / 4; }  // of c[0], c[1]; c[2], c[3] are 8 below
 __device__ __forceinline__ int first_column() { return lane() % 4 * 2; }  // of c[0], c[2]; c[1], c[3] are next to it
 
-__device__ __forceinline__ void load_own(Rows& a, const Tile& tile) {
+template <class T>
+__device__ __forceinline__ void load_own(Rows& a, const Tile<T>& tile) {
 #pragma unroll
   for (int s = 0; s < kSteps; s += 2) {
     unsigned r[4];
@@ -40,8 +43,8 @@ __device__ __forceinline__ void load_own(Rows& a, const Tile& tile) {
 }
 
 // c (16 x 8 N) = a (16 x D) other^T, other: 8 N rows.
-template <int N>
-__device__ __forceinline__ void multiply_transposed(float (&c)[N][4], const Rows& a, const Tile& other) {
+template <int N, class T>
+__device__ __forceinline__ void multiply_transposed(float (&c)[N][4], const Rows& a, const Tile<T>& other) {
 #pragma unroll
   for (int j = 0; j < N; ++j)
 #pragma unroll
@@ -55,13 +58,13 @@ __device__ __forceinline__ void multiply_transposed(float (&c)[N][4], const Rows
       ldmatrix_x4(r, &other[j * 8 + lane()][s * 8]);
       b[j] = r[0], b[j + 1] = r[1], b[j + 2] = r[2], b[j + 3] = r[3];
     }
-    mma_row(c, a[s], b);
+    mma_row<T>(c, a[s], b);
   }
 }
 
 // acc (16 x D) += p (16 x 8 N) other, other: 8 N rows.
-template <int N>
-__device__ __forceinline__ void multiply_add(Output& acc, const unsigned (&p)[N][2], const Tile& other) {
+template <int N, class T>
+__device__ __forceinline__ void multiply_add(Output& acc, const unsigned (&p)[N][2], const Tile<T>& other) {
 #pragma unroll
   for (int s = 0; s < N; ++s) {
     unsigned b[kSteps];
@@ -71,27 +74,28 @@ __device__ __forceinline__ void multiply_add(Output& acc, const unsigned (&p)[N]
       ldmatrix_x4_trans(r, &other[s * 8 + lane() % 8][(j + lane() / 8) * 8]);
       b[j] = r[0], b[j + 1] = r[1], b[j + 2] = r[2], b[j + 3] = r[3];
     }
-    mma_row(acc, p[s], b);
+    mma_row<T>(acc, p[s], b);
   }
 }
 
 // C fragments of two halves of rows become A fragments.
-template <int N>
+template <class T, int N>
 __device__ __forceinline__ void pack(unsigned (&a)[N][2], const float (&c)[N][4]) {
 #pragma unroll
-  for (int j = 0; j < N; ++j) a[j][0] = pack_halves(c[j][0], c[j][1]), a[j][1] = pack_halves(c[j][2], c[j][3]);
+  for (int j = 0; j < N; ++j) a[j][0] = pack_pair<T>(c[j][0], c[j][1]), a[j][1] = pack_pair<T>(c[j][2], c[j][3]);
 }
 
 // Rows [begin, begin + 64) of a head = factor * acc, by way of the warp's own rows of `tile`, which no warp reads any
 // more: 16-byte stores. factor[i] belongs to row own_row() + 8 i.
-__device__ __forceinline__ void store_rows(HeadRows<half> to, const Output& acc, const float (&factor)[2], Tile& tile,
+template <class T>
+__device__ __forceinline__ void store_rows(HeadRows<T> to, const Output& acc, const float (&factor)[2], Tile<T>& tile,
                                            int begin, int t) {
 #pragma unroll
   for (int j = 0; j < kSteps; ++j)
 #pragma unroll
     for (int i = 0; i < 2; ++i)
-      *reinterpret_cast<half2*>(&tile[own_row() + 8 * i][j * 8 + first_column()]) =
-          __floats2half2_rn(factor[i] * acc[j][2 * i], factor[i] * acc[j][2 * i + 1]);
+      *reinterpret_cast<unsigned*>(&tile[own_row() + 8 * i][j * 8 + first_column()]) =
+          pack_pair<T>(factor[i] * acc[j][2 * i], factor[i] * acc[j][2 * i + 1]);
   __syncwarp();
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
@@ -100,13 +104,12 @@ __device__ __forceinline__ void store_rows(HeadRows<half> to, const Output& acc,
   }
 }
 
-template <bool kDropout>
-__global__ void __launch_bounds__(kThreads) forward_kernel(AttentionForwardArgs<half> a) {
+template <class T, bool kDropout>
+__global__ void __launch_bounds__(kThreads) forward_kernel(AttentionForwardArgs<T> a) {
   constexpr int kKeys = 64, N = kKeys / 8;
-  auto& tiles = shared_memory<Tiles>();
+  auto& tiles = shared_memory<Tiles<T>>();
   const int q0 = first_own_query(), row = q0 + own_row();
-  const HeadRows<const half> k = qkv_rows(a.qkv, Part::key, a.t, a.heads),
-                             v = qkv_rows(a.qkv, Part::value, a.t, a.heads);
+  const HeadRows<const T> k = qkv_rows(a.qkv, Part::key, a.t, a.heads), v = qkv_rows(a.qkv, Part::value, a.t, a.heads);
   const HeadDropout<kDropout> dropout(a.dropout, a.heads);
   load_rows<kThreads, kOwnRows>(tiles.first, qkv_rows(a.qkv, Part::query, a.t, a.heads), q0, a.t);
   __syncthreads();
@@ -160,7 +163,7 @@ __global__ void __launch_bounds__(kThreads) forward_kernel(AttentionForwardArgs<
           }
       }
     unsigned p[N][2];
-    pack(p, s);
+    pack<T>(p, s);
     multiply_add(acc, p, tiles.second);
   }
 
@@ -176,7 +179,8 @@ __global__ void __launch_bounds__(kThreads) forward_kernel(AttentionForwardArgs<
 }
 
 // delta of the block's 64 queries, to shared and to global memory. tiles.first holds dout; 8 threads a row.
-__device__ __forceinline__ void row_dots(Tiles& tiles, HeadRows<const half> out, float* delta, int begin, int t) {
+template <class T>
+__device__ __forceinline__ void row_dots(Tiles<T>& tiles, HeadRows<const T> out, float* delta, int begin, int t) {
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
     const int row = i * 16 + int(threadIdx.x) / 8, column = int(threadIdx.x) % 8 * 8;
@@ -185,8 +189,9 @@ __device__ __forceinline__ void row_dots(Tiles& tiles, HeadRows<const half> out,
       const uint4 left = load16(out.at(begin + row) + column), right = load16(&tiles.first[row][column]);
 #pragma unroll
       for (int e = 0; e < 4; ++e) {
-        const half2 x = reinterpret_cast<const half2*>(&left)[e], y = reinterpret_cast<const half2*>(&right)[e];
-        sum += __low2float(x) * __low2float(y) + __high2float(x) * __high2float(y);
+        const float2 x = unpack_pair<T>(reinterpret_cast<const unsigned*>(&left)[e]),
+                     y = unpack_pair<T>(reinterpret_cast<const unsigned*>(&right)[e]);
+        sum += x.x * y.x + x.y * y.y;
       }
     }
     sum = lanes_sum<8>(sum);
@@ -198,13 +203,12 @@ __device__ __forceinline__ void row_dots(Tiles& tiles, HeadRows<const half> out,
 }
 
 // Writes delta too, which dkv_kernel reads.
-template <bool kDropout>
-__global__ void __launch_bounds__(kThreads) dq_kernel(AttentionBackwardArgs<half> a) {
+template <class T, bool kDropout>
+__global__ void __launch_bounds__(kThreads) dq_kernel(AttentionBackwardArgs<T> a) {
   constexpr int kKeys = 64, N = kKeys / 8;
-  auto& tiles = shared_memory<Tiles>();
+  auto& tiles = shared_memory<Tiles<T>>();
   const int q0 = first_own_query(), row = q0 + own_row();
-  const HeadRows<const half> k = qkv_rows(a.qkv, Part::key, a.t, a.heads),
-                             v = qkv_rows(a.qkv, Part::value, a.t, a.heads);
+  const HeadRows<const T> k = qkv_rows(a.qkv, Part::key, a.t, a.heads), v = qkv_rows(a.qkv, Part::value, a.t, a.heads);
   const HeadDropout<kDropout> dropout(a.dropout, a.heads);
   const int64_t head_row = int64_t(blockIdx.x) * a.t;
   load_rows<kThreads, kOwnRows>(tiles.first, out_rows(a.dout, a.t, a.heads), q0, a.t);
@@ -248,7 +252,7 @@ __global__ void __launch_bounds__(kThreads) dq_kernel(AttentionBackwardArgs<half
           }
       }
     unsigned ds[N][2];
-    pack(ds, s);
+    pack<T>(ds, s);
     multiply_add(acc, ds, tiles.first);
   }
   __syncthreads();
@@ -256,12 +260,12 @@ __global__ void __launch_bounds__(kThreads) dq_kernel(AttentionBackwardArgs<half
 }
 
 // 32 queries at a time: with 64 the two accumulators and both score tiles would not fit in 255 registers.
-template <bool kDropout>
-__global__ void __launch_bounds__(kThreads) dkv_kernel(AttentionBackwardArgs<half> a) {
+template <class T, bool kDropout>
+__global__ void __launch_bounds__(kThreads) dkv_kernel(AttentionBackwardArgs<T> a) {
   constexpr int kQueries = 32, N = kQueries / 8;
-  auto& tiles = shared_memory<Tiles>();
+  auto& tiles = shared_memory<Tiles<T>>();
   const int k0 = first_own_key(), row = k0 + own_row();
-  const HeadRows<const half> q = qkv_rows(a.qkv, Part::query, a.t, a.heads), dout = out_rows(a.dout, a.t, a.heads);
+  const HeadRows<const T> q = qkv_rows(a.qkv, Part::query, a.t, a.heads), dout = out_rows(a.dout, a.t, a.heads);
   const HeadDropout<kDropout> dropout(a.dropout, a.heads);
   const int64_t head_row = int64_t(blockIdx.x) * a.t;
   load_rows<kThreads, kOwnRows>(tiles.first, qkv_rows(a.qkv, Part::key, a.t, a.heads), k0, a.t);
@@ -307,9 +311,9 @@ __global__ void __launch_bounds__(kThreads) dkv_kernel(AttentionBackwardArgs<hal
         }
       }
     unsigned packed[N][2];
-    pack(packed, s);
+    pack<T>(packed, s);
     multiply_add(dv, packed, tiles.second);
-    pack(packed, dp);
+    pack<T>(packed, dp);
     multiply_add(dk, packed, tiles.first);
   }
   __syncthreads();
@@ -318,18 +322,34 @@ __global__ void __launch_bounds__(kThreads) dkv_kernel(AttentionBackwardArgs<hal
              k0, a.t);
 }
 
+template <class T>
+void run(const Stream& stream, int samples, bool dropout, const char* name, const AttentionForwardArgs<T>& a) {
+  launch(stream, attention_shape(name, samples, a, kThreads, sizeof(Tiles<T>)),
+         dropout ? forward_kernel<T, true> : forward_kernel<T, false>, a);
+}
+
+template <class T>
+void run(const Stream& stream, int samples, bool dropout, const char* dq, const char* dkv,
+         const AttentionBackwardArgs<T>& a) {
+  launch(stream, attention_shape(dq, samples, a, kThreads, sizeof(Tiles<T>)),
+         dropout ? dq_kernel<T, true> : dq_kernel<T, false>, a);
+  launch(stream, attention_shape(dkv, samples, a, kThreads, sizeof(Tiles<T>)),
+         dropout ? dkv_kernel<T, true> : dkv_kernel<T, false>, a);
+}
+
 }  // namespace
 
 void launch_attention(const Stream& stream, int samples, bool dropout, const AttentionForwardArgs<half>& a) {
-  launch(stream, attention_shape("attention_forward_f16", samples, a, kThreads, sizeof(Tiles)),
-         dropout ? forward_kernel<true> : forward_kernel<false>, a);
+  run(stream, samples, dropout, "attention_forward_f16", a);
 }
-
+void launch_attention(const Stream& stream, int samples, bool dropout, const AttentionForwardArgs<bfloat16>& a) {
+  run(stream, samples, dropout, "attention_forward_bf16", a);
+}
 void launch_attention(const Stream& stream, int samples, bool dropout, const AttentionBackwardArgs<half>& a) {
-  launch(stream, attention_shape("attention_dq_f16", samples, a, kThreads, sizeof(Tiles)),
-         dropout ? dq_kernel<true> : dq_kernel<false>, a);
-  launch(stream, attention_shape("attention_dkv_f16", samples, a, kThreads, sizeof(Tiles)),
-         dropout ? dkv_kernel<true> : dkv_kernel<false>, a);
+  run(stream, samples, dropout, "attention_dq_f16", "attention_dkv_f16", a);
+}
+void launch_attention(const Stream& stream, int samples, bool dropout, const AttentionBackwardArgs<bfloat16>& a) {
+  run(stream, samples, dropout, "attention_dq_bf16", "attention_dkv_bf16", a);
 }
 
 }  // namespace ddp::cuda

@@ -1,3 +1,3 @@
 #include "tests/cuda_sim/attention/droppable.h"
 // Above: the barriers it is compiled with.
-#include "kernels/cuda/attention_f16.cu"
+#include "kernels/cuda/attention_mma.cu"
