@@ -25,8 +25,23 @@ cudaStream_t stream_of(const Stream& stream) { return static_cast<cudaStream_t>(
 std::byte* bytes_of(const TensorView& x) { return static_cast<std::byte*>(x.data); }
 
 ncclDataType_t sum_type(const TensorView& x) {
-  DDP_CHECK(x.dtype == DType::f32 || x.dtype == DType::f64, "a sum of {}", dtype_name(x.dtype));
-  return x.dtype == DType::f32 ? ncclFloat32 : ncclFloat64;
+  switch (x.dtype) {
+    case DType::f32:
+      return ncclFloat32;
+    case DType::f64:
+      return ncclFloat64;
+    case DType::f16:
+      return ncclFloat16;
+    case DType::bf16:
+      return ncclBfloat16;
+    default:
+      DDP_CHECK(false, "a sum of {}", dtype_name(x.dtype));
+  }
+}
+
+// Deterministic sums are not rounded between ranks.
+void check_tree_type(const TensorView& x) {
+  DDP_CHECK(x.dtype == wide(x.dtype), "a deterministic sum of {}", dtype_name(x.dtype));
 }
 
 void prepare_environment(bool print) {
@@ -103,12 +118,11 @@ class NcclComm final : public Communicator {
   }
 
   void all_reduce(const TensorView& x, Stream& stream) override {
-    const ncclDataType_t type = sum_type(x);
-    if (options_.deterministic)
-      for_each_piece(x, [&](const TensorView& piece) { tree_all_reduce(piece, stream); });
-    else
-      settle(ncclAllReduce(x.data, x.data, size_t(x.numel()), type, ncclSum, comm_, stream_of(stream)),
-             "ncclAllReduce");
+    if (!options_.deterministic)
+      return settle(ncclAllReduce(x.data, x.data, size_t(x.numel()), sum_type(x), ncclSum, comm_, stream_of(stream)),
+                    "ncclAllReduce");
+    check_tree_type(x);
+    for_each_piece(x, [&](const TensorView& piece) { tree_all_reduce(piece, stream); });
   }
 
   void broadcast(const TensorView& x, int root, Stream& stream) override {
@@ -120,10 +134,11 @@ class NcclComm final : public Communicator {
   void reduce_scatter(const TensorView& in, const TensorView& out, Stream& stream) override {
     DDP_CHECK(in.dtype == out.dtype && in.numel() == size_ * out.numel(), "reduce_scatter of {} to {} on {} ranks",
               in.numel(), out.numel(), size_);
-    const ncclDataType_t type = sum_type(in);
     if (!options_.deterministic)
-      return settle(ncclReduceScatter(in.data, out.data, size_t(out.numel()), type, ncclSum, comm_, stream_of(stream)),
-                    "ncclReduceScatter");
+      return settle(
+          ncclReduceScatter(in.data, out.data, size_t(out.numel()), sum_type(in), ncclSum, comm_, stream_of(stream)),
+          "ncclReduceScatter");
+    check_tree_type(in);
     const int64_t stride = out.numel(), most = scratch_elements(in) / size_;
     for (int64_t begin = 0; begin < stride; begin += most) {
       const int64_t n = std::min(most, stride - begin);

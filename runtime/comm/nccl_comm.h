@@ -2,8 +2,8 @@
 //
 // `deterministic`: sums in the order of tree_sum.h, for the same bits on 1, 2 and 4 ranks. NCCL adds in an order of its
 // own, so each rank receives its slice from all peers (grouped send and receive), adds it in one kernel, and the slices
-// are gathered: the bytes of a ring. Else ncclAllReduce in place, which repeats bits only for the same ranks, NCCL and
-// settings.
+// are gathered: the bytes of a ring; of f32 or f64 only. Else ncclAllReduce in place, also in f16 and bf16, which
+// repeats bits only for the same ranks, NCCL and settings.
 //
 // NCCL over shared memory need not notice a dead peer, and its abort can hang. So a watchdog thread ends this process
 // when the abort word is set or NCCL reports an error: it records the error (with rank, step and bucket), gives

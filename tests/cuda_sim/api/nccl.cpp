@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "runtime/device/float16.h"
 #include "tests/cuda_sim/api/gpu.h"
 #include "tests/cuda_sim/api/memory.h"
 #include "tests/cuda_sim/api/nccl_world.h"
@@ -49,6 +50,7 @@ size_t width_of(ncclDataType_t type) {
     case ncclUint8:
       return 1;
     case ncclFloat16:
+    case ncclBfloat16:
       return 2;
     case ncclInt64:
     case ncclUint64:
@@ -160,15 +162,25 @@ auto put_from(const void* send) {
   };
 }
 
+// The sum or the larger; 16 bits are rounded at each addition.
+template <class T>
+T combine(T a, T b, bool is_max) {
+  if constexpr (sizeof(T) == 2)
+    return ddp::from_f32<T>(combine(to_f32(a), to_f32(b), is_max));
+  else
+    return is_max ? std::max(a, b) : a + b;
+}
+
 // out[i] = the sum over ranks, from another first rank in each block.
 template <class T>
-void sum(T* out, NcclWorld* world, int size, int64_t first, int64_t n, bool is_max) {
+void sum(void* to, NcclWorld* world, int size, int64_t first, int64_t n, bool is_max) {
+  T* out = static_cast<T*>(to);
   for (int64_t i = 0; i < n; ++i) {
     const int start = int((uint64_t((first + i) / kRotated) + world->seed) % uint64_t(size));
     T total{};
     for (int k = 0; k < size; ++k) {
       const T value = reinterpret_cast<const T*>(slot_of(world, (start + k) % size))[i];
-      total = k == 0 ? value : is_max ? std::max(total, value) : total + value;
+      total = k == 0 ? value : combine(total, value, is_max);
     }
     out[i] = total;
   }
@@ -176,9 +188,11 @@ void sum(T* out, NcclWorld* world, int size, int64_t first, int64_t n, bool is_m
 
 void reduce(void* out, NcclWorld* world, int size, int64_t begin, int64_t bytes, ncclDataType_t type, bool is_max) {
   const int64_t width = int64_t(width_of(type)), first = begin / width, n = bytes / width;
-  if (type == ncclFloat32) return sum(static_cast<float*>(out), world, size, first, n, is_max);
-  if (type == ncclFloat64) return sum(static_cast<double*>(out), world, size, first, n, is_max);
-  if (type == ncclInt32) return sum(static_cast<int32_t*>(out), world, size, first, n, is_max);
+  if (type == ncclFloat32) return sum<float>(out, world, size, first, n, is_max);
+  if (type == ncclFloat64) return sum<double>(out, world, size, first, n, is_max);
+  if (type == ncclFloat16) return sum<ddp::Half>(out, world, size, first, n, is_max);
+  if (type == ncclBfloat16) return sum<ddp::BFloat16>(out, world, size, first, n, is_max);
+  if (type == ncclInt32) return sum<int32_t>(out, world, size, first, n, is_max);
   report("simulator", "a sum of NCCL type {}", int(type));
 }
 
