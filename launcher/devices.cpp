@@ -43,6 +43,21 @@ Placement on(const std::string& device, const TrainOptions& train) {
 
 }  // namespace
 
+void check_precision(const std::string& precision, const Placement& placement, const HostDevices& host) {
+  if (precision == "tf32" && placement.device == "cpu")
+    throw Error(ExitCode::config, "train.precision tf32 is of GPUs, and these ranks are on the CPU",
+                "set train.precision to fp32 or bf16");
+  if ((precision != "tf32" && precision != "bf16") || placement.device == "cpu") return;
+  for (const int index : placement.indices) {
+    const GpuInfo& gpu = host.gpus[size_t(index)];
+    if (gpu.capability_major < 8)
+      throw Error(ExitCode::config,
+                  fmt::format("train.precision {} needs compute capability 8.0, and GPU {} ({}) has {}.{}", precision,
+                              index, gpu.name, gpu.capability_major, gpu.capability_minor),
+                  "set train.precision to fp16");
+  }
+}
+
 Placement place_plan(const TrainOptions& train, const HostDevices& host) {
   return names_gpus(train) ? on("cuda", train) : place_ranks(train, host);
 }

@@ -28,6 +28,8 @@ struct Placement {
 
 // Errors: 64, saying what to do.
 Placement place_ranks(const TrainOptions& train, const HostDevices& host);
+// That what ranks are placed on computes in `precision` (train.precision). Errors: 78, naming the GPU.
+void check_precision(const std::string& precision, const Placement& placement, const HostDevices& host);
 // For a plan, which touches no device: GPUs that are asked for need not be there.
 Placement place_plan(const TrainOptions& train, const HostDevices& host);
 

@@ -65,8 +65,10 @@ Config resolve_config(const TrainOptions& train, const Placement& placement) {
 
 Outcome run_training(const TrainOptions& train, const std::string& resume, int64_t launched_ns,
                      const Signals& signals) {
-  const Placement placement = place_ranks(train, probe_host());
+  const HostDevices host = probe_host();
+  const Placement placement = place_ranks(train, host);
   const Config config = resolve_config(train, placement);
+  check_precision(config.train.precision, placement, host);
   check_inputs(config, train.resume);
   const std::filesystem::path program = find_rank_program();
   const RunFolder folder(config.output_dir);

@@ -164,6 +164,30 @@ TEST_CASE("ranks are placed on what the host has") {
   CHECK(place_ranks(train, with_gpus).uuids == std::vector<std::string>{"GPU-d0", "GPU-b0"});
 }
 
+TEST_CASE("a precision that a rank's device does not have is refused, and what it has is said") {
+  HostDevices host = four_gpus();
+  for (GpuInfo& gpu : host.gpus) gpu.capability_major = 8;
+  host.gpus[2].capability_major = 7, host.gpus[2].capability_minor = 5;
+  const auto refusal = [&](const char* precision, const Placement& placement) -> std::string {
+    try {
+      check_precision(precision, placement, host);
+    } catch (const Error& e) {
+      CHECK(e.code() == ExitCode::config);
+      return e.what();
+    }
+    return {};
+  };
+  for (const char* precision : {"bf16", "tf32"}) {
+    CAPTURE(precision);
+    CHECK_THAT(refusal(precision, {"cuda", {0, 2}}),
+               Catch::Contains("GPU 2 (test) has 7.5") && Catch::Contains("fp16"));
+    CHECK(refusal(precision, {"cuda", {0, 3}}).empty());
+  }
+  for (const char* precision : {"fp32", "fp16"}) CHECK(refusal(precision, {"cuda", {2}}).empty());
+  CHECK_THAT(refusal("tf32", {"cpu", {0}}), Catch::Contains("CPU") && Catch::Contains("bf16"));
+  CHECK(refusal("bf16", {"cpu", {0}}).empty());
+}
+
 TEST_CASE("a plan for GPUs needs none") {
   TrainOptions train;
   CHECK(place_plan(train, {}).device == "cpu");
