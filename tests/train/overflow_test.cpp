@@ -1,0 +1,223 @@
+// Gradients that are not finite, planted in a run of real ranks: the trainer, its reducer and its optimizer, on an op
+// table that is the CPU's but for one faulty entry.
+#include <catch2/catch.hpp>
+#include <cmath>
+#include <cstdio>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "models/registry.h"
+#include "runtime/base/fs.h"
+#include "runtime/checkpoint/manifest.h"
+#include "runtime/device/cpu_device.h"
+#include "runtime/device/float16.h"
+#include "runtime/train/trainer.h"
+#include "tests/comm/rank_harness.h"
+#include "tests/support/temporary_folder.h"
+
+using namespace ddp;
+using namespace ddp::test;
+
+namespace {
+
+struct Fault {
+  int64_t first_step = 0, last_step = -1;
+  int rank = -1;  // -1: every rank
+  float value = 0;
+};
+
+// Of the rank that this process is: an entry of an op table is a plain function.
+Fault planted;
+
+// Puts the fault's value into the gradient of wpe.weight.
+void faulty_embedding_backward(Stream& stream, const EmbeddingBackward& a) {
+  cpu_op_table().embedding_backward(stream, a);
+  cpu_enqueue(stream, [a](ThreadPool&) {
+    if (*a.dropout.step < planted.first_step || *a.dropout.step > planted.last_step) return;
+    switch (a.dwpe.dtype) {
+      case DType::f16:
+        *a.dwpe.as<Half>() = to_f16(planted.value);
+        break;
+      case DType::bf16:
+        *a.dwpe.as<BFloat16>() = to_bf16(planted.value);
+        break;
+      default:
+        *a.dwpe.as<float>() = planted.value;
+    }
+  });
+}
+
+// Runs of GPT-2 with 2 layers in a folder of their own.
+struct Runs {
+  TemporaryFolder folder;
+
+  Runs() {
+    std::string text;
+    for (int i = 0; i < 400; ++i) text += fmt::format("{} bottles of beer on the wall, ", i % 61);
+    write_text_atomically(folder.path / "train.txt", text);
+  }
+
+  std::filesystem::path path(const std::string& name) const { return folder.path / name; }
+  std::filesystem::path checkpoint(const std::string& name, int64_t step) const {
+    return path(name) / "checkpoints" / fmt::format("step-{:08}", step);
+  }
+  TrainingState state(const std::string& name, int64_t step) const {
+    return parse_manifest(read_text(checkpoint(name, step) / kManifestFile), name).state;
+  }
+  std::vector<nlohmann::json> metrics(const std::string& name) const {
+    std::istringstream lines(read_text(path(name) / "metrics.jsonl"));
+    std::vector<nlohmann::json> records;
+    for (std::string line; std::getline(lines, line);) records.push_back(nlohmann::json::parse(line));
+    return records;
+  }
+
+  // How each rank of the run ended.
+  std::vector<RankResult> run(const std::string& name, int ranks, const std::vector<std::string>& settings,
+                              const Fault& fault = {}) const {
+    const Config config = make_config(name, settings);
+    const DryRun plan = dry_run(config, ranks, *make_model(config, DeviceKind::cpu));
+    const auto body = [&](RankContext& c) {
+      const RankEnv env{.rank = c.comm.rank(), .world_size = ranks};
+      std::freopen(path(fmt::format("{}-{}.out", name, env.rank)).c_str(), "w", stdout);
+      if (fault.rank < 0 || fault.rank == env.rank) planted = fault;
+      OpTable table = cpu_op_table();
+      table.embedding_backward = faulty_embedding_backward;
+      const auto model = make_model(config, DeviceKind::cpu);
+      Trainer({.config = config,
+               .env = env,
+               .board = c.board,
+               .device = c.device,
+               .table = table,
+               .comm = c.comm,
+               .model = *model,
+               .plan = plan,
+               .wait = c.wait})
+          .run();
+    };
+    std::fflush(stdout);  // else each rank writes what the parent has not written yet
+    return RankProcesses(ranks, {.symmetric_bytes = plan.symmetric_bytes}, body).wait_for_all();
+  }
+
+ private:
+  Config make_config(const std::string& name, const std::vector<std::string>& settings) const {
+    const std::string text = fmt::format(
+        R"(
+model: {{name: gpt2, layers: 2, heads: 2, width: 32, context: 16, dropout: 0.1}}
+data: {{format: bytes, train: {0}/train.txt, valid: {0}/train.txt}}
+train: {{steps: 7, micro_batch: 2, global_batch: 8, precision: fp16}}
+optimizer: {{name: adamw, lr: 1e-3}}
+schedule: {{name: linear, warmup_steps: 5, min_lr: 1e-5}}
+eval: {{every: 0}}
+checkpoint: {{every: 1, keep: 20}}
+output_dir: {1}
+)",
+        folder.path.string(), path(name).string());
+    return parse_config(text, "test", settings);
+  }
+};
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr int64_t kStep = 4;  // of the fault
+
+}  // namespace
+
+TEST_CASE("an overflow on one rank skips the step on all, and the run goes on") {
+  for (const int ranks : {1, 2, 4}) {
+    INFO(ranks << " ranks");
+    const Runs runs;
+    const Fault fault{.first_step = kStep, .last_step = kStep, .rank = ranks - 1, .value = kInfinity};
+    REQUIRE(failures(runs.run("good", ranks, {})) == "");
+    REQUIRE(failures(runs.run("bad", ranks, {}, fault)) == "");
+
+    for (const char* file : {kModelFile, kOptimizerFile}) {  // not a bit of parameters and moments changes
+      const std::string before = read_text(runs.checkpoint("bad", kStep - 1) / file);
+      CHECK(read_text(runs.checkpoint("good", kStep - 1) / file) == before);
+      CHECK(read_text(runs.checkpoint("bad", kStep) / file) == before);
+      CHECK(read_text(runs.checkpoint("bad", kStep + 1) / file) != before);
+    }
+    const TrainingState state = runs.state("bad", kStep), before = runs.state("bad", kStep - 1);
+    CHECK(state.step == kStep);
+    CHECK(state.samples_seen == before.samples_seen + 8);
+    CHECK(state.applied_steps == kStep - 1);
+    CHECK(state.beta1_power == before.beta1_power);
+    CHECK(state.loss_scale == 32768);
+    CHECK(state.growth_count == 0);
+    CHECK(runs.state("bad", 7).growth_count == 3);
+
+    const std::vector<nlohmann::json> bad = runs.metrics("bad"), good = runs.metrics("good");
+    REQUIRE(bad.size() == 7);
+    for (size_t i = 0; i < bad.size(); ++i) {
+      const int64_t step = int64_t(i) + 1;
+      INFO("step " << step);
+      CHECK(bad[i]["step"] == step);
+      CHECK(bad[i]["skipped"] == (step == kStep));
+      CHECK(bad[i]["applied_steps"] == (step < kStep ? step : step - 1));
+      CHECK(bad[i]["loss_scale"] == (step <= kStep ? 65536 : 32768));
+      CHECK(bad[i]["lr"] == good[step <= kStep ? i : i - 1]["lr"]);
+      CHECK(bad[i]["loss"].is_number());
+    }
+    CHECK(bad[kStep - 1]["non_finite"] == "wpe.weight");
+    CHECK(bad[kStep - 1]["non_finite_rank"] == ranks - 1);
+    CHECK(read_text(runs.path("bad-0.out"))
+              .find(fmt::format("\nstep 4: skipped, loss scale 65536 -> 32768: wpe.weight of rank {} is not finite\n",
+                                ranks - 1)) != std::string::npos);
+  }
+}
+
+TEST_CASE("an overflow of the sum of finite gradients skips the step, and no rank is blamed") {
+  const Runs runs;
+  for (const int ranks : {2, 4}) {
+    INFO(ranks << " ranks");
+    const std::string name = std::to_string(ranks);
+    const Fault fault{.first_step = kStep, .last_step = kStep, .rank = -1, .value = 40'000};  // f16 ends at 65,504
+    REQUIRE(failures(runs.run(name, ranks, {}, fault)) == "");
+    CHECK(read_text(runs.checkpoint(name, kStep) / kModelFile) ==
+          read_text(runs.checkpoint(name, kStep - 1) / kModelFile));
+    const nlohmann::json step = runs.metrics(name)[kStep - 1];
+    CHECK(step["skipped"] == true);
+    CHECK(step["non_finite"] == "wpe.weight");
+    CHECK(step["non_finite_rank"].is_null());
+    CHECK(read_text(runs.path(name + "-0.out")).find("wpe.weight is not finite in the sum over ranks\n") !=
+          std::string::npos);
+  }
+  const Fault fault{.first_step = kStep, .last_step = kStep, .rank = -1, .value = 40'000};
+  REQUIRE(failures(runs.run("wide", 4, {"train.grad_dtype=fp32"}, fault)) == "");
+  CHECK(runs.metrics("wide")[kStep - 1]["skipped"] == false);
+}
+
+TEST_CASE("a skipped step consumes its batch, and dropout goes by the attempted step") {
+  const Runs runs;
+  // Updates below any parameter's last bit: losses tell batches and masks alone.
+  const std::vector<std::string> still = {"optimizer.lr=1e-14", "schedule.min_lr=0"};
+  REQUIRE(failures(runs.run("good", 2, still)) == "");
+  REQUIRE(failures(runs.run("bad", 2, still,
+                            {.first_step = kStep, .last_step = kStep, .rank = 1, .value = kInfinity})) == "");
+  const std::vector<nlohmann::json> bad = runs.metrics("bad"), good = runs.metrics("good");
+  for (size_t i = 0; i < bad.size(); ++i) CHECK(bad[i]["loss"] == good[i]["loss"]);
+  CHECK(bad[5]["loss"] != bad[4]["loss"]);
+}
+
+TEST_CASE("skips at the floor of the loss scale end the run with 79, and that step is not committed") {
+  const Runs runs;
+  const Fault fault{.first_step = kStep, .last_step = 7, .rank = 1, .value = kInfinity};
+  const auto check = [&](const std::string& name, const std::vector<std::string>& settings, int64_t last_committed,
+                         const std::string& text) {
+    INFO(name);
+    bool told = false;
+    for (const RankResult& result : runs.run(name, 2, settings, fault)) {
+      CHECK((result.code == int(ExitCode::non_finite) || result.code == kVictim));
+      told = told || result.text.find(text) != std::string::npos;
+    }
+    CHECK(told);
+    CHECK(std::filesystem::exists(runs.checkpoint(name, last_committed)));
+    CHECK_FALSE(std::filesystem::exists(runs.checkpoint(name, last_committed + 1)));
+  };
+  check("static", {"train.loss_scale=128", "train.max_floor_skips=3"}, 5,
+        "step 6: the gradient of wpe.weight of rank 1 is not finite (skipped in a row: 3; the loss scale, 128,");
+  check("dynamic", {"train.loss_scale_init=2", "train.max_floor_skips=2"}, 5,
+        "step 6: the gradient of wpe.weight of rank 1 is not finite (skipped in a row: 2; the loss scale, 1,");
+  for (const char* precision : {"fp32", "bf16"})
+    check(precision, {fmt::format("train.precision={}", precision)}, 3,
+          "step 4: the gradient of wpe.weight of rank 1 is not finite (loss ");
+}
