@@ -11,11 +11,8 @@
 
 namespace ddp::cpu {
 
-typedef int32_t v16i __attribute__((vector_size(64)));
 typedef uint64_t v8u64 __attribute__((vector_size(64)));
 typedef double v8d __attribute__((vector_size(64)));
-
-inline constexpr v16i kLaneIndex = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 
 DDP_INLINE v16 max(v16 a, v16 b) { return a > b ? a : b; }
 

@@ -21,6 +21,7 @@ namespace ddp::cpu {
 inline constexpr int kLanes = 16;
 
 typedef float v16 __attribute__((vector_size(64)));
+typedef int32_t v16i __attribute__((vector_size(64)));
 typedef uint32_t v16u __attribute__((vector_size(64)));
 typedef uint16_t v16h __attribute__((vector_size(32)));
 typedef float v8 __attribute__((vector_size(32)));
@@ -31,6 +32,8 @@ typedef float v8 __attribute__((vector_size(32)));
 inline constexpr __mmask16 kAll16 = 0xffff;
 inline constexpr __mmask8 kAll8 = 0xff;
 #endif
+
+inline constexpr v16i kLaneIndex = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 
 DDP_INLINE v16 splat(float x) { return x - v16{}; }
 
@@ -60,8 +63,8 @@ DDP_INLINE v16h narrow(v16u x) {
 // x rounded to bf16, in the upper halves; the lower ones are not cleared. By integers: the instruction of AVX512-BF16
 // flushes subnormals to zero.
 DDP_INLINE v16u round_to_bf16(v16 x) {
-  const v16u bits = v16u(x), is_nan = v16u(x != x);
-  return (bits + (~is_nan & ((bits >> 16 & 1u) + 0x7fffu))) | (is_nan & 0x400000u);
+  const v16u bits = v16u(x), is_nan = v16u(x != x), odd = bits << 15 >> 31;
+  return (bits + (~is_nan & (odd + 0x7fffu))) | (is_nan & 0x400000u);
 }
 
 DDP_INLINE v16 load(const BFloat16* p) {
@@ -120,15 +123,20 @@ template <class S>
 DDP_INLINE v16 load(const S* p, int64_t n, float fill = 0.0f) {
   if (n >= kLanes) [[likely]]
     return load(p);
-  v16 x = splat(fill);
-  for (int64_t i = 0; i < n; ++i) x[i] = to_f32(p[i]);
-  return x;
+  if (n <= 0) return splat(fill);
+  S memory[kLanes] = {};
+  std::memcpy(static_cast<void*>(memory), p, size_t(n) * sizeof(S));
+  const v16 x = load(memory);
+  return kLaneIndex < int32_t(n) ? x : splat(fill);
 }
 template <class S>
 DDP_INLINE void store(S* p, v16 x, int64_t n) {
   if (n >= kLanes) [[likely]]
     return store(p, x);
-  for (int64_t i = 0; i < n; ++i) p[i] = from_f32<S>(x[i]);
+  if (n <= 0) return;
+  S memory[kLanes];
+  store(memory, x);
+  std::memcpy(static_cast<void*>(p), memory, size_t(n) * sizeof(S));
 }
 
 }  // namespace ddp::cpu

@@ -1,0 +1,157 @@
+// How attention's operands lie in memory: heads are packed from (B,T,3C) into rows padded with zeros, and from those
+// into what tile_product.h reads. Legend as in attention.cpp; E is the element of a product's operand, M its memory:
+// f32 for both, or pairs of bf16 in rows of bf16.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <type_traits>
+
+#include "kernels/cpu/scratch.h"
+#include "kernels/cpu/tile_product.h"
+#include "runtime/device/tensor.h"
+
+namespace ddp::cpu {
+
+// What products of storage S are made of.
+template <class S>
+using ElementOf = std::conditional_t<std::is_same_v<S, BFloat16> && kMultipliesPairs, BFloat16Pair, float>;
+template <class E>
+using MemoryOf = std::conditional_t<std::is_same_v<E, BFloat16Pair>, BFloat16, float>;
+
+// Of a call's heads.
+struct HeadShape {
+  int64_t b, t, h, d, c, tp, dp;
+  int64_t depth;        // elements of a row of D
+  int64_t per_element;  // numbers in an element
+  int64_t band_stride;  // of a row of scores; the 16 keep rows of a power-of-two T out of each other's cache sets
+  float scale;          // 1 / sqrt(D)
+  float q_scale, score_scale;  // one of them is `scale`, the other 1: q is not to be rounded once more
+
+  template <class E>
+  static HeadShape of(const TensorView& qkv, int64_t heads) {
+    constexpr bool kPairs = std::is_same_v<E, BFloat16Pair>;
+    constexpr int64_t kNumbers = kPairs ? 2 : 1;
+    const int64_t t = qkv.dim(1), c = qkv.dim(2) / 3, d = c / heads, tp = round_up(t, kLanes);
+    const float scale = float(1.0 / std::sqrt(double(d)));
+    return {.b = qkv.dim(0),
+            .t = t,
+            .h = heads,
+            .d = d,
+            .c = c,
+            .tp = tp,
+            .dp = round_up(d, kLanes * kNumbers),
+            .depth = ceil_div(d, kNumbers),
+            .per_element = kNumbers,
+            .band_stride = tp + kLanes,
+            .scale = scale,
+            .q_scale = kPairs ? 1.0f : scale,
+            .score_scale = kPairs ? scale : 1.0f};
+  }
+};
+
+// The thread's scratch memory in pieces, each of whole cache lines.
+class Pieces {
+ public:
+  explicit Pieces(int64_t floats) : next_(thread_scratch(floats)) {}
+  // At most `count` floats.
+  template <class T>
+  T* take(int64_t count) {
+    static_assert(sizeof(T) <= sizeof(float));
+    float* piece = next_;
+    next_ += count;
+    return reinterpret_cast<T*>(piece);
+  }
+
+ private:
+  float* next_;
+};
+
+enum Part : int64_t { kQuery, kKey, kValue };
+
+// Offset in (B,T,3C) of one head's queries, keys or values at position `t`.
+inline int64_t qkv_at(const HeadShape& s, int64_t sample, int64_t head, Part part, int64_t t) {
+  return (sample * s.t + t) * 3 * s.c + part * s.c + head * s.d;
+}
+
+// A head's rows lie 3C apart, each on another page, where the hardware does not prefetch: ask for the row 16 further
+// on.
+template <class S>
+void prefetch_row(const S* row, int64_t stride, int64_t d) {
+  for (int64_t i = 0; i < d; i += 64 / int64_t(sizeof(S))) __builtin_prefetch(row + kLanes * stride + i);
+}
+
+// to (padded_rows, Dp) = scale * from (rows, D) with rows `stride` apart; zero padding.
+template <class M, class S>
+void pack_rows(M* to, const S* from, int64_t stride, int64_t rows, int64_t padded_rows, const HeadShape& s,
+               float scale) {
+  for (int64_t r = 0; r < rows; ++r) {
+    prefetch_row(from + r * stride, stride, s.d);
+    for (int64_t i = 0; i < s.dp; i += kLanes) store(to + r * s.dp + i, load(from + r * stride + i, s.d - i) * scale);
+  }
+  std::fill(to + rows * s.dp, to + padded_rows * s.dp, M{});
+}
+
+// to = panels of the transpose of packed rows: panel j (elements of a row, 16) holds rows 16 j ... 16 j + 15 as
+// columns.
+template <class E>
+void pack_panels(E* to, const MemoryOf<E>* packed, int64_t rows, const HeadShape& s) {
+  const int64_t elements = s.dp / s.per_element;
+  const float* from = reinterpret_cast<const float*>(packed);  // an element is 4 bytes
+  float* panels = reinterpret_cast<float*>(to);
+  for (int64_t r = 0; r < rows; r += kLanes) {
+    for (int64_t i = 0; i < elements; i += kLanes) {
+      v16 tile[kLanes];
+      for (int64_t k = 0; k < kLanes; ++k) tile[k] = load(from + (r + k) * elements + i);
+      transpose(tile);
+      for (int64_t k = 0; k < kLanes; ++k) store(panels + r * elements + (i + k) * kLanes, tile[k]);
+    }
+  }
+}
+
+// A matrix of `rows` rows (even; `columns` a multiple of 16) as an operand whose depth runs over its rows: f32 is that
+// already, each two rows of bf16 become a row of `pairs`, `stride` apart.
+inline const float* depth_rows(float*, const float* matrix, int64_t, int64_t, int64_t, int64_t) { return matrix; }
+inline const BFloat16Pair* depth_rows(BFloat16Pair* pairs, const BFloat16* matrix, int64_t rows, int64_t columns,
+                                      int64_t stride, int64_t matrix_stride) {
+  for (int64_t r = 0; r < rows; r += 2) {
+    const BFloat16 *first = matrix + r * matrix_stride, *second = first + matrix_stride;
+    for (int64_t i = 0; i < columns; i += kLanes) {
+      const v16 pair = v16(v16u(load(first + i)) >> 16 | v16u(load(second + i)));
+      store(reinterpret_cast<float*>(pairs + r / 2 * stride + i), pair);
+    }
+  }
+  return pairs;
+}
+
+// to (rows, D), rows `stride` apart, = factor[row] * from (rows, Dp).
+template <class S, class Factor>
+void unpack_rows(S* to, int64_t stride, const float* from, int64_t rows, const HeadShape& s, Factor factor) {
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t i = 0; i < s.d; i += kLanes)
+      store(to + r * stride + i, load(from + r * s.dp + i) * factor(r), s.d - i);
+  }
+}
+
+// Packed rows, and the in-place results in a band of scores, as left operands whose depth runs along the row.
+template <class E>
+LeftOperand<E> left_rows(const MemoryOf<E>* packed, const HeadShape& s) {
+  return {reinterpret_cast<const E*>(packed), s.dp / s.per_element, 1};
+}
+template <class E>
+LeftOperand<E> left_band(const float* band, const HeadShape& s) {
+  return {reinterpret_cast<const E*>(band), s.band_stride, 1};
+}
+template <class E>
+RightOperand<E> panels(const E* panels, const HeadShape& s) {
+  return {panels, kLanes, s.dp / s.per_element * kLanes};
+}
+
+// Elements k ... k + 15 of a row of scores, already read, become x rounded to S, as M: never beyond what was read.
+template <class S>
+DDP_INLINE void store_operand(float* row, int64_t k, v16 x) {
+  using M = MemoryOf<ElementOf<S>>;
+  store(reinterpret_cast<M*>(row) + k, std::is_same_v<M, S> ? x : rounded_to<S>(x));
+}
+
+}  // namespace ddp::cpu
