@@ -13,7 +13,8 @@ ROOT = os.environ["DDP_SOURCE_ROOT"]
 CONFIG = """
 model: {{name: gpt2, layers: 2, heads: 2, width: {width}, context: 32, dropout: {dropout}}}
 data: {{format: {format}, train: {folder}/train.txt, valid: {folder}/valid.txt}}
-train: {{steps: {steps}, micro_batch: 4, global_batch: 16, seed: 3, deterministic: {deterministic}, bucket_mb: 0.1}}
+train: {{steps: {steps}, micro_batch: 4, global_batch: 16, seed: 3, deterministic: {deterministic}, bucket_mb: 0.1,
+  precision: {precision}}}
 optimizer: {{name: adamw, lr: 3e-3}}
 schedule: {{name: cosine, warmup_steps: 5, min_lr: 1e-4}}
 eval: {{every: 10, batches: 6}}
@@ -50,7 +51,8 @@ class IntegrationTest(unittest.TestCase):
         return path
 
     def config(self, **changes):
-        values = {"folder": self.folder, "format": "bytes", "steps": 20, "dropout": 0.1, "width": 32, "deterministic": "true"}
+        values = {"folder": self.folder, "format": "bytes", "steps": 20, "dropout": 0.1, "width": 32, "deterministic": "true",
+                  "precision": "fp32"}
         values.update(changes)
         return self.write("train.yaml", CONFIG.format(**values))
 
@@ -75,8 +77,8 @@ class IntegrationTest(unittest.TestCase):
         """A column of metrics.jsonl as text, so that a comparison is bit for bit."""
         return [repr(r[key]) for r in self.records(name, kind)]
 
-    def weights_hash(self, step, name="run"):
-        path = os.path.join(self.run_folder(name), "checkpoints", f"step-{step:08d}", "model.safetensors")
+    def weights_hash(self, step, name="run", file="model.safetensors"):
+        path = os.path.join(self.run_folder(name), "checkpoints", f"step-{step:08d}", file)
         with open(path, "rb") as file:
             return hashlib.sha256(file.read()).hexdigest()
 

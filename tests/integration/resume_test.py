@@ -8,14 +8,15 @@ import time
 
 import harness
 
-KEYS = ["step", "loss", "lr", "grad_norm", "samples_seen"]
+KEYS = ["step", "loss", "lr", "grad_norm", "samples_seen", "applied_steps", "loss_scale", "skipped"]
 
 
 class Resume(harness.IntegrationTest):
     def assert_same_run(self, name, step):
         for key in KEYS:
             self.assertEqual(self.column(key, name), self.column(key, "whole"), f"{name}: {key}")
-        self.assertEqual(self.weights_hash(step, name), self.weights_hash(step, "whole"), name)
+        for file in ["model.safetensors", "optimizer.safetensors"]:
+            self.assertEqual(self.weights_hash(step, name, file), self.weights_hash(step, "whole", file), f"{name}: {file}")
 
     def test_100_steps_are_50_and_50_also_on_another_number_of_ranks(self):
         self.config(steps=100)
@@ -26,6 +27,45 @@ class Resume(harness.IntegrationTest):
         self.assert_same_run("halves", 100)
         self.launch("--nproc", "4", "--resume", "auto", "--output-dir", self.run_folder("other"))
         self.assert_same_run("other", 100)
+
+    def test_a_resume_is_exact_in_16_bits_after_a_skip_and_within_a_growth_interval(self):
+        interval = 6
+        for precision in ["fp16", "bf16"]:
+            # The loss scale starts too high, comes down by skips, grows back and is too high again.
+            self.config(steps=40, deterministic="false", precision=precision)
+            settings = ["--nproc", "2", "--set", "train.loss_scale_init=16777216", "--set", f"train.loss_scale_interval={interval}"]
+            self.launch(*settings, "--output-dir", self.run_folder("whole"))
+            points = {"middle": 20}
+            if precision == "fp16":
+                skipped = [r["step"] for r in self.records("whole") if r["skipped"]]
+                points["after a skip"] = skipped[-1]
+                grown = [b["step"] for a, b in zip(self.records("whole"), self.records("whole")[1:]) if b["loss_scale"] > a["loss_scale"]]
+                points["within an interval"] = grown[0] + interval // 2
+                self.assertTrue(all(0 < step < 40 for step in points.values()), points)
+                self.assertLess(skipped[0], grown[0])
+            for what, step in points.items():
+                self.launch(*settings, "--stop-after", str(step), "--output-dir", self.run_folder(what), expect=75)
+                self.launch(*settings, "--resume", "auto", "--output-dir", self.run_folder(what))
+                self.assert_same_run(what, 40)
+                shutil.rmtree(self.run_folder(what))
+            shutil.rmtree(self.run_folder("whole"))
+
+    def test_weights_serve_every_precision_as_a_start_and_a_sample(self):
+        self.config(steps=30)
+        self.launch("--output-dir", self.run_folder("fp32"))
+        source = os.path.join(self.run_folder("fp32"), "checkpoints", "step-00000030", "model.safetensors")
+        losses = {}
+        for precision in ["fp32", "bf16", "fp16"]:
+            self.config(steps=3, precision=precision)
+            name = "from-" + precision
+            self.launch("--set", f"model.init_from={source}", "--set", "schedule.warmup_steps=3", "--output-dir", self.run_folder(name))
+            losses[precision] = float(self.column("loss", name)[0])
+            text = self.launch("sample", "--prompt", "12 bottles", "--tokens", "20", config=self.run_folder(name)).out
+            self.assertTrue(text.startswith("12 bottles"), text)
+        self.assertLess(losses["fp32"], 4.5, "it starts from what was learnt")
+        for precision in ["bf16", "fp16"]:
+            self.assertNotEqual(losses[precision], losses["fp32"])
+            self.assertAlmostEqual(losses[precision], losses["fp32"], delta=0.01 * losses["fp32"])
 
     def test_metrics_past_the_resumed_step_are_cut(self):
         self.config(steps=30)
@@ -70,6 +110,8 @@ class Resume(harness.IntegrationTest):
         refused = self.launch("--resume", "auto", "--set", "optimizer.lr=1e-3", "--set", "train.seed=9", expect=78)
         self.assertIn("optimizer.lr", refused.last_line)
         self.assertIn("train.seed", refused.last_line)
+        refused = self.launch("--resume", "auto", "--set", "train.precision=bf16", expect=78)
+        self.assertIn("train.precision: fp32 became bf16", refused.last_line)
         self.launch("--resume", "auto", "--set", "train.bucket_mb=1", "--set", "train.threads_per_rank=2", "--set", "log.every=5")
 
     def test_a_checkpoint_of_another_model_is_refused(self):
