@@ -4,8 +4,29 @@
 #include <cmath>
 
 #include "runtime/base/philox.h"
+#include "runtime/device/float16.h"
 
 namespace ddp::test {
+
+Round rounding_to(DType type) {
+  switch (type) {
+    case DType::f64:
+      return exact;
+    case DType::f32:
+      return [](double x) { return double(float(x)); };
+    case DType::f16:
+      return [](double x) { return double(to_f32(to_f16(float(x)))); };
+    default:
+      DDP_CHECK(type == DType::bf16, "rounding to {}", dtype_name(type));
+      return [](double x) { return double(to_f32(to_bf16(float(x)))); };
+  }
+}
+
+Vec rounded(Vec x, DType type) {
+  const Round round = rounding_to(type);
+  for (double& v : x) v = round(v);
+  return x;
+}
 
 Vec numeric_gradient(const std::function<double(const Vec&)>& f, const Vec& x) {
   constexpr double kStep = 1e-5;

@@ -17,6 +17,8 @@ using Vec = std::vector<double>;
 
 using Round = double (*)(double);
 inline double exact(double x) { return x; }
+Round rounding_to(DType type);  // the nearest value of f64, f32, f16 or bf16
+Vec rounded(Vec x, DType type);
 
 // Central differences of f at x: independent of every backward below.
 Vec numeric_gradient(const std::function<double(const Vec&)>& f, const Vec& x);

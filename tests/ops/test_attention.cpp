@@ -1,9 +1,7 @@
 #include <catch2/catch.hpp>
 #include <cmath>
 
-#include "runtime/device/float16.h"
 #include "tests/ops/harness.h"
-#include "tests/ops/naive_attention.h"
 
 namespace ddp::test {
 namespace {
@@ -99,10 +97,6 @@ double worst_of_part(const Floats& got, const Vec& want, int64_t c, int64_t part
   return error;
 }
 
-double round_to(DType type, double x) {
-  return type == DType::f16 ? to_f32(to_f16(float(x))) : to_f32(to_bf16(float(x)));
-}
-
 // Low precision is measured against attention as it is written down first, each tensor rounded.
 void check_low_precision(DType type, const AttentionShape& s, float p) {
   CAPTURE(dtype_name(type), s.b, s.t, s.h, s.d, p);
@@ -112,10 +106,9 @@ void check_low_precision(DType type, const AttentionShape& s, float p) {
   const Vec mask = p > 0.0f ? attention_mask(dropout, s.b, s.h, s.t) : Vec{};
   const AttentionOut want = attention(qkv.wide(), mask, s);
   const Vec grad = attention_grad(dout.wide(), qkv.wide(), mask, s);
-  const NaiveAttention naive = naive_attention(
-      qkv.wide(), dout.wide(), mask, s,
-      type == DType::f16 ? [](double x) { return round_to(DType::f16, x); }
-                         : [](double x) { return round_to(DType::bf16, x); });
+  const Round round = rounding_to(type);
+  const Vec naive_out = rounded(attention(qkv.wide(), mask, s, round).out, type),
+            naive_grad = rounded(attention_grad(dout.wide(), qkv.wide(), mask, s, round), type);
   const Outputs got = in_every_setting([&](Run& run) {
     const AttentionForward forward{.out = run.output(rows, type),
                                    .lse = run.output({s.b, s.h, s.t}),
@@ -137,11 +130,11 @@ void check_low_precision(DType type, const AttentionShape& s, float p) {
   constexpr double kExact = 1e-6;  // where the naive result is exact, f32 sums still are not
   for (const int64_t third : {0, 1, 2}) {
     CAPTURE(third);
-    CHECK(worst_of_part(out, want.out, 1, third) <= 2 * worst_of_part(narrow(naive.out), want.out, 1, third) + kExact);
+    CHECK(worst_of_part(out, want.out, 1, third) <= 2 * worst_of_part(narrow(naive_out), want.out, 1, third) + kExact);
     // The softmax's gradient subtracts dout . out, from the rounded output: of one or two keys naive knows it exactly.
     if (s.t > 2) {
       CHECK(worst_of_part(dqkv, grad, s.c(), third) <=
-            2 * worst_of_part(narrow(naive.dqkv), grad, s.c(), third) + kExact);
+            2 * worst_of_part(narrow(naive_grad), grad, s.c(), third) + kExact);
     }
   }
   check_close(dqkv, grad, 4 * rounding(type), largest(grad));

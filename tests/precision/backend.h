@@ -9,5 +9,6 @@ namespace ddp::test {
 std::unique_ptr<Device> make_measured_device();
 const OpTable& measured_op_table();
 std::vector<DType> measured_types();  // of 16 bits
+int64_t num_curve_steps();
 
 }  // namespace ddp::test

@@ -8,4 +8,6 @@ const OpTable& measured_op_table() { return cpu_op_table(); }
 
 std::vector<DType> measured_types() { return {DType::f16, DType::bf16}; }
 
+int64_t num_curve_steps() { return 50; }
+
 }  // namespace ddp::test

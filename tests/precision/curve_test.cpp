@@ -17,7 +17,7 @@ namespace {
 Vec loss_curve(const std::string& precision, std::unique_ptr<Device> device, const OpTable& table) {
   StepRunner run(small_config(precision), std::move(device), table);
   Vec losses;
-  for (int64_t step = 1; step <= run.config.train.steps; ++step) {
+  for (int64_t step = 1; step <= num_curve_steps(); ++step) {
     const StepMetrics metrics = run.train(step);
     REQUIRE(metrics.skipped == 0);  // else the curves are of different updates
     losses.push_back(metrics.loss_sum / double(kSmallSamples * kSmallContext));
@@ -33,9 +33,9 @@ double rms_difference(const Vec& a, const Vec& b) {
 
 }  // namespace
 
-TEST_CASE("over 50 steps the loss is within twice naive mixed precision's distance from f32") {
+TEST_CASE("over the first steps the loss is within twice naive mixed precision's distance from f32") {
   const Vec f32 = loss_curve("fp32", make_cpu_device({.num_threads = 2}), cpu_op_table());
-  REQUIRE(f32.back() < 0.9 * f32.front());
+  REQUIRE(f32.back() < f32.front());
   for (const DType type : measured_types()) {
     const std::string precision = type == DType::f16 ? "fp16" : "bf16";
     const double naive = rms_difference(loss_curve(precision, make_cpu_device({}), plain_op_table()), f32);

@@ -20,7 +20,7 @@ void check_gradients(const Vec& checkpoint, float dropout) {
   const std::unique_ptr<Device> cpu = make_cpu_device({}), measured = make_measured_device();
   constexpr float kLossScale = 1024.0f;
   for (const DType type : measured_types()) {
-    const Vec params = rounded_params(checkpoint, type);  // as all of them read
+    const Vec params = rounded(checkpoint, type);  // as all of them read
     const auto pass = [&](Device& device, const OpTable& table, DType storage) {
       return train_pass({device, table, storage}, model, params, batch, kLossScale).grads;
     };

@@ -114,10 +114,4 @@ Vec scrambled_params(const Model& model) {
   return params;
 }
 
-Vec rounded_params(Vec params, DType type) {
-  const Round round = rounding_to(type);
-  for (double& p : params) p = round(p);
-  return params;
-}
-
 }  // namespace ddp::test

@@ -29,6 +29,5 @@ ModelPass train_pass(const Backend& backend, const Model& model, const Vec& para
 // ones, biases and norms not at their neutral values.
 Vec initial_params(const Model& model);
 Vec scrambled_params(const Model& model);
-Vec rounded_params(Vec params, DType type);
 
 }  // namespace ddp::test

@@ -10,12 +10,6 @@
 namespace ddp::test {
 namespace {
 
-Vec rounded(Vec x, DType type) {
-  const Round round = rounding_to(type);
-  for (double& v : x) v = round(v);
-  return x;
-}
-
 Vec sum(Vec a, const Vec& b) {
   for (size_t i = 0; i < a.size(); ++i) a[i] += b[i];
   return a;

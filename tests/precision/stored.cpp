@@ -40,10 +40,6 @@ auto with_type(DType type, F f) {
 
 }  // namespace
 
-Round rounding_to(DType type) {
-  return with_type(type, [](auto t) -> Round { return [](double x) { return widened(nearest<decltype(t)>(x)); }; });
-}
-
 Vec load(const TensorView& x) {
   return with_type(x.dtype, [&](auto t) {
     const auto* values = x.as<decltype(t)>();

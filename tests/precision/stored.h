@@ -1,13 +1,10 @@
-// Tensors in host memory as values in double, whatever their type.
+// Tensors in host memory as values in double: f64, f32, f16 or bf16.
 #pragma once
 
 #include "runtime/device/tensor.h"
 #include "tests/ops/reference.h"
 
 namespace ddp::test {
-
-// The nearest value of f64, f32, f16 or bf16.
-Round rounding_to(DType type);
 
 Vec load(const TensorView& x);
 void store(const TensorView& y, const Vec& values);  // each rounded to y's type
