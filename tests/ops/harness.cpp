@@ -50,17 +50,6 @@ std::vector<DType> grad_types(DType storage, bool accumulate) {
   return {DType::f32, storage};
 }
 
-double rounding(DType type) {
-  switch (type) {
-    case DType::f16:
-      return 0x1p-11;
-    case DType::bf16:
-      return 0x1p-8;
-    default:
-      return 0.0;
-  }
-}
-
 Stored::Stored(DType type, const Floats& values) : type_(type), bytes_(values.size() * dtype_bytes(type)) {
   with_type(type, [&]<class S>(S) {
     for (size_t i = 0; i < values.size(); ++i) {

@@ -25,9 +25,6 @@ Floats poison(int64_t n);
 
 // Types of a weight gradient of a computation in `storage`.
 std::vector<DType> grad_types(DType storage, bool accumulate);
-// The largest relative error of rounding a value to `type` where the tests' own tolerance does not hold it already:
-// 0 for f32.
-double rounding(DType type);
 
 // Values as memory of a storage type holds them.
 class Stored {

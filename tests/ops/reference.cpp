@@ -28,6 +28,17 @@ Vec rounded(Vec x, DType type) {
   return x;
 }
 
+double rounding(DType type) {
+  switch (type) {
+    case DType::f16:
+      return 0x1p-11;
+    case DType::bf16:
+      return 0x1p-8;
+    default:
+      return 0.0;
+  }
+}
+
 Vec numeric_gradient(const std::function<double(const Vec&)>& f, const Vec& x) {
   constexpr double kStep = 1e-5;
   Vec moved = x, out(x.size());

@@ -19,6 +19,8 @@ using Round = double (*)(double);
 inline double exact(double x) { return x; }
 Round rounding_to(DType type);  // the nearest value of f64, f32, f16 or bf16
 Vec rounded(Vec x, DType type);
+// The largest relative error of that in 16 bits; 0 for f32, which the tests' own tolerances hold already.
+double rounding(DType type);
 
 // Central differences of f at x: independent of every backward below.
 Vec numeric_gradient(const std::function<double(const Vec&)>& f, const Vec& x);

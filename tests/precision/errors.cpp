@@ -25,6 +25,4 @@ std::vector<TensorError> gradient_errors(const ParamLayout& layout, const Vec& g
   return errors;
 }
 
-double rounding_error(DType type) { return type == DType::f16 ? 0x1p-11 : 0x1p-8; }
-
 }  // namespace ddp::test

@@ -17,7 +17,4 @@ struct TensorError {
 };
 std::vector<TensorError> gradient_errors(const ParamLayout& layout, const Vec& got, const Vec& want);
 
-// Half the distance of neighbouring values, relative: 2^-11 of f16, 2^-8 of bf16.
-double rounding_error(DType type);
-
 }  // namespace ddp::test

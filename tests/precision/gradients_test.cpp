@@ -29,7 +29,7 @@ void check_gradients(const Vec& checkpoint, float dropout) {
     const auto ours = gradient_errors(model.layout(), pass(*measured, measured_op_table(), type), exact);
     for (size_t i = 0; i < ours.size(); ++i) {
       CAPTURE(dtype_name(type), ours[i].name, ours[i].error, naive[i].error);
-      CHECK(ours[i].error <= std::max(2 * naive[i].error, rounding_error(type)));
+      CHECK(ours[i].error <= std::max(2 * naive[i].error, rounding(type)));
     }
   }
 }

@@ -77,9 +77,9 @@ TEST_CASE("plain ops in 16 bits: gradients are off by more than one rounding, an
     const ModelPass exact = train_pass({*device, plain_op_table(), DType::f64}, tiny(), params, batch(), 1024.0f);
     const ModelPass naive = train_pass({*device, plain_op_table(), type}, tiny(), params, batch(), 1024.0f);
     for (const auto& [name, error] : gradient_errors(tiny().layout(), naive.grads, exact.grads)) {
-      CAPTURE(dtype_name(type), name, error / rounding_error(type));
-      CHECK(error > 0.2 * rounding_error(type));
-      CHECK(error < 100 * rounding_error(type));
+      CAPTURE(dtype_name(type), name, error / rounding(type));
+      CHECK(error > 0.2 * rounding(type));
+      CHECK(error < 100 * rounding(type));
     }
   }
 }
