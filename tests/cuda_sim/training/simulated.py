@@ -9,7 +9,7 @@ from harness import IntegrationTest, main  # noqa: E402, F401
 
 CHECKED = os.environ.get("DDP_CHECKED_MODULE")  # every access of a kernel is checked: where there is a clang++
 CAMPAIGN = os.environ.get("DDP_SIM_CAMPAIGN")  # also what takes minutes
-SIMULATOR = ("DDP_SIM_COUNTS", "DDP_SIM_FAULT", "DDP_SIM_SEED", "DDP_SIM_STREAMS", "DDP_SIM_DRIVER", "DDP_SIM_GPUS",
+SIMULATOR = ("DDP_SIM_CAPABILITY", "DDP_SIM_COUNTS", "DDP_SIM_FAULT", "DDP_SIM_SEED", "DDP_SIM_STREAMS", "DDP_SIM_DRIVER", "DDP_SIM_GPUS",
              "DDP_CUDA_MODULE")
 
 CONFIG = """
