@@ -1,5 +1,6 @@
 // From the same parameters and batch, each gradient tensor of the backend against double: at most twice as far as naive
 // mixed precision is. Both gradients end as 16 bits, so one rounding is always granted.
+#include <algorithm>
 #include <catch2/catch.hpp>
 
 #include "tests/precision/backend.h"

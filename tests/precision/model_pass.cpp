@@ -49,7 +49,6 @@ ModelPass train_pass(const Backend& backend, const Model& model, const Vec& para
   Device& device = backend.device;
   const int64_t n = int64_t(params.size()), samples = int64_t(batch.sample_ids.size()),
                 tokens = int64_t(batch.tokens.size());
-  Stream stream(device, StreamRole::compute);
   DeviceTensor param_tensor(device, n, backend.storage), grads(device, n, backend.storage),
       token_loss(device, tokens, wide(backend.storage));
   Buffer<StepScalars> scalars(device, 1);
@@ -81,6 +80,7 @@ ModelPass train_pass(const Backend& backend, const Model& model, const Vec& para
 
   StepScalars host_scalars;
   host_scalars.loss_scale = loss_scale;
+  Stream stream(device, StreamRole::compute);  // after all that its work refers to
   device.copy(scalars.data(), &host_scalars, sizeof host_scalars, stream.handle());
   device.fill_zero(grads.view().data, grads.view().bytes(), stream.handle());  // the padding
   param_tensor.upload(params, stream);

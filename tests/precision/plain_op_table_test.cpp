@@ -1,8 +1,8 @@
 // The yardstick itself: in double its gradients are those of its loss, in f32 it agrees with the CPU backend, and in 16
 // bits it is wrong by about what rounding costs.
 #include <catch2/catch.hpp>
-#include <cmath>
 #include <random>
+#include <utility>
 
 #include "models/gpt2/gpt2.h"
 #include "tests/precision/errors.h"

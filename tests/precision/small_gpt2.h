@@ -2,6 +2,8 @@
 // columns.
 #pragma once
 
+#include <string>
+
 #include "models/gpt2/gpt2.h"
 #include "tests/support/step_runner.h"
 
