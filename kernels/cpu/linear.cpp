@@ -16,8 +16,8 @@
 namespace ddp::cpu {
 namespace {
 
-constexpr int64_t kRowUnit =
-    16;  // a slice is a whole number of units, so that no slice is a single row (another kernel)
+// A slice is a whole number of units, so that no slice is a single row (another kernel).
+constexpr int64_t kRowUnit = 16;
 constexpr int64_t kMinFlops = 8'000'000;  // of a slice: below it handing out costs more than it gains
 
 // Cuts `rows` into `slices` pieces of whole units and calls f(begin, count) for each; the last takes the remainder.
