@@ -6,14 +6,15 @@
 // Legend: B samples, T positions, H heads, D = 64 wide each, C = H D. qkv, dqkv (B,T,3C) = q | k | v; out, dout
 // (B,T,C); lse, delta (B,H,T) f32; delta = row sums of dout * out, what the softmax's gradient subtracts.
 //
-// Registers of a thread without/with dropout, ptxas 13.0; nothing spills on sm_75, 80, 86, 89, 90, 100, 120:
+// Registers of a thread without/with dropout, ptxas 13.0; nothing spills on sm_75, 80, 86, 89, 90, 100, 120 (on sm_75
+// those are of f16 alone: mma.cuh):
 //                        sm_75    sm_80    sm_90    sm_100   sm_120   threads  shared memory
 //   f32 forward          104/126  104/126  106/128  114/136  110/132  256      45,056 bytes
 //   f32 dq               119/140  120/140  120/140  120/140  124/142  256      62,464
 //   f32 dk, dv           122/140  122/140  124/140  140/150  138/152  256      62,464
-//   f16 forward          142/174  143/172  145/176  140/134  159/140  128      18,944
-//   f16 dq               178/244  177/235  179/179  188/252  199/250  128      18,944
-//   f16 dk, dv           178/203  178/212  180/177  175/242  184/236  128      18,944
+//   f16, bf16 forward    142/174  143/172  145/176  140/134  159/140  128      18,944
+//   f16, bf16 dq         178/244  177/235  179/179  188/252  199/250  128      18,944
+//   f16, bf16 dk, dv     178/203  178/212  180/177  175/242  184/236  128      18,944
 #pragma once
 
 #include "kernels/cuda/storage.cuh"

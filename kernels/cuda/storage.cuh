@@ -49,10 +49,9 @@ __device__ __forceinline__ unsigned pack_pair(float low, float high) {
 
 template <class S>
 __device__ __forceinline__ float2 unpack_pair(unsigned bits) {
-  if constexpr (std::is_same_v<S, half>)
-    return __half22float2(*reinterpret_cast<const half2*>(&bits));
-  else
-    return __bfloat1622float2(*reinterpret_cast<const __nv_bfloat162*>(&bits));
+  using Pair = std::conditional_t<std::is_same_v<S, half>, half2, __nv_bfloat162>;
+  const Pair& pair = *reinterpret_cast<const Pair*>(&bits);
+  return {__low2float(pair), __high2float(pair)};
 }
 
 // e^x for a result that is rounded to S: 16 bits hide the fast one's error, 2 units in the last place of f32 and some

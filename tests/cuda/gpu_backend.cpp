@@ -50,7 +50,12 @@ class Heap {
 
 int num_settings() { return 2; }  // a run and its repetition
 
-std::vector<DType> storage_types() { return {DType::f32}; }
+std::vector<DType> storage_types() {
+  int major = 0;
+  const bool has_bf16 =
+      cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0) == cudaSuccess && major >= 8;
+  return has_bf16 ? std::vector{DType::f32, DType::f16, DType::bf16} : std::vector{DType::f32, DType::f16};
+}
 
 std::unique_ptr<Device> make_test_device(int) {
   static const bool has_gpu = [] {
