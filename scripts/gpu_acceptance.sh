@@ -44,8 +44,25 @@ train cpu "$curve" --nproc 1 --device cpu
 train gpu1 "$curve" --gpus 0
 train gpu1-again "$curve" --gpus 0
 for n in 2 4; do [ "$n" -le "$most" ] && train "gpu$n" "$curve" --gpus "$(gpus "$n")"; done
-train speed1 "$speed" --gpus 0
-if [ "$most" -gt 1 ]; then train "speed$most" "$speed" --gpus "$(gpus "$most")" --set "train.global_batch=$((4 * most))"; fi
+train gpu1-graphs "$curve" --gpus 0 --set train.cuda_graph=true
+train gpu1-fp16 "$curve" --gpus 0 --set train.precision=fp16
+train gpu1-fp16-graphs "$curve" --gpus 0 --set train.precision=fp16 --set train.cuda_graph=true
+[ "$most" -gt 1 ] && train "gpu$most-fp16" "$curve" --gpus "$(gpus "$most")" --set train.precision=fp16
+if [ "${archs[0]}" -ge 80 ]; then train gpu1-bf16 "$curve" --gpus 0 --set train.precision=bf16; fi
+# measure NAME GPUS MICRO_BATCH ARGUMENTS...
+measure() {
+  local name=$1 gpus=$2 batch=$3
+  shift 3
+  train "speed$gpus-$name" "$speed" --gpus "$(gpus "$gpus")" --set "train.micro_batch=$batch" \
+    --set "train.global_batch=$((batch * gpus))" "$@"
+}
+sizes=(1)
+[ "$most" -gt 1 ] && sizes+=("$most")
+for n in "${sizes[@]}"; do
+  measure fp32 "$n" 4
+  measure fp16 "$n" 16 --set train.precision=fp16
+  measure fp16-graphs "$n" 16 --set train.precision=fp16 --set train.cuda_graph=true
+done
 
 status=0
 {
