@@ -70,7 +70,7 @@ void print(const Plan& plan) {
   print_memory_line("input and metrics", dry.memory.input + dry.memory.metrics);
   if (dry.workspace_bytes > 0) print_memory_line("cuBLASLt workspace", dry.workspace_bytes);
   if (dry.nccl_bytes > 0)
-    print_memory_line("all-reduce scratch", dry.nccl_bytes, plan.config.train.deterministic ? "deterministic" : "");
+    print_memory_line("communicator", dry.nccl_bytes, plan.config.train.deterministic ? "scratch (deterministic)" : "");
   print_memory_line("total", dry.device_bytes(), "exact; libraries' own memory comes on top");
   fmt::print("\nwork of one step of one rank: {:.4g} GFLOP\n", double(dry.flops()) * 1e-9);
   fmt::print("  {:<24} {:>6} {:>12} {:>12}\n", "op", "calls", "GFLOP", "GB touched");
@@ -104,7 +104,7 @@ void print_json(const Plan& plan) {
                                    {"arena", dry.arena.arena_bytes},
                                    {"input_and_metrics", dry.memory.input + dry.memory.metrics},
                                    {"workspace", dry.workspace_bytes},
-                                   {"all_reduce_scratch", dry.nccl_bytes},
+                                   {"communicator", dry.nccl_bytes},
                                    {"total", dry.device_bytes()}}},
                                  {"arena_live_bound_bytes", dry.arena.live_bytes},
                                  {"flops_per_step", dry.flops()},

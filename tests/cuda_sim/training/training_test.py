@@ -64,7 +64,7 @@ class Training(SimulatedTraining):
                 self.configure(deterministic=deterministic)
                 planned = json.loads(self.launch("plan", "--json", "--gpus", gpus).out)["memory_bytes"]
                 self.assertEqual(planned["workspace"], 32 << 20)
-                self.assertEqual(planned["all_reduce_scratch"] >= 1 << 20, gpus == "0,1" and deterministic == "true")
+                self.assertEqual(planned["communicator"] >= 1 << 20, gpus == "0,1" and deterministic == "true")
                 counts = os.path.join(self.folder, "counts")
                 self.setenv("DDP_SIM_COUNTS", counts)
                 self.train(f"run {gpus} {deterministic}", "--gpus", gpus)
