@@ -6,7 +6,7 @@ import unittest
 
 from simulated import CHECKED, GRAPHS, SimulatedTraining, main
 
-STEPS = 30
+STEPS = 16
 # The relative error of rounding one value to the type: a loss averages over many roundings and must stay within one.
 # Measured over 50 steps: a seventh of it in fp16, a third in bf16, a twentieth in tf32.
 ROUNDING = {"fp16": 2**-11, "bf16": 2**-8, "tf32": 2**-11}
