@@ -12,14 +12,6 @@
 namespace ddp {
 namespace {
 
-// What rank 0 tells the others, as bytes.
-struct StartNote {
-  int64_t step, applied_steps, samples_seen;
-  double beta1_power, beta2_power;
-  float loss_scale;
-  int64_t growth_count, floor_skips;
-};
-
 std::optional<Checkpoint> choose_checkpoint(const StartRequest& request) {
   if (request.resume == "none") return std::nullopt;
   if (request.resume != "auto")
@@ -75,8 +67,9 @@ TrainingState start_run(const StartRequest& request, const Model& model, Device&
   DDP_CHECK(moments.size() == 2, "a checkpoint holds two moments");
   step.drain();  // the optimizer's initial state is set
   TrainingState state;
-  Buffer<uint8_t> note(device, sizeof(StartNote));
-  StartNote sent{}, host_note{};
+  Buffer<uint8_t> on_device(device, sizeof(Progress));
+  const Progress& sent = state;  // rank 0's; not where it is received: a copy's source must not change before it ran
+  Progress progress;
   if (comm.rank() == 0) {
     HostFlat params(device, step.params(), stream, wait), m(device, moments[0].flat, stream, wait),
         v(device, moments[1].flat, stream, wait);
@@ -86,45 +79,30 @@ TrainingState start_run(const StartRequest& request, const Model& model, Device&
       m.upload();
       v.upload();
     }
-    sent = {.step = state.step,
-            .applied_steps = state.applied_steps,
-            .samples_seen = state.samples_seen,
-            .beta1_power = state.beta1_power,
-            .beta2_power = state.beta2_power,
-            .loss_scale = state.loss_scale,
-            .growth_count = state.growth_count,
-            .floor_skips = state.floor_skips};
-    device.copy(note.data(), &sent, sizeof sent, stream.handle());
+    device.copy(on_device.data(), &sent, sizeof sent, stream.handle());
   }
-  comm.broadcast(note.view(), 0, stream);
+  comm.broadcast(on_device.view(), 0, stream);
   comm.broadcast(step.params(), 0, stream);
-  device.copy(&host_note, note.data(), sizeof host_note, stream.handle());
+  device.copy(&progress, on_device.data(), sizeof progress, stream.handle());
   Event done(device);
   done.record(stream);
   done.synchronize(wait);
-  if (host_note.step > 0)
+  if (progress.step > 0)
     for (const OptimizerState& moment : moments) comm.broadcast(moment.flat, 0, stream);
 
   StepScalars scalars;
-  scalars.attempted_step = uint32_t(host_note.step) + 1;
-  scalars.applied_steps = uint32_t(host_note.applied_steps);
-  scalars.beta1_power = host_note.beta1_power;
-  scalars.beta2_power = host_note.beta2_power;
-  scalars.loss_scale = host_note.loss_scale;
-  scalars.growth_count = uint32_t(host_note.growth_count);
-  scalars.floor_skips = uint32_t(host_note.floor_skips);
+  scalars.attempted_step = uint32_t(progress.step) + 1;
+  scalars.applied_steps = uint32_t(progress.applied_steps);
+  scalars.beta1_power = progress.beta1_power;
+  scalars.beta2_power = progress.beta2_power;
+  scalars.loss_scale = progress.loss_scale;
+  scalars.growth_count = uint32_t(progress.growth_count);
+  scalars.floor_skips = uint32_t(progress.floor_skips);
   device.copy(step.optimizer().scalars(), &scalars, sizeof scalars, stream.handle());
   done.record(stream);
   done.synchronize(wait);
   step.round_params();
-  state.step = host_note.step;
-  state.applied_steps = host_note.applied_steps;
-  state.samples_seen = host_note.samples_seen;
-  state.beta1_power = host_note.beta1_power;
-  state.beta2_power = host_note.beta2_power;
-  state.loss_scale = host_note.loss_scale;
-  state.growth_count = host_note.growth_count;
-  state.floor_skips = host_note.floor_skips;
+  static_cast<Progress&>(state) = progress;
   return state;
 }
 
