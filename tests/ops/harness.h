@@ -56,6 +56,14 @@ T* lend_to_device(T* values, int64_t n = 1) {
   return values;
 }
 
+// d with its step and its samples in memory that kernels may use; as many samples as ids.
+inline Dropout lend_to_device(Dropout d, const uint32_t& step, const std::vector<int32_t>& sample_ids) {
+  d.step = lend_to_device(&step);
+  d.num_samples = int64_t(sample_ids.size());
+  d.sample_ids = lend_to_device(sample_ids.data(), d.num_samples);
+  return d;
+}
+
 template <class T>
 TensorView view(const std::vector<T>& data, const Shape& shape) {
   DDP_CHECK(int64_t(data.size()) == shape.numel(), "{} values as {}", data.size(), shape.text());

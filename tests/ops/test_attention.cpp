@@ -10,14 +10,7 @@ constexpr double kTolerance = 4e-6;  // relative to the largest result: sums of 
 const uint32_t kStep = 9;
 const std::vector<int32_t> kSampleIds = {3, 1000};
 
-Dropout some_dropout(float p) {
-  return {.p = p,
-          .seed = 21,
-          .site = 2,
-          .step = lend_to_device(&kStep),
-          .sample_ids = lend_to_device(kSampleIds.data(), int64_t(kSampleIds.size())),
-          .num_samples = 2};
-}
+Dropout some_dropout(float p) { return lend_to_device({.p = p, .seed = 21, .site = 2}, kStep, kSampleIds); }
 
 Outputs forward(const AttentionShape& s, const Floats& qkv, const Dropout& dropout = {}) {
   return in_every_setting([&](Run& run) {

@@ -10,14 +10,7 @@ constexpr double kTolerance = 2e-6;  // of f32 sums over a row, relative to the 
 const uint32_t kStep = 3;
 const std::vector<int32_t> kSampleIds = {11, 4};
 
-Dropout some_dropout(float p) {
-  return {.p = p,
-          .seed = 7,
-          .site = 5,
-          .step = lend_to_device(&kStep),
-          .sample_ids = lend_to_device(kSampleIds.data(), int64_t(kSampleIds.size())),
-          .num_samples = 2};
-}
+Dropout some_dropout(float p) { return lend_to_device({.p = p, .seed = 7, .site = 5}, kStep, kSampleIds); }
 
 struct Size {
   int64_t m, c;

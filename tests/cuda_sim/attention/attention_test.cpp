@@ -18,14 +18,7 @@ const std::vector<int32_t> kSampleIds = {3, 1000};
 
 AttentionShape shape(int64_t b, int64_t t, int64_t h) { return {.b = b, .t = t, .h = h, .d = 64}; }
 
-Dropout some_dropout(float p) {
-  return {.p = p,
-          .seed = 21,
-          .site = 2,
-          .step = lend_to_device(&kStep),
-          .sample_ids = lend_to_device(kSampleIds.data(), int64_t(kSampleIds.size())),
-          .num_samples = 2};
-}
+Dropout some_dropout(float p) { return lend_to_device({.p = p, .seed = 21, .site = 2}, kStep, kSampleIds); }
 
 template <class T>
 std::vector<T> poisoned(int64_t n) {
