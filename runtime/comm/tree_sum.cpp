@@ -90,8 +90,8 @@ void sum_unrolled(std::span<Out* const> outs, std::span<const T* const> sources,
   }
 }
 
-constexpr int64_t kBlock =
-    1024;  // elements: more than 8 sources are summed subtree by subtree in blocks that stay in L1
+// Elements: more than 8 sources are summed subtree by subtree in blocks that stay in L1.
+constexpr int64_t kBlock = 1024;
 
 // sum[i] = the tree over s of sources[s][begin + i], not rounded to T, i in [0, n), n <= kBlock.
 template <class Sum, class T>
