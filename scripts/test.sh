@@ -38,7 +38,7 @@ run() {
 
 # Tests that let a process die of a signal look at that signal: the sanitizers must not take it.
 export ASAN_OPTIONS=handle_segv=0:handle_abort=0:handle_sigill=0:handle_sigbus=0:handle_sigfpe=0
-export TSAN_OPTIONS=handle_segv=0:handle_abort=0:handle_sigill=0:handle_sigbus=0:handle_sigfpe=0
+export TSAN_OPTIONS=$ASAN_OPTIONS:suppressions=$root/tests/tsan_suppressions.txt
 
 configure build-ci -Dwerror=true
 run build-ci
