@@ -20,6 +20,9 @@ Signals::Signals() {
   struct sigaction ignore = {};
   ignore.sa_handler = SIG_IGN;
   ::sigaction(SIGPIPE, &ignore, &old_pipe_);
+  struct sigaction standard = {};
+  standard.sa_handler = SIG_DFL;
+  ::sigaction(SIGCHLD, &standard, &old_child_);
   fd_ = Fd(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
   if (!fd_) throw Error(ExitCode::os_resource, "cannot create a signalfd: " + errno_text(errno));
 }
@@ -31,6 +34,7 @@ int Signals::next() const {
 
 void Signals::restore() const {
   ::sigaction(SIGPIPE, &old_pipe_, nullptr);
+  ::sigaction(SIGCHLD, &old_child_, nullptr);
   ::sigprocmask(SIG_SETMASK, &old_mask_, nullptr);
 }
 

@@ -10,7 +10,8 @@ namespace ddp {
 
 class Signals {
  public:
-  // Blocks INT, TERM, USR1 and, unless it is ignored (nohup), HUP; ignores PIPE.
+  // Blocks INT, TERM, USR1 and, unless it is ignored (nohup), HUP; ignores PIPE. CHLD gets its default action: where a
+  // parent has left it ignored, the kernel throws away how a rank ended.
   Signals();
   Signals(const Signals&) = delete;
   Signals& operator=(const Signals&) = delete;
@@ -18,11 +19,11 @@ class Signals {
 
   const Fd& fd() const { return fd_; }  // a signalfd, non-blocking
   int next() const;                     // the next pending signal, 0 for none
-  void restore() const;                 // the mask and SIGPIPE as they were when the program began; before an exec
+  void restore() const;                 // all as it was when the program began; before an exec
 
  private:
   sigset_t old_mask_;
-  struct sigaction old_pipe_;
+  struct sigaction old_pipe_, old_child_;
   Fd fd_;
 };
 

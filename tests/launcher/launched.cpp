@@ -56,7 +56,8 @@ Launched::Launched(const Workplace& place, const std::vector<std::string>& args,
   if (pid_ == 0) {
     ::dup2(out[1], 1);
     ::dup2(err[1], 2);
-    ::signal(SIGHUP, options.ignore_hup ? SIG_IGN : SIG_DFL);  // the tests themselves may run under nohup
+    for (const int signal : {SIGHUP, SIGCHLD})  // the tests themselves may run under nohup
+      ::signal(signal, signal == options.ignored_signal ? SIG_IGN : SIG_DFL);
     if (options.leak_descriptor) ::dup2(err[1], 100);
     ::setenv("DDP_RANK", options.rank_program.empty() ? FAKE_RANK_PATH : options.rank_program.c_str(), 1);
     ::setenv("FAKE_RANK", options.script.c_str(), 1);

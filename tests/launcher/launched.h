@@ -31,12 +31,12 @@ class Launched {
   struct Options {
     std::string script;            // FAKE_RANK: see fake_rank.cpp
     std::string rank_program;      // DDP_RANK; empty: fake_rank
-    bool ignore_hup = false;       // as nohup does
+    int ignored_signal = 0;        // inherited so: HUP, as under nohup
     bool leak_descriptor = false;  // it inherits a descriptor that nobody meant for it
   };
   Launched(const Workplace& place, const std::vector<std::string>& args, const Options& options);
   Launched(const Workplace& place, const std::vector<std::string>& args, const std::string& script = {})
-      : Launched(place, args, Options{script, {}, false, false}) {}
+      : Launched(place, args, Options{script, {}, 0, false}) {}
   ~Launched();
 
   pid_t pid() const { return pid_; }

@@ -118,12 +118,19 @@ TEST_CASE("USR1 asks the ranks for a checkpoint and the run goes on") {
 
 TEST_CASE("HUP under nohup changes nothing") {
   const Workplace place;
-  Launched run(place, kFour, Launched::Options{"*:say=up,*:checkpoint", {}, true, false});
+  Launched run(place, kFour, Launched::Options{"*:say=up,*:checkpoint", {}, SIGHUP, false});
   REQUIRE(run.prints("up", 4));
   run.signal(SIGHUP);
   run.signal(SIGUSR1);
   CHECK(run.end() == 0);
   CHECK(run.err().empty());
+}
+
+TEST_CASE("how ranks ended is known also where the launcher's parent ignores the end of its children") {
+  const Workplace place;
+  Launched run(place, kFour, Launched::Options{"2:signal=9,*:train", {}, SIGCHLD, false});
+  CHECK(run.end() == 137);
+  CHECK_THAT(run.last_error_line(), StartsWith("FAILED rank 2") && Contains("killed by SIGKILL"));
 }
 
 TEST_CASE("a reader of stdout that goes away does not end the run, and the log goes on") {
@@ -238,11 +245,11 @@ TEST_CASE("what can be checked before the fork is, and leaves no folder behind")
 
 TEST_CASE("a rank's program that is missing or does not start is an error of the system, 71") {
   const Workplace place;
-  Launched missing(place, kFour, Launched::Options{{}, place.path("none"), false, false});
+  Launched missing(place, kFour, Launched::Options{{}, place.path("none"), 0, false});
   CHECK(missing.end() == 71);
   CHECK_THAT(missing.err(), Contains("DDP_RANK"));
   ::chmod(place.path("data.txt").c_str(), 0755);
-  Launched broken(place, kFour, Launched::Options{{}, place.path("data.txt"), false, false});
+  Launched broken(place, kFour, Launched::Options{{}, place.path("data.txt"), 0, false});
   CHECK(broken.end() == 71);
   CHECK_THAT(broken.out(), Contains("cannot execute"));
   CHECK(Launched::nothing_left());
@@ -250,7 +257,7 @@ TEST_CASE("a rank's program that is missing or does not start is an error of the
 
 TEST_CASE("a rank inherits standard streams, board and segment, and no other descriptor") {
   const Workplace place;
-  Launched run(place, kFour, Launched::Options{"0:fds,3:fds", {}, false, true});
+  Launched run(place, kFour, Launched::Options{"0:fds,3:fds", {}, 0, true});
   CHECK(run.end() == 0);
   CHECK_THAT(run.out(), Contains("[rank 0] 5 descriptors") && Contains("[rank 3] 5 descriptors"));
 }
@@ -271,7 +278,7 @@ TEST_CASE("plan and sample become ddp-rank with their arguments") {
   const std::string text = "#!/bin/sh\necho \"$@\"\n[ \"$1\" = sample ] || cat\n";
   write_all(create_output(echo), std::as_bytes(std::span(text)), echo);
   ::chmod(echo.c_str(), 0755);
-  const Launched::Options options{{}, echo, false, false};
+  const Launched::Options options{{}, echo, 0, false};
   Launched plan(place, {"plan", "--nproc", "4", "--memory", "1KiB", "--json", "train.yaml"}, options);
   CHECK(plan.end() == 0);
   CHECK_THAT(plan.out(),
