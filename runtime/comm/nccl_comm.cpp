@@ -83,13 +83,13 @@ class NcclComm final : public Communicator {
     const ncclUniqueId id = share_unique_id(*board, options.rank, options.wait);
     ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
     config.blocking = 0;
-    const ncclResult_t begun = ncclCommInitRankConfig(&comm_, size_, id, options.rank, &config);
     try {
-      settle(begun, "ncclCommInitRankConfig");
+      settle("ncclCommInitRankConfig",
+             [&] { return ncclCommInitRankConfig(&comm_, size_, id, options.rank, &config); });
     } catch (const Error& e) {
       throw Error(ExitCode::rendezvous, e.what());
     }
-    watchdog_.emplace(comm_, board, options.rank);
+    watchdog_.emplace(comm_, calls_, board, options.rank);
   }
   NcclComm(const NcclComm&) = delete;
   NcclComm& operator=(const NcclComm&) = delete;
@@ -97,7 +97,7 @@ class NcclComm final : public Communicator {
   // All work must be done: a finalize with work in flight waits for the peers.
   ~NcclComm() override {
     try {
-      settle(ncclCommFinalize(comm_), "ncclCommFinalize");
+      settle("ncclCommFinalize", [&] { return ncclCommFinalize(comm_); });
     } catch (const std::exception& e) {
       log::warn("{}", e.what());
     }
@@ -119,25 +119,27 @@ class NcclComm final : public Communicator {
 
   void all_reduce(const TensorView& x, Stream& stream) override {
     if (!options_.deterministic)
-      return settle(ncclAllReduce(x.data, x.data, size_t(x.numel()), sum_type(x), ncclSum, comm_, stream_of(stream)),
-                    "ncclAllReduce");
+      return settle("ncclAllReduce", [&] {
+        return ncclAllReduce(x.data, x.data, size_t(x.numel()), sum_type(x), ncclSum, comm_, stream_of(stream));
+      });
     check_tree_type(x);
     for_each_piece(x, [&](const TensorView& piece) { tree_all_reduce(piece, stream); });
   }
 
   void broadcast(const TensorView& x, int root, Stream& stream) override {
     DDP_CHECK(root >= 0 && root < size_, "root {} of {} ranks", root, size_);
-    settle(ncclBroadcast(x.data, x.data, size_t(x.bytes()), ncclUint8, root, comm_, stream_of(stream)),
-           "ncclBroadcast");
+    settle("ncclBroadcast",
+           [&] { return ncclBroadcast(x.data, x.data, size_t(x.bytes()), ncclUint8, root, comm_, stream_of(stream)); });
   }
 
   void reduce_scatter(const TensorView& in, const TensorView& out, Stream& stream) override {
     DDP_CHECK(in.dtype == out.dtype && in.numel() == size_ * out.numel(), "reduce_scatter of {} to {} on {} ranks",
               in.numel(), out.numel(), size_);
     if (!options_.deterministic)
-      return settle(
-          ncclReduceScatter(in.data, out.data, size_t(out.numel()), sum_type(in), ncclSum, comm_, stream_of(stream)),
-          "ncclReduceScatter");
+      return settle("ncclReduceScatter", [&] {
+        return ncclReduceScatter(in.data, out.data, size_t(out.numel()), sum_type(in), ncclSum, comm_,
+                                 stream_of(stream));
+      });
     check_tree_type(in);
     const int64_t stride = out.numel(), most = scratch_elements(in) / size_;
     for (int64_t begin = 0; begin < stride; begin += most) {
@@ -153,14 +155,24 @@ class NcclComm final : public Communicator {
   }
 
   void barrier(Stream& stream) override {
-    settle(ncclAllReduce(own_.data(), own_.data(), 1, ncclInt32, ncclMax, comm_, stream_of(stream)),
-           "ncclAllReduce of a barrier");
+    settle("ncclAllReduce of a barrier",
+           [&] { return ncclAllReduce(own_.data(), own_.data(), 1, ncclInt32, ncclMax, comm_, stream_of(stream)); });
   }
 
  private:
-  // A call that was begun is complete on the host only when NCCL says so; before that no event may be recorded.
-  void settle(ncclResult_t result, const char* call) {
+  // Of every call on the communicator: the watchdog makes some too.
+  template <class Call>
+  ncclResult_t alone(Call call) {
+    const std::lock_guard lock(calls_);
+    return call();
+  }
+
+  // Begins a call and waits until it is complete on the host, which is when NCCL says so; before that no event may be
+  // recorded.
+  template <class Begin>
+  void settle(const char* call, Begin begin) {
     const int64_t deadline_ns = monotonic_ns() + options_.wait.timeout_ms * 1'000'000;
+    ncclResult_t result = alone(begin);
     while (result == ncclInProgress) {
       const FutexWord* abort_word = options_.wait.abort_word;
       if (abort_word != nullptr && abort_word->load(std::memory_order_acquire) != 0) throw Aborted(call);
@@ -168,7 +180,7 @@ class NcclComm final : public Communicator {
         throw Error(ExitCode::hang,
                     fmt::format("{} did not begin on every rank within {} s", call, options_.wait.timeout_ms / 1000));
       ::usleep(20);
-      check_nccl(ncclCommGetAsyncError(comm_, &result), comm_, call);
+      check_nccl(alone([&] { return ncclCommGetAsyncError(comm_, &result); }), comm_, call);
     }
     check_nccl(result, comm_, call);
   }
@@ -184,7 +196,8 @@ class NcclComm final : public Communicator {
   }
 
   void gather(const TensorView& in, void* out, Stream& stream) {
-    settle(ncclAllGather(in.data, out, size_t(in.bytes()), ncclUint8, comm_, stream_of(stream)), "ncclAllGather");
+    settle("ncclAllGather",
+           [&] { return ncclAllGather(in.data, out, size_t(in.bytes()), ncclUint8, comm_, stream_of(stream)); });
   }
 
   TensorView sources(const TensorView& like, int64_t n) { return {scratch(), like.dtype, {size_, n}}; }
@@ -195,14 +208,16 @@ class NcclComm final : public Communicator {
                        Stream& stream) {
     const TensorView from_all = sources(in, n);
     const size_t bytes = size_t(out.bytes());
-    check_nccl(ncclGroupStart(), comm_, "ncclGroupStart");
-    for (int peer = 0; peer < size_; ++peer) {
-      const TensorView sent = in.slice(peer * stride + begin, n);
-      begin_in_group(ncclSend(sent.data, bytes, ncclUint8, peer, comm_, stream_of(stream)), "ncclSend");
-      begin_in_group(ncclRecv(bytes_of(from_all.rows(peer, 1)), bytes, ncclUint8, peer, comm_, stream_of(stream)),
-                     "ncclRecv");
-    }
-    settle(ncclGroupEnd(), "ncclGroupEnd of a tree sum");
+    settle("the exchange of a tree sum", [&] {
+      check_nccl(ncclGroupStart(), comm_, "ncclGroupStart");
+      for (int peer = 0; peer < size_; ++peer) {
+        const TensorView sent = in.slice(peer * stride + begin, n);
+        begin_in_group(ncclSend(sent.data, bytes, ncclUint8, peer, comm_, stream_of(stream)), "ncclSend");
+        begin_in_group(ncclRecv(bytes_of(from_all.rows(peer, 1)), bytes, ncclUint8, peer, comm_, stream_of(stream)),
+                       "ncclRecv");
+      }
+      return ncclGroupEnd();
+    });
     options_.tree_sum(out, from_all, stream);
   }
 
@@ -233,6 +248,7 @@ class NcclComm final : public Communicator {
   int64_t symmetric_used_ = 0;
   Buffer<uint8_t> own_;
   ncclComm_t comm_ = nullptr;
+  NcclCalls calls_;
   std::optional<NcclWatchdog> watchdog_;
 };
 

@@ -1,6 +1,7 @@
 #include "runtime/comm/nccl_watchdog.h"
 
 #include <fmt/format.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -14,7 +15,14 @@ namespace {
 
 using namespace std::chrono_literals;
 constexpr auto kPeriod = 20ms;          // between looks at the abort word
+constexpr auto kCallPatience = 100ms;   // of a call that the host is in, which may hang
 constexpr auto kAbortPatience = 500ms;  // of ncclCommAbort, which may hang
+constexpr int64_t kAmpleSharedMemory = int64_t(1) << 30;
+
+int64_t shared_memory_bytes() {
+  struct statvfs s;
+  return ::statvfs("/dev/shm", &s) == 0 ? int64_t(s.f_blocks) * int64_t(s.f_frsize) : 0;
+}
 
 }  // namespace
 
@@ -26,11 +34,20 @@ std::string nccl_error_text(ncclResult_t result, ncclComm_t comm, const char* ca
 
 void check_nccl(ncclResult_t result, ncclComm_t comm, const char* call) {
   if (result == ncclSuccess) return;
-  throw Error(ExitCode::os_resource, nccl_error_text(result, comm, call), "NCCL_DEBUG=INFO says more");
+  throw Error(ExitCode::os_resource, nccl_error_text(result, comm, call), nccl_advice(result, shared_memory_bytes()));
 }
 
-NcclWatchdog::NcclWatchdog(ncclComm_t comm, Board& board, int rank)
-    : comm_(comm), board_(board), rank_(rank), thread_([this](const std::stop_token& stop) { watch(stop); }) {}
+std::string nccl_advice(ncclResult_t result, int64_t shared_memory_bytes) {
+  const std::string more = "NCCL_DEBUG=INFO says more";
+  if (result != ncclSystemError || shared_memory_bytes >= kAmpleSharedMemory) return more;
+  return fmt::format("/dev/shm has {} MB, perhaps too few: in Docker start the container with --shm-size=1g; {}",
+                     shared_memory_bytes >> 20, more);
+}
+
+NcclWatchdog::NcclWatchdog(ncclComm_t comm, NcclCalls& calls, Board& board, int rank)
+    : comm_(comm), calls_(calls), board_(board), rank_(rank), thread_([this](const std::stop_token& stop) {
+        watch(stop);
+      }) {}
 
 void NcclWatchdog::watch(const std::stop_token& stop) {
   std::unique_lock lock(mutex_);
@@ -40,21 +57,31 @@ void NcclWatchdog::watch(const std::stop_token& stop) {
       log::info("aborted in the middle of GPU work: another rank failed first");
       leave(int(ExitCode::rendezvous));
     }
-    ncclResult_t state = ncclSuccess;
-    const ncclResult_t asked = ncclCommGetAsyncError(comm_, &state);
-    if (asked != ncclSuccess) state = asked;
-    if (state == ncclSuccess || state == ncclInProgress) continue;
+    const ncclResult_t error = state();
+    if (error == ncclSuccess || error == ncclInProgress) continue;
     const RankStatus& at = board_->ranks[size_t(rank_)];
-    const std::string text = fmt::format("rank {} step {} bucket {}: {}", rank_, at.step.load(), at.bucket.load(),
-                                         nccl_error_text(state, comm_, "NCCL"));
+    const std::string text =
+        fmt::format("rank {} step {} bucket {}: {} ({})", rank_, at.step.load(), at.bucket.load(),
+                    nccl_error_text(error, comm_, "NCCL"), nccl_advice(error, shared_memory_bytes()));
     board_.report_error(rank_, int(ExitCode::os_resource), text);
     log::error("{}", text);
     leave(int(ExitCode::os_resource));
   }
 }
 
-// The abort frees the GPU from a collective that will not end, so that the driver can take the process down.
+// While the host is in a call, it looks for errors itself.
+ncclResult_t NcclWatchdog::state() const {
+  const std::unique_lock call(calls_, std::try_to_lock);
+  ncclResult_t state = ncclInProgress;
+  if (!call) return state;
+  const ncclResult_t asked = ncclCommGetAsyncError(comm_, &state);
+  return asked == ncclSuccess ? state : asked;
+}
+
+// The abort frees the GPU from a collective that will not end, so that the driver can take the process down. The host
+// makes no more calls then, unless it is stuck in one.
 void NcclWatchdog::leave(int exit_code) {
+  const std::unique_lock call(calls_, kCallPatience);
   std::promise<void> promise;
   std::future<void> aborted = promise.get_future();
   std::thread([comm = comm_, done = std::move(promise)]() mutable {

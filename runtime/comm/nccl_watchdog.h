@@ -12,19 +12,25 @@
 
 namespace ddp {
 
+// Held by whoever calls NCCL on a communicator, the query of its errors included: a call that was begun leaves NCCL a
+// record, and the query that finds it done frees it, without a lock.
+using NcclCalls = std::timed_mutex;
+
 class NcclWatchdog {
  public:
-  // Communicator and board outlive it.
-  NcclWatchdog(ncclComm_t comm, Board& board, int rank);
+  // All of them outlive it.
+  NcclWatchdog(ncclComm_t comm, NcclCalls& calls, Board& board, int rank);
   NcclWatchdog(const NcclWatchdog&) = delete;
   NcclWatchdog& operator=(const NcclWatchdog&) = delete;
   ~NcclWatchdog() = default;  // the thread is asked to stop and joined
 
  private:
   void watch(const std::stop_token& stop);
+  ncclResult_t state() const;
   [[noreturn]] void leave(int exit_code);
 
   ncclComm_t comm_;
+  NcclCalls& calls_;
   Board& board_;
   const int rank_;
   std::mutex mutex_;
@@ -35,5 +41,8 @@ class NcclWatchdog {
 // Errors: 71 naming the call and NCCL's reason. `comm` may be null.
 void check_nccl(ncclResult_t result, ncclComm_t comm, const char* call);
 std::string nccl_error_text(ncclResult_t result, ncclComm_t comm, const char* call);
+// What to do about it, where /dev/shm is of so many bytes: GPUs that cannot reach each other exchange through files
+// there, some 10 MB for each pair of neighbours and channel.
+std::string nccl_advice(ncclResult_t result, int64_t shared_memory_bytes);
 
 }  // namespace ddp

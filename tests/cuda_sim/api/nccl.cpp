@@ -2,8 +2,9 @@
 // linked in place of the library. It is as unhelpful as the real one may be: a dead peer goes unnoticed; calls of a
 // non-blocking communicator are in progress for a while, and their work reaches the stream only then; sums start at
 // another rank in each block, by seed. It reports ranks whose collectives differ, calls on a communicator that is still
-// in progress, and destruction with work queued or a live graph. Faults that tests plant: an error in the middle of a
-// collective of rank 1, an abort that hangs, two buckets of rank 1 in the wrong order.
+// in progress or in another call, and destruction with work queued or a live graph. Faults that tests plant: an error
+// in the middle of a collective of rank 1, an abort that hangs, two buckets of rank 1 in the wrong order, queries that
+// take long.
 #include <nccl.h>
 #include <unistd.h>
 
@@ -28,7 +29,7 @@ struct ncclComm {
   NcclWorld* world = nullptr;
   int rank = 0, size = 0;
   bool is_blocking = true, has_joined_all = false;
-  std::mutex mutex;                          // of what follows: a watchdog asks for errors while the host calls
+  std::mutex mutex;                          // of what follows, and held by a call as long as it takes
   int polls_left = 0;                        // until what was called is no longer in progress
   std::vector<std::function<void()>> begun;  // what then goes to a stream
   std::atomic<bool> aborted{false}, has_failed{false};
@@ -41,6 +42,7 @@ struct ncclComm {
 namespace {
 
 constexpr int kPolls = 3;
+constexpr int kLingerUs = 4000;  // a fifth of the watchdog's period
 constexpr uint64_t kPiecesToFailure = 4;
 constexpr int64_t kRotated = 1024;  // elements between two changes of the order of summation
 
@@ -79,6 +81,19 @@ bool all_reached(const std::atomic<uint64_t>* counts, int size, uint64_t target)
     if (counts[r].load(std::memory_order_acquire) < target) return false;
   return true;
 }
+
+// The library has no lock there: a query of errors frees what a call has left.
+class SoleCall {
+ public:
+  explicit SoleCall(ncclComm* comm) : lock_(comm->mutex, std::try_to_lock) {
+    if (lock_) return;
+    report("NCCL calls overlap", "two threads call NCCL on one communicator");
+    lock_.lock();
+  }
+
+ private:
+  std::unique_lock<std::mutex> lock_;
+};
 
 void compare_calls(const ncclComm& comm) {
   const Call& mine = comm.world->calls[comm.rank];
@@ -133,7 +148,7 @@ void enqueue(ncclComm* comm, cudaStream_t stream, const Collective& collective) 
 }
 
 ncclResult_t begin(ncclComm* comm, cudaStream_t stream, const Collective& collective) {
-  const std::lock_guard lock(comm->mutex);
+  const SoleCall call(comm);
   if (!comm->begun.empty() || comm->polls_left > 0)
     report("NCCL call in progress", "{} before the call before it was done", collective.name);
   if (comm->is_blocking) {
@@ -304,7 +319,8 @@ ncclResult_t ncclCommInitRankConfig(ncclComm_t* out, int size, ncclUniqueId id, 
 }
 
 ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t* state) {
-  const std::lock_guard lock(comm->mutex);
+  const SoleCall call(comm);
+  if (is_planted("nccl-lingers")) ::usleep(kLingerUs);
   *state = ncclInProgress;
   if (comm->aborted.load()) {
     *state = ncclRemoteError;
@@ -323,7 +339,7 @@ ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t* state) {
 }
 
 ncclResult_t ncclCommFinalize(ncclComm_t comm) {
-  const std::lock_guard lock(comm->mutex);
+  const SoleCall call(comm);
   comm->polls_left = kPolls;
   return ncclInProgress;
 }
