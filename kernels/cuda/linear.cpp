@@ -127,6 +127,9 @@ class Products {
     set(product, CUBLASLT_MATMUL_DESC_TRANSB, operation(swapped ? s.a_transposed : s.b_transposed));
     set(product, CUBLASLT_MATMUL_DESC_EPILOGUE,
         s.form == ProductForm::fused_bias ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT);
+    // The heuristic reads no bias, but takes the alignment of all biases to come from the address.
+    if (s.form == ProductForm::fused_bias)
+      set(product, CUBLASLT_MATMUL_DESC_BIAS_POINTER, reinterpret_cast<const void*>(uintptr_t(s.alignment)));
 
     cublasLtMatmulPreference_t raw = nullptr;
     check(cublasLtMatmulPreferenceCreate(&raw), "cublasLtMatmulPreferenceCreate");

@@ -1,8 +1,9 @@
 // The subset of cuBLASLt that the project calls, by plain loops; built against the real header and linked in place of
 // the library. Matrices are f32, f16 or bf16 (of the latter two D may be f32), sums f32, and each element of D is
 // rounded once; TF32 rounds f32 operands to 10 bits of mantissa. Like the library it has no bf16 and no TF32 on a GPU
-// below compute capability 8.0. It demands what makes sums repeat: reduction schemes that keep f32 and an order. Faults
-// that tests plant: no algorithm for a fused bias, for column-major matrices, or for any product.
+// below compute capability 8.0. It demands what makes sums repeat, reduction schemes that keep f32 and an order, and
+// operands aligned as the heuristic was told. Faults that tests plant: no algorithm for a fused bias, for column-major
+// matrices, or for any product.
 #include <cublasLt.h>
 
 #include <algorithm>
@@ -33,8 +34,13 @@ struct Layout {
   int64_t row_stride() const { return order == CUBLASLT_ORDER_ROW ? leading : 1; }
   int64_t column_stride() const { return order == CUBLASLT_ORDER_ROW ? 1 : leading; }
 };
+// Of the operands of an algorithm, in bytes.
+struct Alignments {
+  uint32_t a = 256, b = 256, c = 256, d = 256, bias = 256;
+};
 struct Preference {
   uint32_t reduction_schemes = CUBLASLT_REDUCTION_SCHEME_MASK;
+  Alignments alignments;
 };
 
 template <class T, class Handle>
@@ -134,6 +140,18 @@ void multiply(const Product& p) {
   }
 }
 
+void check_alignments(const cublasLtMatmulAlgo_t& algorithm, const Product& p) {
+  Alignments needed;
+  std::memcpy(&needed, &algorithm, sizeof needed);
+  const bool has_bias = p.description.epilogue != CUBLASLT_EPILOGUE_DEFAULT;
+  const auto check = [](const char* name, const void* operand, uint32_t alignment) {
+    if (reinterpret_cast<uintptr_t>(operand) % alignment != 0)
+      report("cuBLASLt alignment", "{} at {} for an algorithm that takes it aligned to {}", name, operand, alignment);
+  };
+  check("A", p.a, needed.a), check("B", p.b, needed.b), check("C", p.d, needed.c), check("D", p.d, needed.d);
+  if (has_bias) check("a bias", p.description.bias, needed.bias);
+}
+
 // Of the combinations in cuBLASLt's table those that the project uses.
 bool are_supported(const Description& description, const Layout& a, const Layout& b, const Layout& d) {
   const bool tf32 = description.compute == CUBLAS_COMPUTE_32F_FAST_TF32;
@@ -218,8 +236,21 @@ cublasStatus_t cublasLtMatmulPreferenceDestroy(cublasLtMatmulPreference_t handle
 cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t handle,
                                                     cublasLtMatmulPreferenceAttributes_t attribute, const void* value,
                                                     size_t bytes) {
-  if (attribute != CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK) return CUBLAS_STATUS_SUCCESS;
-  return set(as<Preference>(handle).reduction_schemes, value, bytes);
+  Preference& p = as<Preference>(handle);
+  switch (attribute) {
+    case CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK:
+      return set(p.reduction_schemes, value, bytes);
+    case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES:
+      return set(p.alignments.a, value, bytes);
+    case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES:
+      return set(p.alignments.b, value, bytes);
+    case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES:
+      return set(p.alignments.c, value, bytes);
+    case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES:
+      return set(p.alignments.d, value, bytes);
+    default:
+      return CUBLAS_STATUS_SUCCESS;
+  }
 }
 
 cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDesc_t description,
@@ -242,13 +273,19 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
     return is_fused ? CUBLAS_STATUS_NOT_SUPPORTED : CUBLAS_STATUS_SUCCESS;  // the library says it in either way
   *found = std::min(wanted, 1);
   std::memset(results, 0, sizeof *results * size_t(*found));
+  Alignments alignments = as<Preference>(preference).alignments;
+  // As the library: the address counts, and none is one of any alignment.
+  if (const auto bias = reinterpret_cast<uintptr_t>(as<Description>(description).bias); is_fused && bias != 0)
+    alignments.bias = uint32_t(std::min<uintptr_t>(bias & -bias, 256));
+  static_assert(sizeof alignments <= sizeof results->algo);
+  std::memcpy(&results->algo, &alignments, sizeof alignments);
   return CUBLAS_STATUS_SUCCESS;
 }
 
 cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t description, const void* alpha, const void* a,
                               cublasLtMatrixLayout_t a_layout, const void* b, cublasLtMatrixLayout_t b_layout,
                               const void* beta, const void* c, cublasLtMatrixLayout_t, void* d,
-                              cublasLtMatrixLayout_t d_layout, const cublasLtMatmulAlgo_t*, void*, size_t,
+                              cublasLtMatrixLayout_t d_layout, const cublasLtMatmulAlgo_t* algorithm, void*, size_t,
                               cudaStream_t stream) {
   const Product p{.description = as<Description>(description),
                   .a_layout = as<Layout>(a_layout),
@@ -264,6 +301,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t description
                     (tb ? p.b_layout.rows : p.b_layout.columns) == p.d_layout.columns &&
                     (ta ? p.a_layout.rows : p.a_layout.columns) == (tb ? p.b_layout.columns : p.b_layout.rows);
   if (!fits || c != d) return CUBLAS_STATUS_INVALID_VALUE;
+  check_alignments(*algorithm, p);
   gpu().submit(stream, "cublasLtMatmul", Run([p] {
                  multiply(p);
                  return true;
