@@ -32,7 +32,7 @@ run() {
   ninja -C "$folder" >"$folder/ninja.log" 2>&1 || { tail -n 60 "$folder/ninja.log"; die "the build of $folder failed"; }
   say "testing $folder (built in $((SECONDS - begin)) s)"
   rm -f "$folder"/meson-logs/testlog.json
-  meson test -C "$folder" --no-rebuild --print-errorlogs "$@" || true
+  meson test -C "$folder" --no-rebuild --print-errorlogs --timeout-multiplier 4 "$@" || true  # of a slow or busy machine
   folders+=("$folder")
 }
 

@@ -3,19 +3,24 @@
 #include <sys/mman.h>
 
 #include <catch2/catch.hpp>
+#include <latch>
 
 #include "runtime/base/clock.h"
 #include "runtime/comm/shm_segment.h"
 #include "tests/comm/rank_harness.h"
+#include "tests/support/time_limit.h"
 
 using namespace ddp;
 using namespace ddp::test;
 using Catch::Matchers::Contains;
 
 TEST_CASE("a peer that never comes is a deadline error that names it") {
+  std::latch both(2);  // else a rank that is slow to start would be missed too
   const auto results =
-      run_world({RankKind::threads, 3}, {.timeout_ms = 150, .failure_aborts = false}, [](RankContext& c) {
-        if (c.comm.rank() != 1) c.comm.barrier(c.stream);
+      run_world({RankKind::threads, 3}, {.timeout_ms = 500, .failure_aborts = false}, [&both](RankContext& c) {
+        if (c.comm.rank() == 1) return;
+        both.arrive_and_wait();
+        c.comm.barrier(c.stream);
       });
   CHECK(results[1].code == 0);
   for (const int r : {0, 2}) {
@@ -25,20 +30,24 @@ TEST_CASE("a peer that never comes is a deadline error that names it") {
 }
 
 TEST_CASE("the abort word ends a wait within 200 ms") {
-  RankProcesses ranks(2, {}, [](RankContext& c) {
-    if (c.comm.rank() == 1) return;
-    c.comm.barrier(c.stream);
-  });
-  CHECK(ranks.wait(1).code == 0);  // rank 0 is now alone, in the barrier or on its way to it
-  const int64_t begin = monotonic_ns();
-  ranks.board()->abort_word.store(2);
-  CHECK(ranks.wait(0).code == kVictim);
-  CHECK(ms_between(begin, monotonic_ns()) < 200);
+  constexpr double kLimitMs = 200;
+  const auto abort_a_wait = [] {
+    RankProcesses ranks(2, {}, [](RankContext& c) {
+      if (c.comm.rank() == 1) return;
+      c.comm.barrier(c.stream);
+    });
+    CHECK(ranks.wait(1).code == 0);  // rank 0 is now alone, in the barrier or on its way to it
+    const int64_t begin = monotonic_ns();
+    ranks.board()->abort_word.store(2);
+    CHECK(ranks.wait(0).code == kVictim);
+    return ms_between(begin, monotonic_ns());
+  };
+  CHECK(best_ms(kLimitMs, abort_a_wait) < kLimitMs);
 }
 
 TEST_CASE("ranks end as victims when a peer is killed inside an all_reduce") {
   RankProcesses ranks(3, {.symmetric_bytes = kReducedElements * 4}, reduce_for_ever);
-  wait_until_reached(ranks.board()->ranks[1].phase, 5, {.timeout_ms = 20'000}, "progress");
+  wait_until_reached(ranks.board()->ranks[1].phase, 5, {.timeout_ms = 60'000}, "progress");
   ::kill(ranks.pid(1), SIGKILL);
   CHECK(ranks.wait(1).code == kSignalBase + SIGKILL);
   ranks.board()->abort_word.store(2);  // the launcher's part

@@ -44,7 +44,7 @@ PrefetchOptions options(int64_t micro_batch, int64_t global_batch, int rank = 0,
           .context = kContext,
           .rank = rank,
           .num_ranks = num_ranks,
-          .wait = {.timeout_ms = 20'000}};
+          .wait = {.timeout_ms = 60'000}};
 }
 
 // Stream position -> sample id of what one rank gets in `n_steps` steps, in order.

@@ -65,6 +65,6 @@ TEST_CASE("pinned threads of a compute stream spread over the cores") {
   });
   Event done(*device);
   done.record(stream);
-  done.synchronize({.timeout_ms = 10'000});
+  done.synchronize({.timeout_ms = 60'000});
   REQUIRE(cores.size() == 2);
 }

@@ -16,7 +16,7 @@
 namespace ddp {
 namespace {
 
-constexpr int64_t kPatienceMs = 10'000;
+constexpr int64_t kPatienceMs = 60'000;  // of a busy machine
 
 int64_t ms_now() { return monotonic_ns() / 1'000'000; }
 
@@ -111,7 +111,7 @@ int Launched::end() {
 }
 
 bool Launched::nothing_left() {
-  for (const int64_t deadline = ms_now() + 2000; ms_now() < deadline;) {
+  for (const int64_t deadline = ms_now() + kPatienceMs; ms_now() < deadline;) {
     const pid_t pid = ::waitpid(-1, nullptr, WNOHANG);
     if (pid < 0 && errno == ECHILD) return true;
     if (pid == 0) ::poll(nullptr, 0, 1);

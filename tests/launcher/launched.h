@@ -42,11 +42,11 @@ class Launched {
   pid_t pid() const { return pid_; }
   void signal(int signal) const;
   void close_stdout() { out_.reset(); }  // nobody reads it any more
-  // Waits until `text` was printed `times` times on stdout or stderr; false after 10 s.
+  // Waits until `text` was printed `times` times on stdout or stderr; false after a minute.
   bool prints(const std::string& text, int times = 1);
-  // Waits for the end (10 s at most): the exit code, or minus the signal that ended it.
+  // Waits for the end (a minute at most): the exit code, or minus the signal that ended it.
   int end();
-  // Whether no descendant of it lives, at most 2 s after its end.
+  // Waits until no descendant of this process lives; false after a minute.
   static bool nothing_left();
 
   const std::string& out() const { return out_text_; }

@@ -5,6 +5,7 @@
 
 #include "runtime/base/clock.h"
 #include "tests/cuda_sim/comm/nccl_ranks.h"
+#include "tests/support/time_limit.h"
 
 using namespace ddp;
 using namespace ddp::test;
@@ -13,9 +14,7 @@ using Catch::Matchers::Contains;
 namespace {
 
 constexpr double kSoonMs = 2000;
-// The watchdog gives an abort 500 ms. Measured on 2 cores: 513-563 ms beside six busy loops, but 718-1775 ms at a lower
-// priority than theirs, so that a tighter limit would be about the machine.
-constexpr double kHungAbortMs = 4000;
+constexpr WaitPolicy kPatient = {.timeout_ms = 60'000};  // of a busy machine
 const WorldOptions kOptions = {.symmetric_bytes = kReducedElements * 4};
 
 // Of ranks that end because another one failed.
@@ -29,15 +28,18 @@ void check_ended_as_victim(const RankResult& result) {
 TEST_CASE("a peer that is killed inside an all_reduce ends the others within 2 s, and none of them says it failed") {
   for (const bool deterministic : {false, true}) {
     const NcclWorld world = {.size = 3, .deterministic = deterministic, .streams = "random"};
-    RankProcesses ranks(world.size, kOptions, parts_of(world, kOptions), reduce_for_ever);
-    wait_until_reached(ranks.board()->ranks[1].phase, 2, {.timeout_ms = 20'000}, "progress");
-    ::kill(ranks.pid(1), SIGKILL);
-    CHECK(ranks.wait(1).code == kSignalBase + SIGKILL);
-    const int64_t killed = monotonic_ns();
-    ranks.board()->abort_word.store(2);  // the launcher's part
-    check_ended_as_victim(ranks.wait(0));
-    check_ended_as_victim(ranks.wait(2));
-    CHECK(ms_between(killed, monotonic_ns()) < kSoonMs);
+    const auto kill_a_peer = [&] {
+      RankProcesses ranks(world.size, kOptions, parts_of(world, kOptions), reduce_for_ever);
+      wait_until_reached(ranks.board()->ranks[1].phase, 2, kPatient, "progress");
+      ::kill(ranks.pid(1), SIGKILL);
+      CHECK(ranks.wait(1).code == kSignalBase + SIGKILL);
+      const int64_t killed = monotonic_ns();
+      ranks.board()->abort_word.store(2);  // the launcher's part
+      check_ended_as_victim(ranks.wait(0));
+      check_ended_as_victim(ranks.wait(2));
+      return ms_between(killed, monotonic_ns());
+    };
+    CHECK(best_ms(kSoonMs, kill_a_peer) < kSoonMs);
   }
 }
 
@@ -61,24 +63,27 @@ TEST_CASE("an asynchronous error of NCCL is the error of its rank, with step and
   check_ended_as_victim(ranks.wait(0));
 }
 
-TEST_CASE("an abort that hangs does not keep the process") {
+TEST_CASE("an abort that hangs does not keep the process for more than 2 s") {
   const NcclWorld world = {.size = 2, .fault = "nccl-abort-hangs"};
-  RankProcesses ranks(world.size, kOptions, parts_of(world, kOptions), [](RankContext& c) {
-    c.comm.barrier(c.stream);
-    c.synchronize();
-    FutexWord& phase = c.board->ranks[size_t(c.comm.rank())].phase;
-    phase.store(1);
-    wake_all(phase);
-    if (c.comm.rank() == 1)
-      for (;;) ::pause();  // never comes
-    c.comm.barrier(c.stream);
-  });
-  wait_until_reached(ranks.board()->ranks[0].phase, 1, {.timeout_ms = 20'000}, "the first barrier");
-  const int64_t begin = monotonic_ns();
-  ranks.board()->abort_word.store(kAbortByUser);
-  check_ended_as_victim(ranks.wait(0));
-  check_ended_as_victim(ranks.wait(1));  // in no call of NCCL at all
-  CHECK(ms_between(begin, monotonic_ns()) < kHungAbortMs);
+  const auto abort_in_a_barrier = [&] {
+    RankProcesses ranks(world.size, kOptions, parts_of(world, kOptions), [](RankContext& c) {
+      c.comm.barrier(c.stream);
+      c.synchronize();
+      FutexWord& phase = c.board->ranks[size_t(c.comm.rank())].phase;
+      phase.store(1);
+      wake_all(phase);
+      if (c.comm.rank() == 1)
+        for (;;) ::pause();  // never comes
+      c.comm.barrier(c.stream);
+    });
+    wait_until_reached(ranks.board()->ranks[0].phase, 1, kPatient, "the first barrier");
+    const int64_t begin = monotonic_ns();
+    ranks.board()->abort_word.store(kAbortByUser);
+    check_ended_as_victim(ranks.wait(0));
+    check_ended_as_victim(ranks.wait(1));  // in no call of NCCL at all
+    return ms_between(begin, monotonic_ns());
+  };
+  CHECK(best_ms(kSoonMs, abort_in_a_barrier) < kSoonMs);  // the watchdog gives an abort 500 ms
 }
 
 TEST_CASE("ranks that cannot meet say so") {
