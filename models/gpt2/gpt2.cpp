@@ -1,5 +1,6 @@
 #include "models/gpt2/gpt2.h"
 
+#include <algorithm>
 #include <cmath>
 #include <numbers>
 
@@ -13,18 +14,22 @@ namespace {
 constexpr uint32_t kEmbeddingSite = 0, kFirstBlockSite = 1, kSitesPerBlock = 3;
 
 // Normal values as a pure function of (seed, stream, element); Box-Muller on Philox words, two at a time.
-void fill_normal(std::span<float> out, uint64_t seed, uint32_t stream, double sigma) {
-  for (size_t i = 0; i < out.size(); i += 4) {
-    const Philox4 r =
-        philox(uint32_t(seed), uint32_t(seed >> 32), uint32_t(i / 4), uint32_t(uint64_t(i / 4) >> 32), stream, 0);
-    for (size_t j = 0; j < 4 && i + j < out.size(); j += 2) {
-      const double u = (double(r.word[j]) + 1.0) * 0x1p-32,
-                   angle = 2.0 * std::numbers::pi * double(r.word[j + 1]) * 0x1p-32;
-      const double radius = sigma * std::sqrt(-2.0 * std::log(u));
-      out[i + j] = float(radius * std::cos(angle));
-      if (i + j + 1 < out.size()) out[i + j + 1] = float(radius * std::sin(angle));
+void fill_normal(ThreadPool& pool, std::span<float> out, uint64_t seed, uint32_t stream, double sigma) {
+  constexpr size_t kBlock = 65536;  // elements; whole Philox calls, of 4 words each
+  pool.parallel_for(int64_t((out.size() + kBlock - 1) / kBlock), [=](int64_t block) {
+    const size_t begin = size_t(block) * kBlock, end = std::min(out.size(), begin + kBlock);
+    for (size_t i = begin; i < end; i += 4) {
+      const Philox4 r =
+          philox(uint32_t(seed), uint32_t(seed >> 32), uint32_t(i / 4), uint32_t(uint64_t(i / 4) >> 32), stream, 0);
+      for (size_t j = 0; j < 4 && i + j < end; j += 2) {
+        const double u = (double(r.word[j]) + 1.0) * 0x1p-32,
+                     angle = 2.0 * std::numbers::pi * double(r.word[j + 1]) * 0x1p-32;
+        const double radius = sigma * std::sqrt(-2.0 * std::log(u));
+        out[i + j] = float(radius * std::cos(angle));
+        if (i + j + 1 < end) out[i + j + 1] = float(radius * std::sin(angle));
+      }
     }
-  }
+  });
 }
 
 }  // namespace
@@ -52,7 +57,7 @@ Gpt2::Gpt2(const Options& options) : options_(options), blocks_(size_t(options.l
   head_.chunk_rows = options.logits_rows;
 }
 
-void Gpt2::init(std::span<float> params, uint64_t seed) const {
+void Gpt2::init(std::span<float> params, uint64_t seed, ThreadPool& pool) const {
   const double sigma = 0.02, residual_sigma = sigma / std::sqrt(2.0 * double(options_.layers));
   uint32_t stream = 0;
   for (const Param& p : layout_.params()) {
@@ -60,7 +65,7 @@ void Gpt2::init(std::span<float> params, uint64_t seed) const {
     const std::span<float> values = params.subspan(size_t(p.offset), size_t(live));
     const bool is_norm = p.shape.rank == 1 && p.name.ends_with(".weight");
     if (p.shape.rank == 2)
-      fill_normal(values, seed, stream, p.name.ends_with("c_proj.weight") ? residual_sigma : sigma);
+      fill_normal(pool, values, seed, stream, p.name.ends_with("c_proj.weight") ? residual_sigma : sigma);
     else
       std::fill(values.begin(), values.end(), is_norm ? 1.0f : 0.0f);
     ++stream;

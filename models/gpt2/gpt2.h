@@ -29,7 +29,7 @@ class Gpt2 final : public Model {
 
   const ParamLayout& layout() const override { return layout_; }
   // N(0, 0.02); residual projections N(0, 0.02 / sqrt(2 layers)); biases 0; norms 1.
-  void init(std::span<float> params, uint64_t seed) const override;
+  void init(std::span<float> params, uint64_t seed, ThreadPool& pool) const override;
   void train(const Exec& exec, Arena& arena, const TrainPass& pass) const override;
   void evaluate(const Exec& exec, Arena& arena, const EvalPass& pass) const override;
   void generate(const Exec& exec, Arena& arena, const GeneratePass& pass) const override;

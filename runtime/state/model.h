@@ -10,6 +10,7 @@
 
 #include "runtime/device/arena.h"
 #include "runtime/device/device.h"
+#include "runtime/device/thread_pool.h"
 #include "runtime/state/param_layout.h"
 
 namespace ddp {
@@ -57,8 +58,8 @@ class Model {
  public:
   virtual ~Model() = default;
   virtual const ParamLayout& layout() const = 0;
-  // Random initial values into a zero-filled flat host buffer; a pure function of the seed.
-  virtual void init(std::span<float> params, uint64_t seed) const = 0;
+  // Random initial values into a zero-filled flat host buffer; a pure function of the seed, whatever the pool.
+  virtual void init(std::span<float> params, uint64_t seed, ThreadPool& pool) const = 0;
   // These enqueue on exec.stream and take what they need from the arena, between its begin() and end().
   virtual void train(const Exec& exec, Arena& arena, const TrainPass& pass) const = 0;
   virtual void evaluate(const Exec& exec, Arena& arena, const EvalPass& pass) const = 0;

@@ -1,8 +1,10 @@
 #include "runtime/train/start.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <optional>
 
+#include "runtime/base/cores.h"
 #include "runtime/base/fs.h"
 #include "runtime/base/log.h"
 #include "runtime/checkpoint/checkpoint.h"
@@ -49,10 +51,12 @@ TrainingState load_or_init(const StartRequest& request, const Model& model, Host
     return load_checkpoint(checkpoint->path, model.layout(), params.data(), m.data(), v.data());
   }
   std::fill(params.values().begin(), params.values().end(), 0.0f);
-  if (request.config.model.init_from.empty())
-    model.init(params.values(), uint64_t(request.config.train.seed));
-  else
+  if (request.config.model.init_from.empty()) {
+    ThreadPool all_cores({.num_threads = usable_cores()});  // the other ranks sleep until they receive the values
+    model.init(params.values(), uint64_t(request.config.train.seed), all_cores);
+  } else {
     load_model(request.config.model.init_from, model.layout(), params.data());
+  }
   TrainingState fresh;
   fresh.loss_scale = initial_loss_scale(request.config.train);
   return fresh;

@@ -109,7 +109,8 @@ class Bench {
         tokens_(double(o.batch * o.context)),
         square_flops_(12.0 * double(config_.model.layers * config_.model.width) * tokens_ * double(o.context)) {
     step_.drain();
-    model_->init({step_.params().as<float>(), size_t(step_.params().numel())}, 1);
+    ThreadPool pool({.num_threads = o.threads});
+    model_->init({step_.params().as<float>(), size_t(step_.params().numel())}, 1, pool);
     step_.round_params();
     std::mt19937 random(1);
     for (size_t i = 0; i < batch_.tokens.size(); ++i) {

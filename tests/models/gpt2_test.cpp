@@ -30,6 +30,24 @@ void scramble(const Model& model, std::vector<float>& params) {
 
 }  // namespace
 
+TEST_CASE("initial values are the same bits on any number of threads, and padding rows are zero") {
+  const gpt2::Gpt2 model({.layers = 1, .heads = 2, .width = 72, .context = 9, .vocab = 2001});  // blocks and a tail
+  const auto init = [&](int threads, uint64_t seed) {
+    std::vector<float> params(size_t(model.layout().flat_elements()));
+    ThreadPool pool({.num_threads = threads});
+    model.init(params, seed, pool);
+    return params;
+  };
+  const std::vector<float> one = init(1, 7);
+  CHECK(init(2, 7) == one);
+  CHECK(init(5, 7) == one);
+  CHECK(init(1, 8) != one);
+  const Param& wte = model.layout().params().back();
+  const auto live_end = one.begin() + wte.offset + wte.saved_rows * 72;
+  CHECK(std::count(one.begin() + wte.offset, live_end, 0.0f) == 0);
+  CHECK(std::count(live_end, one.end(), 0.0f) == one.end() - live_end);
+}
+
 TEST_CASE("the gradient of every parameter tensor agrees with finite differences of the loss") {
   const auto [dropout, tied] = GENERATE(std::pair(0.0f, true), std::pair(0.2f, true), std::pair(0.0f, false));
   CAPTURE(dropout, tied);

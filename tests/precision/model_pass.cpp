@@ -99,7 +99,8 @@ ModelPass train_pass(const Backend& backend, const Model& model, const Vec& para
 
 Vec initial_params(const Model& model) {
   std::vector<float> params(size_t(model.layout().flat_elements()));
-  model.init(params, 1);
+  ThreadPool pool({});
+  model.init(params, 1, pool);
   return {params.begin(), params.end()};
 }
 

@@ -24,7 +24,8 @@ class ModelRunner {
         sample_ids(size_t(batch)),
         token_loss(tokens.size()),
         shape_{batch, context} {
-    model.init(params, 1);
+    ThreadPool pool({.num_threads = threads});
+    model.init(params, 1, pool);
     std::mt19937 random(3);
     for (int32_t& t : tokens) t = int32_t(random() % uint64_t(vocab));
     for (int32_t& t : targets) t = int32_t(random() % uint64_t(vocab));

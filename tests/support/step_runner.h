@@ -27,7 +27,8 @@ struct StepRunner {
     step.drain();
     HostFlat params = host_params();
     std::fill(params.values().begin(), params.values().end(), 0.0f);
-    model->init(params.values(), 1);
+    ThreadPool pool({});
+    model->init(params.values(), 1, pool);
     params.upload();
     step.round_params();
   }
