@@ -5,13 +5,15 @@
 #include <algorithm>
 #include <cstdlib>
 #include <numeric>
+#include <utility>
 
 #include "runtime/base/error.h"
 
 namespace ddp {
 
-HostDevices probe_host() {
+HostDevices probe_host(const TrainOptions& train) {
   HostDevices host;
+  if (train.device == "cpu") return host;  // whatever state the driver is in
   // A simulated backend has a module of its own.
   host.cuda_built = DDP_CUDA != 0 || std::getenv("DDP_CUDA_MODULE") != nullptr;
   const std::optional<std::vector<GpuInfo>> gpus = list_gpus();
@@ -27,6 +29,9 @@ std::string Placement::label(int rank) const {
 }
 
 namespace {
+
+constexpr const char* kWhichGpus =
+    "nvidia-smi -L lists them, and CUDA_VISIBLE_DEVICES leaves those that it names (no MIG devices)";
 
 bool names_gpus(const TrainOptions& train) { return train.device == "cuda" || !train.gpus.empty(); }
 
@@ -45,16 +50,19 @@ Placement on(const std::string& device, const TrainOptions& train) {
 
 void check_precision(const std::string& precision, const Placement& placement, const HostDevices& host) {
   if (precision == "tf32" && placement.device == "cpu")
-    throw Error(ExitCode::config, "train.precision tf32 is of GPUs, and these ranks are on the CPU",
+    throw Error(ExitCode::config, "train.precision tf32 needs GPUs, and these ranks are on the CPU",
                 "set train.precision to fp32 or bf16");
-  if ((precision != "tf32" && precision != "bf16") || placement.device == "cpu") return;
+  if (placement.device == "cpu") return;
+  const bool is_of_ampere = precision == "tf32" || precision == "bf16";
+  const std::pair needed = is_of_ampere ? std::pair{8, 0} : std::pair{7, 5};  // the latter for the kernels themselves
   for (const int index : placement.indices) {
     const GpuInfo& gpu = host.gpus[size_t(index)];
-    if (gpu.capability_major < 8)
-      throw Error(ExitCode::config,
-                  fmt::format("train.precision {} needs compute capability 8.0, and GPU {} ({}) has {}.{}", precision,
-                              index, gpu.name, gpu.capability_major, gpu.capability_minor),
-                  "set train.precision to fp16");
+    const std::pair has = {gpu.capability_major, gpu.capability_minor};
+    if (has >= needed) continue;
+    throw Error(ExitCode::config,
+                fmt::format("train.precision {} needs compute capability {}.{}, and GPU {} ({}) has {}.{}", precision,
+                            needed.first, needed.second, index, gpu.name, has.first, has.second),
+                has >= std::pair{7, 5} ? "set train.precision to fp16" : "choose other GPUs, or --device cpu");
   }
 }
 
@@ -75,11 +83,12 @@ Placement place_ranks(const TrainOptions& train, const HostDevices& host) {
   for (const int gpu : train.gpus)
     if (gpu >= num_gpus)
       throw Error(ExitCode::usage, fmt::format("--gpus names GPU {}, but this machine has {}", gpu, num_gpus),
-                  "nvidia-smi -L lists them");
+                  kWhichGpus);
   const bool cuda = wants_cuda || (train.device == "auto" && host.cuda_built && num_gpus > 0);
   if (cuda && train.gpus.empty() && wanted > num_gpus)
     throw Error(ExitCode::usage,
-                fmt::format("--nproc {} needs as many GPUs, but this machine has {}", wanted, num_gpus), on_cpu);
+                fmt::format("--nproc {} needs as many GPUs, but this machine has {}", wanted, num_gpus),
+                on_cpu + "; " + kWhichGpus);
   Placement placement = on(cuda ? "cuda" : "cpu", train);
   if (cuda)
     for (const int gpu : placement.indices) placement.uuids.push_back(host.gpus[size_t(gpu)].uuid);

@@ -15,8 +15,8 @@ struct HostDevices {
   bool driver = false;        // an NVIDIA driver is loaded
   std::vector<GpuInfo> gpus;  // those that CUDA_VISIBLE_DEVICES leaves, in nvidia-smi's order: what --gpus counts
 };
-// Errors: 71 when the driver is there and fails.
-HostDevices probe_host();
+// Nothing, and in no time, for --device cpu. Errors: 71 when the driver is there and fails.
+HostDevices probe_host(const TrainOptions& train);
 
 struct Placement {
   std::string device;                   // cpu | cuda

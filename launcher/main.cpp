@@ -31,11 +31,12 @@ void occupy_standard_descriptors() {
 
 // Models live in ddp-rank, so it does the planning: it gets the resolved configuration on its standard input.
 [[noreturn]] void plan(const Command& command, const Signals& signals) {
-  const Placement placement = place_plan(command.train, probe_host());
+  const Placement placement = place_plan(command.train, probe_host(command.train));
   const Config config = resolve_config(command.train, placement);
+  if (placement.device == "cpu") check_precision(config.train.precision, placement, {});  // GPUs may be elsewhere
   std::vector<std::string> args = {"plan", "--ranks", std::to_string(placement.ranks()), "--device", placement.device};
   if (command.plan.memory_bytes > 0) args.insert(args.end(), {"--memory", std::to_string(command.plan.memory_bytes)});
-  if (command.plan.json) args.push_back("--json");
+  if (command.plan.json) args.insert(args.end(), {"--format", "json"});
   signals.restore();
   exec_program(find_rank_program(), args, text_as_input(to_yaml(config)));
 }

@@ -16,7 +16,7 @@ namespace {
 // The used subset of NVML's ABI: its header is not part of every toolkit.
 using NvmlDevice = void*;
 using NvmlReturn = int;
-constexpr NvmlReturn kSuccess = 0;
+constexpr NvmlReturn kSuccess = 0, kDriverNotLoaded = 9;
 
 struct CloseLibrary {
   void operator()(void* library) const { ::dlclose(library); }
@@ -34,7 +34,12 @@ class Nvml {
   }
 
   // False where the library is there but no driver runs.
-  bool start() const { return function<NvmlReturn()>("nvmlInit_v2")() == kSuccess; }
+  bool start() const {
+    const NvmlReturn result = function<NvmlReturn()>("nvmlInit_v2")();
+    if (result == kDriverNotLoaded) return false;
+    check(result, "nvmlInit");
+    return true;
+  }
   void stop() const { function<NvmlReturn()>("nvmlShutdown")(); }
 
   unsigned count() const {
@@ -76,7 +81,7 @@ class Nvml {
     if (result == kSuccess) return;
     throw Error(ExitCode::os_resource,
                 fmt::format("{}: {}", call, function<const char*(NvmlReturn)>("nvmlErrorString")(result)),
-                "does nvidia-smi work?");
+                "does nvidia-smi work? --device cpu trains without");
   }
 
   std::unique_ptr<void, CloseLibrary> library_;

@@ -30,8 +30,10 @@ void check_inputs(const Config& config, const std::string& resume) {
   check_input("data.train", config.data.train);
   check_input("data.valid", config.data.valid);
   check_input("model.init_from", config.model.init_from);
-  if (resume != "auto" && resume != "none" && ::access(resume.c_str(), R_OK) != 0)
-    throw Error(ExitCode::no_input, fmt::format("--resume: cannot open {}: {}", resume, errno_text(errno)),
+  if (resume == "auto" || resume == "none") return;
+  const std::string manifest = resume + "/manifest.json";  // what a checkpoint has
+  if (::access(manifest.c_str(), R_OK) != 0)
+    throw Error(ExitCode::no_input, fmt::format("--resume: cannot open {}: {}", manifest, errno_text(errno)),
                 "use auto, none or a folder like runs/x/checkpoints/step-00000100");
 }
 
@@ -65,7 +67,7 @@ Config resolve_config(const TrainOptions& train, const Placement& placement) {
 
 Outcome run_training(const TrainOptions& train, const std::string& resume, int64_t launched_ns,
                      const Signals& signals) {
-  const HostDevices host = probe_host();
+  const HostDevices host = probe_host(train);
   const Placement placement = place_ranks(train, host);
   const Config config = resolve_config(train, placement);
   check_precision(config.train.precision, placement, host);

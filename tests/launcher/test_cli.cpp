@@ -82,6 +82,8 @@ TEST_CASE("usage errors are 64 and one line") {
       {"--gpus", "0", "--device", "cpu", "train.yaml"},
       {"--device", "tpu", "train.yaml"},
       {"--stop-after", "0", "train.yaml"},
+      {"--stop-after", "99999999999999999999", "train.yaml"},
+      {"--output-dir", "", "train.yaml"},
       {"--resume", "", "train.yaml"},
       {"--no-such-option", "train.yaml"},
       {"train.yaml", "another.yaml"},
@@ -89,6 +91,8 @@ TEST_CASE("usage errors are 64 and one line") {
       {"plan", "--memory", "eleven", "train.yaml"},
       {"sample", "--prompt", "x"},
       {"sample", "runs/a"},
+      {"sample", "runs/a", "--prompt", "x", "--temperature", "nan"},
+      {"sample", "runs/a", "--prompt", "x", "--seed", "99999999999999999999"},
       {"bench"},
       {"bench", "launch", "--repeat", "0"},
   };
@@ -98,6 +102,23 @@ TEST_CASE("usage errors are 64 and one line") {
     INFO("ddp-launch " << shown);
     CHECK(code_of(args) == 64);
   }
+}
+
+TEST_CASE("a usage error says what is wrong in words that fit on a line, and whose help to read") {
+  const auto message = [](const std::vector<std::string>& args) -> std::string {
+    try {
+      parse_command_line(args);
+    } catch (const Error& e) {
+      return e.what();
+    }
+    return {};
+  };
+  CHECK(message({"--gpus", "all", "train.yaml"}) ==
+        "--gpus: 'all' is not a whole number of 0 or more, at most 2147483647; see ddp-launch --help");
+  CHECK(message({"--stop-after", "-3", "train.yaml"}) ==
+        "--stop-after: '-3' is not a whole number of 1 or more; see ddp-launch --help");
+  CHECK(message({"--output-dir", "", "train.yaml"}) == "--output-dir: the name is empty; see ddp-launch --help");
+  CHECK(message({"sample"}) == "RUN is required; see ddp-launch sample --help");
 }
 
 TEST_CASE("plan takes the options of a run, and an amount of memory") {
@@ -134,6 +155,7 @@ TEST_CASE("sample, bench, explain, version and help") {
   CHECK(parse({"--explain"}).verb == Verb::explain);
   CHECK(parse({"--explain", "train.seed"}).explain_key == "train.seed");
   CHECK(parse({"--version"}).text.starts_with("ddp-launch "));
+  CHECK(parse({"help"}).text == parse({"--help"}).text);
   for (const char* verb : {"run", "plan", "sample", "bench"}) {
     const Command help = parse({verb, "--help"});
     CHECK(help.verb == Verb::show);
@@ -184,6 +206,9 @@ TEST_CASE("a precision that a rank's device does not have is refused, and what i
     CHECK(refusal(precision, {"cuda", {0, 3}}).empty());
   }
   for (const char* precision : {"fp32", "fp16"}) CHECK(refusal(precision, {"cuda", {2}}).empty());
+  host.gpus[2].capability_minor = 0;  // older than any kernel is compiled for
+  for (const char* precision : {"fp32", "fp16", "bf16"})
+    CHECK_THAT(refusal(precision, {"cuda", {2}}), Catch::Contains("has 7.0") && Catch::Contains("--device cpu"));
   CHECK_THAT(refusal("tf32", {"cpu", {0}}), Catch::Contains("CPU") && Catch::Contains("bf16"));
   CHECK(refusal("bf16", {"cpu", {0}}).empty());
 }

@@ -1,11 +1,11 @@
-// A libnvidia-ml with as many GPUs as DDP_SIM_GPUS says (none: no driver), of compute capability DDP_SIM_CAPABILITY
-// ("7.5" where not set).
+// A libnvidia-ml with as many GPUs as DDP_SIM_GPUS says (0: no driver; -1: one of another version than the
+// library, as after an update), of compute capability DDP_SIM_CAPABILITY ("7.5" where not set).
 #include <cstdio>
 #include <cstdlib>
 
 namespace {
 
-constexpr int kSuccess = 0, kInvalidArgument = 2, kDriverNotLoaded = 9;
+constexpr int kSuccess = 0, kInvalidArgument = 2, kDriverNotLoaded = 9, kVersionMismatch = 18;
 
 int num_gpus() {
   const char* text = std::getenv("DDP_SIM_GPUS");
@@ -18,9 +18,14 @@ long index_of(void* device) { return reinterpret_cast<long>(device) - 1; }
 
 extern "C" {
 
-int nvmlInit_v2() { return num_gpus() > 0 ? kSuccess : kDriverNotLoaded; }
+int nvmlInit_v2() {
+  if (num_gpus() < 0) return kVersionMismatch;
+  return num_gpus() > 0 ? kSuccess : kDriverNotLoaded;
+}
 int nvmlShutdown() { return kSuccess; }
-const char* nvmlErrorString(int) { return "simulated NVML error"; }
+const char* nvmlErrorString(int error) {
+  return error == kVersionMismatch ? "Driver/library version mismatch" : "simulated NVML error";
+}
 
 int nvmlDeviceGetCount_v2(unsigned* count) {
   *count = unsigned(num_gpus());
