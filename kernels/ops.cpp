@@ -270,7 +270,7 @@ void find_non_finite(const Exec& exec, const FindNonFinite& a) {
 
 void step_finalize(const Exec& exec, const StepFinalize& a) {
   check_shape("step_finalize", "partials", a.partials, {a.partials.numel()}, DType::f64);
-  DDP_CHECK(a.loss_votes.numel() >= 3, "step_finalize: loss_votes {}", a.loss_votes.shape.text());
+  DDP_CHECK(a.loss_votes.numel() >= kFirstMark, "step_finalize: loss_votes {}", a.loss_votes.shape.text());
   check_shape("step_finalize", "loss_votes", a.loss_votes, {a.loss_votes.numel()}, DType::f64);
   check_shape("step_finalize", "lr_table", a.lr_table, {a.lr_table.numel()});
   DDP_CHECK(a.scalars != nullptr && a.metrics != nullptr, "step_finalize without its records");

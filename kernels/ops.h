@@ -229,6 +229,10 @@ struct LossScaling {
   uint32_t interval = UINT32_MAX;
 };
 
+// What ranks sum beside the gradients, by place in f64 (kFirstMark + ranks). From kFirstMark on each rank's mark, set
+// by that rank alone: what find_non_finite says of its gradients before the sum.
+enum LossVote : int64_t { kLossSum, kStopVotes, kCheckpointVotes, kFirstMark };
+
 // What the host reads of a step, one step late.
 struct StepMetrics {
   double loss_sum;    // over the global batch's tokens
@@ -264,8 +268,7 @@ struct StepFinalize {
   StepScalars* scalars = nullptr;
   StepMetrics* metrics = nullptr;
   TensorView partials;    // f64 (slots)
-  TensorView loss_votes;  // f64 (3 + ranks), reduced: loss sum, stop votes, checkpoint votes, each rank's mark of
-                          // find_non_finite before the all-reduce
+  TensorView loss_votes;  // f64 (kFirstMark + ranks) by LossVote, summed over ranks
   TensorView lr_table;    // f32: lr of the update after i applied ones is lr_table[i]
   double clip_norm = 0, beta1 = 0, beta2 = 0;
   LossScaling scaling = {};

@@ -48,13 +48,13 @@ constexpr void decide_update(StepScalars& s, double root, float lr, const StepRu
 // `before` and `after` decide_update; first_bad_slot is of the sum over ranks.
 constexpr StepMetrics step_metrics(const StepScalars& before, const StepScalars& after, double root,
                                    int64_t first_bad_slot, const double* loss_votes, int64_t num_ranks) {
-  const double* marks = loss_votes + 3;
+  const double* marks = loss_votes + kFirstMark;
   int64_t bad_rank = 0;
   while (bad_rank < num_ranks && marks[bad_rank] == 0.0) ++bad_rank;
   const bool is_local = bad_rank < num_ranks;
-  return {.loss_sum = loss_votes[0],
-          .stop_votes = loss_votes[1],
-          .checkpoint_votes = loss_votes[2],
+  return {.loss_sum = loss_votes[kLossSum],
+          .stop_votes = loss_votes[kStopVotes],
+          .checkpoint_votes = loss_votes[kCheckpointVotes],
           .grad_norm = root / double(before.loss_scale),
           .beta1_power = after.beta1_power,
           .beta2_power = after.beta2_power,

@@ -23,13 +23,14 @@ void embedding_forward(Stream&, const EmbeddingForward&);
 void embedding_backward(Stream&, const EmbeddingBackward&);
 // cross_entropy.cpp
 void cross_entropy(Stream&, const CrossEntropy&);
+// convert.cpp
+void cast(Stream&, const Cast&);
 // reduce.cpp
 void sum_into(Stream&, const SumInto&);
 void add_into(Stream&, const AddInto&);
-void cast(Stream&, const Cast&);
 void sum_squares(Stream&, const SumSquares&);
-void find_non_finite(Stream&, const FindNonFinite&);
 // optimizer.cpp
+void find_non_finite(Stream&, const FindNonFinite&);
 void step_finalize(Stream&, const StepFinalize&);
 void adamw(Stream&, const AdamW&);
 

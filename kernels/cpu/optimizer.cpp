@@ -1,7 +1,8 @@
-// The end of a step: norm, clip factor and bias correction from the partial sums, then AdamW in one pass over the flat
-// buffers.
+// The end of a step: where gradients are not finite, norm, clip factor and bias correction from the partial sums, then
+// AdamW in one pass over the flat buffers.
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/cpu/scratch.h"
@@ -15,22 +16,27 @@ namespace {
 
 constexpr int64_t kSlots = 4;  // of a block
 
+// The first slot whose partial is not finite; -1: none.
+int64_t first_bad_slot(const TensorView& partials) {
+  const double* begin = partials.as<double>();
+  const double* end = begin + partials.numel();
+  const double* bad = std::find_if(begin, end, [](double x) { return !std::isfinite(x); });
+  return bad == end ? -1 : bad - begin;
+}
+
+void run(ThreadPool&, const FindNonFinite& a) { *a.mark.as<double>() = double(first_bad_slot(a.partials) + 1); }
+
 void run(ThreadPool&, const StepFinalize& a) {
   StepScalars& s = *a.scalars;
   const StepScalars before = s;
   const double* partials = a.partials.as<double>();
-  double squares = 0.0;
-  int64_t first_bad_slot = -1;
-  for (int64_t slot = 0; slot < a.partials.numel(); ++slot) {
-    squares += partials[slot];
-    if (first_bad_slot < 0 && !std::isfinite(partials[slot])) first_bad_slot = slot;
-  }
+  const double squares = std::accumulate(partials, partials + a.partials.numel(), 0.0);
   DDP_CHECK(s.applied_steps < a.lr_table.numel(), "{} learning rates, {} steps applied", a.lr_table.numel(),
             s.applied_steps);
-  const double root = std::sqrt(squares);
+  const double root = std::sqrt(squares), *loss_votes = a.loss_votes.as<double>();
   decide_update(s, root, a.lr_table.as<float>()[s.applied_steps], {a.clip_norm, a.beta1, a.beta2, a.scaling});
   if (!s.skip) s.rsqrt_bias2 = float(1.0 / std::sqrt(1.0 - s.beta2_power));
-  *a.metrics = step_metrics(before, s, root, first_bad_slot, a.loss_votes.as<double>(), a.loss_votes.numel() - 3);
+  *a.metrics = step_metrics(before, s, root, first_bad_slot(a.partials), loss_votes, a.loss_votes.numel() - kFirstMark);
 }
 
 // What is the same for all elements of a slot.
@@ -82,6 +88,10 @@ void run(ThreadPool& pool, const AdamW& a) {
 }
 
 }  // namespace
+
+void find_non_finite(Stream& stream, const FindNonFinite& a) {
+  cpu_enqueue(stream, [a](ThreadPool& pool) { run(pool, a); });
+}
 
 void step_finalize(Stream& stream, const StepFinalize& a) {
   cpu_enqueue(stream, [a](ThreadPool& pool) { run(pool, a); });

@@ -1,7 +1,6 @@
 // Sums: of losses, of gradients, of squares. Lanes and blocks are fixed by the shapes, so every number of threads gives
 // the same bits.
 #include <algorithm>
-#include <cmath>
 
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/cpu/scratch.h"
@@ -46,13 +45,6 @@ void run(ThreadPool& pool, const AddInto& a) {
   add(pool, a.y.as<float>(), a.x.as<float>(), n);
 }
 
-void run(ThreadPool&, const FindNonFinite& a) {
-  const double* partials = a.partials.as<double>();
-  const double* end = partials + a.partials.numel();
-  const double* bad = std::find_if(partials, end, [](double x) { return !std::isfinite(x); });
-  *a.mark.as<double>() = bad == end ? 0.0 : double(bad - partials + 1);
-}
-
 template <class S>
 void run(ThreadPool& pool, const SumSquares& a) {
   const int64_t slots = a.partials.numel();
@@ -72,10 +64,6 @@ void sum_into(Stream& stream, const SumInto& a) {
 }
 
 void add_into(Stream& stream, const AddInto& a) {
-  cpu_enqueue(stream, [a](ThreadPool& pool) { run(pool, a); });
-}
-
-void find_non_finite(Stream& stream, const FindNonFinite& a) {
   cpu_enqueue(stream, [a](ThreadPool& pool) { run(pool, a); });
 }
 

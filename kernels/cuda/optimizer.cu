@@ -16,7 +16,7 @@ constexpr int kFinalizeThreads = 256, kAdamWThreads = 256;
 struct Finalize {
   StepScalars* scalars;
   StepMetrics* metrics;
-  const double *partials, *loss_votes;  // (slots), (3 + ranks)
+  const double *partials, *loss_votes;  // (slots), (kFirstMark + ranks)
   const float* lr_table;
   int64_t num_slots, num_rates, num_ranks;
   StepRule rule;
@@ -127,7 +127,7 @@ void step_finalize(Stream& stream, const StepFinalize& a) {
                       .lr_table = a.lr_table.as<float>(),
                       .num_slots = a.partials.numel(),
                       .num_rates = a.lr_table.numel(),
-                      .num_ranks = a.loss_votes.numel() - 3,
+                      .num_ranks = a.loss_votes.numel() - kFirstMark,
                       .rule = {a.clip_norm, a.beta1, a.beta2, a.scaling}};
   launch(stream, {"step_finalize", 1, kFinalizeThreads, sizeof(FinalizeShared)}, finalize, f);
 }

@@ -16,7 +16,7 @@ struct ReducedGradients {
   TensorView flat;        // f32, f16 or bf16 (flat elements)
   TensorView partials;    // f64 (slots): sums of squares
   TensorView slot_begin;  // i64 (slots + 1)
-  TensorView loss_votes;  // f64 (3 + ranks): loss sum, stop votes, checkpoint votes, marks
+  TensorView loss_votes;  // f64 (kFirstMark + ranks) by LossVote
 };
 
 // What is updated.

@@ -9,6 +9,8 @@
 namespace ddp {
 namespace {
 
+constexpr int64_t kLossVotesBytes = symmetric_size((kFirstMark + kMaxRanks) * int64_t(sizeof(double)));
+
 bool sums_apart(const GradReducerOptions& options) { return options.type != DType::f32 && options.num_micro_steps > 1; }
 
 }  // namespace
@@ -17,8 +19,7 @@ GradReducerBytes grad_reducer_bytes(const ParamLayout& layout, const GradReducer
   const int64_t n = layout.flat_elements(), f32_grads = n * int64_t(sizeof(float));
   const int64_t more_lanes = num_lane_buffers(options.lanes_per_rank) - 1;
   const int64_t slots = layout.num_slots();
-  return {.symmetric = symmetric_size(n * int64_t(dtype_bytes(options.type))) +
-                       symmetric_size((GradReducer::kVotes + kMaxRanks) * int64_t(sizeof(double))),
+  return {.symmetric = symmetric_size(n * int64_t(dtype_bytes(options.type))) + kLossVotesBytes,
           .device = (sums_apart(options) ? f32_grads : 0) + more_lanes * (f32_grads + int64_t(sizeof(double))) +
                     (slots + 1) * int64_t(sizeof(int64_t)) + 2 * slots * int64_t(sizeof(double))};
 }
@@ -32,7 +33,7 @@ GradReducer::GradReducer(Device& device, const OpTable& table, Communicator& com
       options_(std::move(options)),
       buckets_(plan_buckets(layout, options_.bucket_bytes / int64_t(dtype_bytes(options_.type)))),
       grads_(comm.allocate_symmetric(layout.flat_elements() * int64_t(dtype_bytes(options_.type)))),
-      loss_votes_(static_cast<double*>(comm.allocate_symmetric((kVotes + kMaxRanks) * int64_t(sizeof(double))))),
+      loss_votes_(static_cast<double*>(comm.allocate_symmetric(kLossVotesBytes))),
       slot_begin_(device, layout.num_slots() + 1),
       partials_(device, layout.num_slots()),
       own_partials_(device, layout.num_slots()),
@@ -90,10 +91,11 @@ void GradReducer::begin_step(const Votes& votes, Stream& compute) {
             options_.num_micro_steps);
   VoteSource& source = vote_sources_[size_t(num_steps_++ % 2)];
   source.copied.synchronize(options_.wait);  // of the step before the last: done long ago
-  source.values.data()[0] = double(votes.stop);
-  source.values.data()[1] = double(votes.checkpoint);
-  std::fill_n(source.values.data() + kVotes - 1, comm_.size(), 0.0);  // the marks
-  device_.copy(loss_votes_ + 1, source.values.data(), source.values.bytes(), compute.handle());
+  double* values = source.values.data();
+  std::fill_n(values, source.values.count(), 0.0);
+  values[kStopVotes] = double(votes.stop);
+  values[kCheckpointVotes] = double(votes.checkpoint);
+  device_.copy(loss_votes_, values, source.values.bytes(), compute.handle());
   source.copied.record(compute);
 }
 
@@ -163,7 +165,7 @@ void GradReducer::finish(Stream& compute) {
   combine_losses(options_.lanes_per_rank - 1, comm_stream_);
   if (comm_.size() > 1)
     find_non_finite({&table_, &comm_stream_},
-                    {.mark = loss_votes().slice(kVotes + comm_.rank(), 1), .partials = own_partials_.view()});
+                    {.mark = loss_votes().slice(kFirstMark + comm_.rank(), 1), .partials = own_partials_.view()});
   comm_.all_reduce(loss_votes(), comm_stream_);
   reduced_.record(comm_stream_);
   compute.wait(reduced_);

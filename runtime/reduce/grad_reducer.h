@@ -46,8 +46,6 @@ GradReducerBytes grad_reducer_bytes(const ParamLayout& layout, const GradReducer
 
 class GradReducer {
  public:
-  static constexpr int kVotes = 3;  // loss and votes, before the marks
-
   // Where a micro-step writes. "=" or "+=" to every gradient and to loss, the latter where accumulate.
   struct Target {
     TensorView grads;  // flat, f32 or options.type; padding is zero and must stay so
@@ -84,12 +82,11 @@ class GradReducer {
   void skip_micro_step(int i);
 
   // Of all ranks after finish, in the order of compute, until the next step's first micro-step. Gradients, of
-  // options.type (flat elements). Sums of squares, f64 (slots). The loss sum, the votes to stop and to checkpoint, and
-  // each rank's mark of its own first slot that is not finite (find_non_finite; none from a single rank), f64 (3 +
-  // ranks).
+  // options.type (flat elements). Sums of squares, f64 (slots). Loss and votes, f64 (kFirstMark + ranks) by LossVote; a
+  // single rank leaves no mark.
   TensorView gradients() const { return {grads_, options_.type, {layout_.flat_elements()}}; }
   TensorView partials() const { return partials_.view(); }
-  TensorView loss_votes() const { return {loss_votes_, DType::f64, {kVotes + comm_.size()}}; }
+  TensorView loss_votes() const { return {loss_votes_, DType::f64, {kFirstMark + comm_.size()}}; }
   // ParamLayout::slot_begin on the device, i64 (slots + 1).
   TensorView slot_begin() const { return slot_begin_.view(); }
 
@@ -124,8 +121,8 @@ class GradReducer {
   Event grads_ready_, reduced_;
   // Host memory that the votes are copied from: two, since the host may be a step ahead of the device.
   struct VoteSource {
-    VoteSource(Device& device, int num_ranks) : values(device, kVotes - 1 + num_ranks), copied(device) {}
-    HostBuffer<double> values;
+    VoteSource(Device& device, int num_ranks) : values(device, kFirstMark + num_ranks), copied(device) {}
+    HostBuffer<double> values;  // by LossVote; the first micro-step writes the loss over
     Event copied;
   };
   std::array<VoteSource, 2> vote_sources_;

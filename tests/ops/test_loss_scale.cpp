@@ -43,7 +43,7 @@ std::vector<StepMetrics> run_steps(const Scaling& scaling, const std::vector<boo
   lend_to_device(metrics.data(), n);
   StepFinalize args{.scalars = lend_to_device(&scalars),
                     .partials = {},
-                    .loss_votes = view(loss_votes, {3}),
+                    .loss_votes = view(loss_votes, {kFirstMark}),
                     .lr_table = view(rates, {n + 1}),
                     .beta1 = kBeta1,
                     .beta2 = kBeta2,

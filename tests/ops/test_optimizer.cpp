@@ -23,7 +23,7 @@ Finalized finalize(StepScalars scalars, const std::vector<double>& partials, dou
   step_finalize(run.exec(), {.scalars = lend_to_device(&out.scalars),
                              .metrics = lend_to_device(&out.metrics),
                              .partials = view(partials, {slots}),
-                             .loss_votes = view(loss_votes, {3}),
+                             .loss_votes = view(loss_votes, {kFirstMark}),
                              .lr_table = view(kRates, {int64_t(kRates.size())}),
                              .clip_norm = clip_norm,
                              .beta1 = kBeta1,
