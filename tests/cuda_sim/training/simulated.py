@@ -5,7 +5,7 @@ import os
 import sys
 
 sys.path.insert(0, os.path.join(os.environ["DDP_SOURCE_ROOT"], "tests", "integration"))
-from harness import IntegrationTest, main  # noqa: E402, F401
+from harness import PATIENCE_S, IntegrationTest, main  # noqa: E402, F401
 
 CHECKED = os.environ.get("DDP_CHECKED_MODULE")  # every access of a kernel is checked: where there is a clang++
 CAMPAIGN = os.environ.get("DDP_SIM_CAMPAIGN")  # also what takes minutes
