@@ -219,7 +219,7 @@ struct StepScalars {
   float grad_scale = 0.0f;   // clip factor / loss scale
   float step_size = 0.0f;    // lr / (1 - beta1^t)
   float rsqrt_bias2 = 0.0f;  // 1 / sqrt(1 - beta2^t)
-  uint32_t skip = 0;         // 1: a gradient is not finite, this update is skipped
+  uint32_t skip = 0;         // 1: a gradient or the loss is not finite, this update is skipped
 };
 
 // How the loss scale follows overflows, on the device: a skip multiplies it by `backoff`, not below `floor`; `interval`
@@ -240,8 +240,9 @@ struct StepMetrics {
   double checkpoint_votes;
   double grad_norm;  // of the unscaled gradients
   double beta1_power, beta2_power;
-  int64_t bad_slot;  // a slot with a gradient that is not finite, of bad_rank's or of the sum; -1: none
-  int64_t bad_rank;  // the first rank whose own gradients are not finite; -1: none, only the sum of finite ones is
+  int64_t bad_slot;  // a slot with a gradient that is not finite, of bad_rank's or of the sum; -1: none, so that a step
+                     // is skipped for its loss alone
+  int64_t bad_rank;  // the first rank whose own gradients are not finite; -1: none
   float lr;
   float loss_scale, next_loss_scale;  // of this step, and of the one that follows
   uint32_t growth_count, floor_skips;

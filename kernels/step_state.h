@@ -27,11 +27,14 @@ constexpr void advance_loss_scale(StepScalars& s, const LossScaling& scaling) {
   s.loss_scale = higher > scaling.cap ? scaling.cap : higher;
 }
 
-// Decides the update that follows from the root of the sum of squares of the scaled gradients, and counts. `lr` is the
-// rate of the next update. rsqrt_bias2 is left: the backend sets it from beta2_power where the update is not skipped.
-constexpr void decide_update(StepScalars& s, double root, float lr, const StepRule& rule) {
+constexpr bool is_finite(double x) { return x - x == 0.0; }
+
+// Decides the update that follows from the loss and the root of the sum of squares of the scaled gradients, and counts.
+// A loss may be infinite though its gradients are finite: where a target's logit is -infinity. `lr` is the rate of the
+// next update. rsqrt_bias2 is left: the backend sets it from beta2_power where the update is not skipped.
+constexpr void decide_update(StepScalars& s, double loss_sum, double root, float lr, const StepRule& rule) {
   const double norm = root / double(s.loss_scale);
-  s.skip = norm - norm == 0.0 ? 0 : 1;  // infinity and NaN are not
+  s.skip = is_finite(norm) && is_finite(loss_sum) ? 0 : 1;
   // As torch's clip_grad_norm_: the 1e-6 keeps runs comparable.
   const double clip = rule.clip_norm > 0.0 && norm > rule.clip_norm ? rule.clip_norm / (norm + 1e-6) : 1.0;
   s.grad_scale = float(clip / double(s.loss_scale));

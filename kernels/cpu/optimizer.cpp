@@ -29,12 +29,13 @@ void run(ThreadPool&, const FindNonFinite& a) { *a.mark.as<double>() = double(fi
 void run(ThreadPool&, const StepFinalize& a) {
   StepScalars& s = *a.scalars;
   const StepScalars before = s;
-  const double* partials = a.partials.as<double>();
+  const double *partials = a.partials.as<double>(), *loss_votes = a.loss_votes.as<double>();
   const double squares = std::accumulate(partials, partials + a.partials.numel(), 0.0);
   DDP_CHECK(s.applied_steps < a.lr_table.numel(), "{} learning rates, {} steps applied", a.lr_table.numel(),
             s.applied_steps);
-  const double root = std::sqrt(squares), *loss_votes = a.loss_votes.as<double>();
-  decide_update(s, root, a.lr_table.as<float>()[s.applied_steps], {a.clip_norm, a.beta1, a.beta2, a.scaling});
+  const double root = std::sqrt(squares);
+  decide_update(s, loss_votes[kLossSum], root, a.lr_table.as<float>()[s.applied_steps],
+                {a.clip_norm, a.beta1, a.beta2, a.scaling});
   if (!s.skip) s.rsqrt_bias2 = float(1.0 / std::sqrt(1.0 - s.beta2_power));
   *a.metrics = step_metrics(before, s, root, first_bad_slot(a.partials), loss_votes, a.loss_votes.numel() - kFirstMark);
 }

@@ -33,7 +33,8 @@ __device__ void finish_step(const Finalize& a, double squares, int64_t first_bad
   StepScalars s = before;
   const double root = sqrt(squares);
   // Past the table's end nothing sensible can follow: the NaN shows in the next loss.
-  decide_update(s, root, s.applied_steps < a.num_rates ? a.lr_table[s.applied_steps] : NAN, a.rule);
+  const float lr = s.applied_steps < a.num_rates ? a.lr_table[s.applied_steps] : NAN;
+  decide_update(s, a.loss_votes[kLossSum], root, lr, a.rule);
   if (s.skip == 0) s.rsqrt_bias2 = float(1.0 / sqrt(1.0 - s.beta2_power));
   *a.metrics = step_metrics(before, s, root, first_bad_slot, a.loss_votes, a.num_ranks);
   *a.scalars = s;

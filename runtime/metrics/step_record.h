@@ -8,10 +8,10 @@
 
 namespace ddp {
 
-// A step whose update was skipped, since a gradient was not finite.
+// A step whose update was skipped, since a gradient or the loss was not finite.
 struct SkippedUpdate {
-  std::string tensor;          // the first whose gradient is not finite
-  int rank = -1;               // of the gradient; -1: each rank's is finite, the sum over ranks is not
+  std::string tensor;          // the first whose gradient is not finite; "loss": all gradients are finite
+  int rank = -1;               // of the gradient; -1: only the sum over ranks is known not to be finite
   double next_loss_scale = 0;  // of the step that follows
 };
 

@@ -185,7 +185,7 @@ void Trainer::finish(int64_t step) {
 std::optional<SkippedUpdate> Trainer::skipped_update(const StepMetrics& m) const {
   if (m.skipped == 0) return std::nullopt;
   const int only_rank = parts_.env.world_size == 1 ? 0 : -1;  // which looks at the sum alone
-  return SkippedUpdate{.tensor = slot_owner(step_.layout(), m.bad_slot),
+  return SkippedUpdate{.tensor = m.bad_slot >= 0 ? slot_owner(step_.layout(), m.bad_slot) : "loss",
                        .rank = m.bad_rank >= 0 ? int(m.bad_rank) : only_rank,
                        .next_loss_scale = double(m.next_loss_scale)};
 }
@@ -199,7 +199,7 @@ void Trainer::stop_at_collapse(const StepMetrics& m, const SkippedUpdate& skippe
       is_scaled ? fmt::format("skipped in a row: {}; the loss scale, {}, goes no lower", m.floor_skips, m.loss_scale)
                 : fmt::format("loss {}", m.loss_sum / double(step_.shape().global_tokens));
   throw Error(ExitCode::non_finite,
-              fmt::format("step {}: the gradient of {} ({})", m.attempted_step,
+              fmt::format("step {}: the {}{} ({})", m.attempted_step, m.bad_slot >= 0 ? "gradient of " : "",
                           non_finite_text(skipped.tensor, skipped.rank), why),
               "lower optimizer.lr or lengthen schedule.warmup_steps");
 }

@@ -15,8 +15,8 @@ struct Finalized {
   StepMetrics metrics;
 };
 
-Finalized finalize(StepScalars scalars, const std::vector<double>& partials, double clip_norm) {
-  const std::vector<double> loss_votes = {12.5, 1.0, 2.0};
+Finalized finalize(StepScalars scalars, const std::vector<double>& partials, double clip_norm, double loss = 12.5) {
+  const std::vector<double> loss_votes = {loss, 1.0, 2.0};
   Finalized out{scalars, {}};
   Run run;
   const auto slots = int64_t(partials.size());
@@ -69,6 +69,7 @@ TEST_CASE("step_finalize: norm, clip, learning rate, bias correction and counts 
 TEST_CASE("step_finalize: no clipping below the limit, nor where the limit is 0") {
   CHECK(finalize(kSecondStep, {9.0, 16.0}, 5.0).scalars.grad_scale == 1.0f);
   CHECK(finalize(kSecondStep, {9.0, 16.0}, 0.0).scalars.grad_scale == 1.0f);
+  CHECK(finalize(kSecondStep, {0.0, 0.0}, 1.0).scalars.grad_scale == 1.0f);
 }
 
 TEST_CASE("step_finalize: a gradient that is not finite skips the update and counts only the attempt") {
@@ -82,6 +83,19 @@ TEST_CASE("step_finalize: a gradient that is not finite skips the update and cou
     CHECK(s.beta1_power == kBeta1);
     CHECK(s.beta2_power == kBeta2);
     CHECK_FALSE(std::isfinite(metrics.grad_norm));
+  }
+}
+
+TEST_CASE("step_finalize: a loss that is not finite skips the update, though every gradient is") {
+  for (const double bad : {std::numeric_limits<double>::infinity(), std::nan("")}) {
+    const auto [s, metrics] = finalize(kSecondStep, {9.0, 16.0}, 1.0, bad);
+    CHECK(s.skip == 1);
+    CHECK(s.applied_steps == 1);
+    CHECK(s.beta1_power == kBeta1);
+    CHECK(metrics.skipped == 1);
+    CHECK(metrics.bad_slot == -1);
+    CHECK(metrics.bad_rank == -1);
+    CHECK(metrics.grad_norm == 5.0);
   }
 }
 

@@ -25,16 +25,28 @@ struct Fault {
   int64_t first_step = 0, last_step = -1;
   int rank = -1;  // -1: every rank
   float value = 0;
+  bool in_loss = false;  // else in the gradient of wpe.weight
 };
 
 // Of the rank that this process is: an entry of an op table is a plain function.
 Fault planted;
+TensorView token_loss;  // of the micro-step
 
-// Puts the fault's value into the gradient of wpe.weight.
+void watched_cross_entropy(Stream& stream, const CrossEntropy& a) {
+  cpu_op_table().cross_entropy(stream, a);
+  token_loss = a.loss;
+}
+
+// Puts the fault's value where it belongs. It is the micro-step's last op that knows the step, and before the loss is
+// summed.
 void faulty_embedding_backward(Stream& stream, const EmbeddingBackward& a) {
   cpu_op_table().embedding_backward(stream, a);
-  cpu_enqueue(stream, [a](ThreadPool&) {
+  cpu_enqueue(stream, [a, loss = token_loss](ThreadPool&) {
     if (*a.dropout.step < planted.first_step || *a.dropout.step > planted.last_step) return;
+    if (planted.in_loss) {
+      *loss.as<float>() = planted.value;
+      return;
+    }
     switch (a.dwpe.dtype) {
       case DType::f16:
         *a.dwpe.as<Half>() = to_f16(planted.value);
@@ -74,14 +86,17 @@ struct Runs {
 
   // How each rank of the run ended.
   std::vector<RankResult> run(const std::string& name, int ranks, const std::vector<std::string>& settings,
-                              const Fault& fault = {}) const {
+                              const Fault& fault = {}, const RankEnv& how = {}) const {
     const Config config = make_config(name, settings);
     const DryRun plan = dry_run(config, ranks, *make_model(config, DeviceKind::cpu));
     const auto body = [&](RankContext& c) {
-      const RankEnv env{.rank = c.comm.rank(), .world_size = ranks};
+      RankEnv env = how;
+      env.rank = c.comm.rank();
+      env.world_size = ranks;
       std::freopen(path(fmt::format("{}-{}.out", name, env.rank)).c_str(), "w", stdout);
       if (fault.rank < 0 || fault.rank == env.rank) planted = fault;
       OpTable table = cpu_op_table();
+      table.cross_entropy = watched_cross_entropy;
       table.embedding_backward = faulty_embedding_backward;
       const auto model = make_model(config, DeviceKind::cpu);
       Trainer({.config = config,
@@ -220,4 +235,58 @@ TEST_CASE("skips at the floor of the loss scale end the run with 79, and that st
   for (const char* precision : {"fp32", "bf16"})
     check(precision, {fmt::format("train.precision={}", precision)}, 3,
           "step 4: the gradient of wpe.weight of rank 1 is not finite (loss ");
+}
+
+TEST_CASE("a loss that is not finite skips the step like an overflow, though all gradients are finite") {
+  const Runs runs;
+  const Fault fault{.first_step = kStep, .last_step = kStep, .rank = 1, .value = kInfinity, .in_loss = true};
+  REQUIRE(failures(runs.run("fp16", 2, {}, fault)) == "");
+  CHECK(read_text(runs.checkpoint("fp16", kStep) / kModelFile) ==
+        read_text(runs.checkpoint("fp16", kStep - 1) / kModelFile));
+  CHECK(runs.state("fp16", kStep).loss_scale == 32768);
+  const std::vector<nlohmann::json> metrics = runs.metrics("fp16");
+  REQUIRE(metrics.size() == 7);
+  CHECK(metrics[kStep - 1]["skipped"] == true);
+  CHECK(metrics[kStep - 1]["loss"].is_null());
+  CHECK(metrics[kStep - 1]["grad_norm"].is_number());
+  CHECK(metrics[kStep - 1]["non_finite"] == "loss");
+  CHECK(metrics[kStep]["skipped"] == false);
+
+  for (const RankResult& result :
+       runs.run("fp32", 1, {"train.precision=fp32"},
+                {.first_step = kStep, .last_step = kStep, .value = kInfinity, .in_loss = true})) {
+    CHECK(result.code == int(ExitCode::non_finite));
+    CHECK(result.text.find("step 4: the loss of rank 0 is not finite (loss inf)") != std::string::npos);
+  }
+  CHECK_FALSE(std::filesystem::exists(runs.checkpoint("fp32", kStep)));
+}
+
+TEST_CASE("a run that was stopped after a skipped step, and again before its scale grows, ends as if it had not been") {
+  const Runs runs;
+  // The scale is 2, and 1 from step 4 on, whose skip finds it at the floor; it grows after step 7.
+  const std::vector<std::string> settings = {"train.loss_scale_init=2", "train.loss_scale_interval=3",
+                                             "train.max_floor_skips=2"};
+  const Fault fault{.first_step = 3, .last_step = kStep, .rank = 1, .value = kInfinity};
+  REQUIRE(failures(runs.run("whole", 2, settings, fault)) == "");
+  REQUIRE(failures(runs.run("cut", 2, settings, fault, {.stop_after = kStep})) == "");
+  CHECK(runs.state("cut", kStep).floor_skips == 1);
+  REQUIRE(failures(runs.run("cut", 2, settings, fault, {.resume = "auto", .stop_after = 6})) == "");
+  CHECK(runs.state("cut", 6).growth_count == 2);
+  CHECK_FALSE(std::filesystem::exists(runs.checkpoint("cut", 7)));
+  REQUIRE(failures(runs.run("cut", 2, settings, fault, {.resume = "auto"})) == "");
+  for (const char* file : {kModelFile, kOptimizerFile})
+    CHECK(read_text(runs.checkpoint("cut", 7) / file) == read_text(runs.checkpoint("whole", 7) / file));
+  const TrainingState whole = runs.state("whole", 7), cut = runs.state("cut", 7);
+  CHECK(static_cast<const Progress&>(cut) == static_cast<const Progress&>(whole));
+  CHECK(whole.loss_scale == 2);
+
+  // Skips in a row count over the stop: the second at the floor is the last.
+  const Fault longer{.first_step = 3, .last_step = 7, .rank = 1, .value = kInfinity};
+  REQUIRE(failures(runs.run("collapse", 2, settings, longer, {.stop_after = kStep})) == "");
+  bool told = false;
+  for (const RankResult& result : runs.run("collapse", 2, settings, longer, {.resume = "auto"}))
+    told =
+        told || result.text.find("step 5: the gradient of wpe.weight of rank 1 is not finite (skipped in a row: 2;") !=
+                    std::string::npos;
+  CHECK(told);
 }
