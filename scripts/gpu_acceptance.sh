@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The day a GPU is there: builds for it, runs every test on the real libraries, compares the loss curves of CPU and GPUs, measures,
-# and writes reports/gpu-acceptance-DATE.md: gpu_acceptance.sh [BUILD_FOLDER]. Under 10 minutes; exits 1 when anything failed, 64
-# where there is no GPU.
+# The day a GPU is there: builds for it, runs the tests on the real libraries (those under simulation show nothing here), compares
+# the loss curves of CPU and GPUs, measures, and writes reports/gpu-acceptance-DATE.md: gpu_acceptance.sh [BUILD_FOLDER]. Under 10
+# minutes; exits 1 when anything failed, 64 where a GPU, or a toolkit that its driver takes, is missing.
 . "$(dirname "$0")/common.sh"
 cd "$root"
 refuse() { printf 'gpu_acceptance: %s\n' "$*" >&2; exit 64; }
@@ -10,6 +10,14 @@ command -v nvidia-smi >/dev/null || refuse "no nvidia-smi: this machine has no N
 caps=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null) || refuse "nvidia-smi finds no driver that answers"
 [ -n "$caps" ] || refuse "nvidia-smi lists no GPU"
 mapfile -t archs < <(tr -d . <<<"$caps" | sort -nu)
+[ "${archs[0]}" -ge 75 ] || refuse "a GPU here has compute capability below 7.5, the oldest supported; this script takes all GPUs or none"
+# The toolkit that kernels/cuda/meson.build finds. A driver runs programs of its own major version of CUDA and older ones.
+for nvcc in "$(command -v nvcc || true)" /usr/local/cuda/bin/nvcc .cache/cuda/bin/nvcc; do [ -x "$nvcc" ] && break; done
+[ -x "$nvcc" ] || refuse "no nvcc: install a CUDA toolkit from 12.0 on with NCCL; scripts/setup.sh --with-cuda fetches 13.0, for drivers from 580 on"
+toolkit=$("$nvcc" --version | sed -n 's/.*release \([0-9.]*\),.*/\1/p')
+driver=$(nvidia-smi | sed -n 's/.*CUDA Version: *\([0-9.]*\).*/\1/p')
+[ -z "$driver" ] || [ "${toolkit%%.*}" -le "${driver%%.*}" ] ||
+  refuse "the driver takes programs of CUDA $driver and older, and $nvcc is of $toolkit: update the driver, or put a toolkit of ${driver%%.*}.x first on PATH"
 num_gpus=$(wc -l <<<"$caps")
 most=1
 for n in 2 4; do [ "$num_gpus" -ge $n ] && most=$n; done
@@ -24,10 +32,11 @@ mkdir -p reports
 ./scripts/prepare_kjv.sh
 configure "$build" -Dcuda=enabled -Dbench=false "-Dgpu_arch=$(IFS=,; echo "${archs[*]}")"
 say "building $build"
-ninja -C "$build" >"$build/ninja.log" 2>&1 || { tail -n 60 "$build/ninja.log"; die "the build failed"; }
-say "testing"
+ninja -C "$build" launcher/ddp-launch runtime/ddp-rank runtime/libddp-cuda.so >"$build/ninja.log" 2>&1 ||
+  { tail -n 60 "$build/ninja.log"; die "the build failed"; }
+say "building the tests and testing"
 rm -f "$build/meson-logs/testlog.json"
-meson test -C "$build" --no-rebuild --print-errorlogs >"$work/tests.log" 2>&1 || true
+meson test -C "$build" --no-suite simulation --no-suite policy --print-errorlogs >"$work/tests.log" 2>&1 || tail -n 40 "$work/tests.log"
 
 gpus() { seq -s, 0 $(($1 - 1)); }
 # train NAME CONFIG ARGUMENTS...: one run, into $work/NAME; a failure is noted in the report, not fatal.
@@ -68,12 +77,13 @@ status=0
 {
   echo "# GPU acceptance, $(date -u '+%F %H:%M UTC')"
   echo
-  echo "Commit $(git describe --always --dirty), $(nvcc --version 2>/dev/null | sed -n 's/^Cuda compilation tools, //p'), compiled for sm_${archs[*]}."
+  echo "Commit $(git describe --always --dirty 2>/dev/null || echo unknown), CUDA $toolkit ($nvcc), compiled for sm_${archs[*]}."
   echo
   echo '```'
   nvidia-smi --query-gpu=index,name,driver_version,memory.total,pcie.link.gen.max,pcie.link.width.max --format=csv
   nvidia-smi topo -m || true
-  grep -hoE 'NCCL version [0-9.+a-z]+' "$work"/*.log | sort -u || true
+  grep -rhoE 'NCCL [0-9]+\.[0-9]+\.[0-9]+' "$work" | sort -u || true
+  df -h --output=target,size /dev/shm
   echo '```'
   echo
   echo "## Tests on the real libraries"

@@ -46,6 +46,14 @@ class Heap {
   uintptr_t begin_ = 0, end_ = 0;
 };
 
+void skip_without_gpu() {
+  static const bool has_gpu = [] {
+    int count = 0;
+    return cudaGetDeviceCount(&count) == cudaSuccess && count > 0;
+  }();
+  if (!has_gpu) std::_Exit(kSkipped);
+}
+
 }  // namespace
 
 int num_settings() { return 2; }  // a run and its repetition
@@ -58,17 +66,14 @@ std::vector<DType> storage_types() {
 }
 
 std::unique_ptr<Device> make_test_device(int) {
-  static const bool has_gpu = [] {
-    int count = 0;
-    return cudaGetDeviceCount(&count) == cudaSuccess && count > 0;
-  }();
-  if (!has_gpu) std::_Exit(kSkipped);
+  skip_without_gpu();
   return open_cuda_backend().make_device({});
 }
 
 const OpTable& test_op_table() { return open_cuda_backend().op_table(/*tf32=*/false); }
 
 void lend_to_device(const void* memory, size_t bytes) {
+  skip_without_gpu();
   static const Heap heap;
   static std::set<uintptr_t> registered;
   const auto address = reinterpret_cast<uintptr_t>(memory);

@@ -30,6 +30,25 @@ with tempfile.TemporaryDirectory() as empty:
     done = subprocess.run([os.path.join(root, "scripts/gpu_acceptance.sh")], env={"PATH": empty}, capture_output=True, text=True)
 assert done.returncode == 64 and len(done.stderr.splitlines()) == 1 and "no NVIDIA driver" in done.stderr, done
 
+
+
+def refusal_with(cuda_of_driver, nvcc_release):
+    """The one line with which a machine of four GPUs is refused that has these versions."""
+    tools = {"nvidia-smi": f'case "$*" in *compute_cap*) printf "7.5\\n7.5\\n7.5\\n7.5\\n" ;; *) echo "| CUDA Version: {cuda_of_driver} |" ;; esac',
+             "nvcc": f'echo "Cuda compilation tools, release {nvcc_release}, V{nvcc_release}.1"'}
+    with tempfile.TemporaryDirectory(prefix="ddp-acceptance-") as folder:
+        for name, text in tools.items():
+            with open(os.open(os.path.join(folder, name), os.O_CREAT | os.O_WRONLY, 0o755), "w") as file:
+                file.write("#!/bin/sh\n" + text + "\n")
+        done = subprocess.run([os.path.join(root, "scripts/gpu_acceptance.sh")], env={"PATH": folder + ":/usr/bin:/bin"},
+                              capture_output=True, text=True)
+    assert done.returncode == 64 and len(done.stderr.splitlines()) == 1, done
+    return done.stderr
+
+
+line = refusal_with("12.4", "13.0")
+assert "CUDA 12.4" in line and "13.0" in line and "12.x" in line, line
+
 curve = [5.0 - 0.01 * i for i in range(50)]
 near = [loss * (1 + 5e-6) for loss in curve]
 far = [loss * (1 + 2e-5) for loss in curve]
