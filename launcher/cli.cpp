@@ -7,6 +7,7 @@
 #include <array>
 #include <charconv>
 #include <cmath>
+#include <limits>
 #include <set>
 
 #include "runtime/base/error.h"
@@ -14,8 +15,6 @@
 
 namespace ddp {
 namespace {
-
-constexpr const char* kHint = "see ddp-launch --help";
 
 constexpr const char* kRunFooter = R"(
 Other commands (each has --help):
@@ -32,16 +31,40 @@ Signals: Ctrl-C once finishes the step, writes a checkpoint and exits 75; twice 
 Exit codes: 0 done, 64 command line, 66 input missing, 73 output folder, 75 stopped but resumable, 78 configuration,
 124 hang, 128+N a rank died of signal N.)";
 
+// CLI11's own ranges print bounds of 300 digits, and its integers wrap around.
+CLI::Validator whole_number(int64_t least, int64_t most = std::numeric_limits<int64_t>::max()) {
+  return CLI::Validator(
+      [least, most](const std::string& text) -> std::string {
+        int64_t value = 0;
+        const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+        const bool is_whole = error == std::errc{} && stop == text.data() + text.size();
+        if (is_whole && value >= least && value <= most) return {};
+        const bool bounded = most < std::numeric_limits<int64_t>::max();
+        return fmt::format("'{}' is not a whole number of {} or more{}", text, least,
+                           bounded ? fmt::format(", at most {}", most) : "");
+      },
+      "");
+}
+
+std::string check_temperature(const std::string& text) {
+  double value = 0;
+  const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  const bool is_number = error == std::errc{} && stop == text.data() + text.size();
+  return is_number && value >= 0.0 && std::isfinite(value) ? "" : "'" + text + "' is not a number of 0 or more";
+}
+
+std::string check_not_empty(const std::string& text) { return text.empty() ? "the name is empty" : ""; }
+
 // A vector option that took every word after it would swallow train.yaml: one word each time it is given.
 void one_word_each(CLI::Option* option) { option->allow_extra_args(false); }
 
 void add_train_options(CLI::App& app, TrainOptions& train) {
   app.add_option("config", train.config_file, "The configuration of the run (YAML)")->option_text("train.yaml");
   CLI::Option* gpus = app.add_option("--gpus", train.gpus, "One rank on each of these GPUs")->option_text("0,1,...");
-  gpus->delimiter(',')->check(CLI::NonNegativeNumber);
+  gpus->delimiter(',')->check(whole_number(0, std::numeric_limits<int>::max()));
   one_word_each(gpus);
   app.add_option("--nproc", train.nproc, "Number of ranks (default 1)")
-      ->check(CLI::Range(1, kMaxRanks))
+      ->check(whole_number(1, kMaxRanks))
       ->option_text("N")
       ->excludes(gpus);
   app.add_option("--device", train.device, "cpu, cuda or auto: GPUs where there are some (default auto)")
@@ -49,11 +72,13 @@ void add_train_options(CLI::App& app, TrainOptions& train) {
       ->option_text("NAME");
   one_word_each(app.add_option("--set", train.overrides, "Override a key of the YAML; may be repeated")
                     ->option_text("key.path=value"));
-  app.add_option("--output-dir", train.output_dir, "The run's folder, instead of output_dir")->option_text("DIR");
+  app.add_option("--output-dir", train.output_dir, "The run's folder, instead of output_dir")
+      ->check(check_not_empty)
+      ->option_text("DIR");
 }
 
 void check_train_options(const TrainOptions& train) {
-  if (train.config_file.empty()) throw Error(ExitCode::usage, "no train.yaml given", kHint);
+  if (train.config_file.empty()) throw Error(ExitCode::usage, "no train.yaml given", "see ddp-launch --help");
   std::set<int> seen;
   for (const int gpu : train.gpus)
     if (!seen.insert(gpu).second) throw Error(ExitCode::usage, fmt::format("--gpus names GPU {} twice", gpu));
@@ -75,7 +100,7 @@ bool parse(CLI::App& app, std::span<const std::string> args, Command& command) {
   } catch (const CLI::CallForVersion&) {
     command.text = app.version() + "\n";
   } catch (const CLI::ParseError& e) {
-    throw Error(ExitCode::usage, e.what(), kHint);
+    throw Error(ExitCode::usage, e.what(), "see " + app.get_name() + " --help");
   }
   command.verb = Verb::show;
   return true;
@@ -83,7 +108,7 @@ bool parse(CLI::App& app, std::span<const std::string> args, Command& command) {
 
 Command parse_run(std::span<const std::string> args) {
   Command command;
-  CLI::App app("Trains a model data-parallel: one process (rank) for each GPU or CPU slot.", "ddp-launch [run]");
+  CLI::App app("Trains a model data-parallel: one process (rank) for each GPU or CPU slot.", "ddp-launch");
   app.set_version_flag("--version", "ddp-launch " DDP_VERSION);
   add_train_options(app, command.train);
   app.add_option(
@@ -91,7 +116,7 @@ Command parse_run(std::span<const std::string> args) {
          "none: a folder that holds a run is refused (default); auto: its newest good checkpoint; or a checkpoint")
       ->option_text("auto|none|PATH");
   app.add_option("--stop-after", command.train.stop_after, "Write a checkpoint and exit 75 after step N")
-      ->check(CLI::PositiveNumber)
+      ->check(whole_number(1))
       ->option_text("N");
   CLI::Option* explain = app.add_option("--explain", command.explain_key, "Explain a key of the YAML, or all of them");
   explain->expected(0, 1)->option_text("[key]");
@@ -127,18 +152,18 @@ Command parse_sample(std::span<const std::string> args) {
   command.verb = Verb::sample;
   SampleOptions& sample = command.sample;
   CLI::App app("Prints text that the model of a run's newest checkpoint makes of a prompt.", "ddp-launch sample");
-  app.add_option("run", sample.run, "The run's folder")->required()->option_text("RUN");
+  app.add_option("RUN", sample.run, "The run's folder")->required()->option_text("RUN");
   app.add_option("--prompt", sample.prompt, "The text to go on from")->required()->option_text("TEXT");
   app.add_option("--tokens", sample.tokens, "Number of tokens to make (default 200)")
-      ->check(CLI::PositiveNumber)
+      ->check(whole_number(1))
       ->option_text("N");
   app.add_option("--temperature", sample.temperature, "0: the likeliest token; 1: as the model says (default 0.8)")
-      ->check(CLI::NonNegativeNumber)
+      ->check(check_temperature)
       ->option_text("X");
   app.add_option("--top-k", sample.top_k, "Draw among the K likeliest tokens only (default 0: all)")
-      ->check(CLI::NonNegativeNumber)
+      ->check(whole_number(0))
       ->option_text("K");
-  app.add_option("--seed", sample.seed, "Of the draws (default 1)")->check(CLI::NonNegativeNumber)->option_text("S");
+  app.add_option("--seed", sample.seed, "Of the draws (default 1)")->check(whole_number(0))->option_text("S");
   app.footer("\nExample:\n  ddp-launch sample runs/gpt2-tiny --prompt \"In the beginning\" --tokens 200");
   parse(app, args, command);
   return command;
@@ -151,10 +176,10 @@ Command parse_bench(std::span<const std::string> args) {
   CLI::App* launch = app.add_subcommand("launch", "From the command to all ranks past their first barrier");
   app.require_subcommand(1);
   launch->add_option("--nproc", command.bench.nproc, "Number of ranks (default 4)")
-      ->check(CLI::Range(1, kMaxRanks))
+      ->check(whole_number(1, kMaxRanks))
       ->option_text("N");
   launch->add_option("--repeat", command.bench.repeat, "Launches, of which the median is shown (default 21)")
-      ->check(CLI::Range(1, 100'000))
+      ->check(whole_number(1, 100'000))
       ->option_text("N");
   launch->add_flag("--json", command.bench.json, "Print each launch's time stamps (CLOCK_MONOTONIC) as a line of JSON");
   app.footer("\nExample:\n  ddp-launch bench launch --nproc 4");
@@ -186,6 +211,7 @@ Command parse_command_line(std::span<const std::string> args) {
   if (first == "plan") return parse_plan(args.subspan(1));
   if (first == "sample") return parse_sample(args.subspan(1));
   if (first == "bench") return parse_bench(args.subspan(1));
+  if (first == "help") return parse_run(std::array<std::string, 1>{"--help"});
   return parse_run(first == "run" ? args.subspan(1) : args);
 }
 

@@ -19,11 +19,7 @@ T parse(const std::string& name, const std::string& text) {
 }  // namespace
 
 CommandArgs::CommandArgs(std::span<char*> args) {
-  for (size_t i = 0; i < args.size(); ++i) {
-    const std::string name = args[i];
-    const bool is_flag = i + 1 == args.size() || std::string_view(args[i + 1]).starts_with("--");
-    values_[name] = is_flag ? "" : args[++i];
-  }
+  for (size_t i = 0; i + 1 < args.size(); i += 2) values_[args[i]] = args[i + 1];
 }
 
 const std::string& CommandArgs::text(const std::string& name) const {

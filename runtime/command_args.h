@@ -1,5 +1,5 @@
-// The arguments that ddp-launch passes to ddp-rank for its own commands: "--name value" pairs and "--flag"s, already
-// checked there.
+// The arguments that ddp-launch passes to ddp-rank for its own commands: pairs "--name value", already checked there. A
+// value may look like a name: a prompt is any text.
 #pragma once
 
 #include <map>
@@ -10,7 +10,6 @@ namespace ddp {
 
 class CommandArgs {
  public:
-  // A name followed by another name, or by nothing, is a flag.
   explicit CommandArgs(std::span<char*> args);
 
   bool has(const std::string& name) const { return values_.contains(name); }

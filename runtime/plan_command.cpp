@@ -131,7 +131,7 @@ ExitCode plan_command(std::span<char*> raw) {
     plan.memory_bytes = args.integer("--memory");
     plan.largest_micro_batch = largest_micro_batch(plan.config, plan.memory_bytes, device);
   }
-  args.has("--json") ? print_json(plan) : print(plan);
+  args.has("--format") ? print_json(plan) : print(plan);
   return ExitCode::complete;
 }
 

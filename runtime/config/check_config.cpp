@@ -3,8 +3,7 @@
 
 #include <algorithm>
 #include <bit>
-#include <cmath>
-#include <cstdlib>
+#include <charconv>
 
 #include "runtime/base/check.h"
 #include "runtime/config/config.h"
@@ -50,10 +49,10 @@ void check_model(const Config& config) {
 void check_precision(const Config& config) {
   const TrainConfig& t = config.train;
   if (t.loss_scale == "dynamic") return;
-  const char* text = t.loss_scale.c_str();
-  char* end = nullptr;
-  const double scale = std::strtod(text, &end);
-  if (end == text || *end != 0 || !std::isfinite(scale) || scale <= 0.0 || scale > 16777216.0)
+  double scale = 0;
+  const char* end = t.loss_scale.data() + t.loss_scale.size();
+  const auto [stop, error] = std::from_chars(t.loss_scale.data(), end, scale);
+  if (error != std::errc() || stop != end || !(scale > 0.0 && scale <= 16777216.0))
     throw mismatch(
         fmt::format("train.loss_scale \"{}\" is neither dynamic nor a number in (0, 16777216]", t.loss_scale),
         "use dynamic, or a power of two such as 1024");

@@ -8,7 +8,7 @@
 
 namespace ddp {
 
-// Levenshtein distance in bytes.
+// Levenshtein distance in bytes; an upper-case letter is as good as its lower-case one.
 size_t edit_distance(std::string_view a, std::string_view b);
 
 // The candidate with the smallest distance to `word`; the first of equals. `candidates` is not empty.

@@ -41,7 +41,9 @@ class ValueReader {
     out = node_.text == "true";
   }
   void read(std::string& out) const {
-    if (node_.kind != YamlNode::Kind::scalar) fail_type(node_, "text (\"\" for none)");
+    if (node_.kind != YamlNode::Kind::scalar)
+      fail_type(node_, field_.choices.empty() ? "text (\"\" for none)"
+                                              : fmt::format("one of {}", fmt::join(field_.choices, ", ")));
     const auto is_control = [](char c) { return uint8_t(c) < 0x20 || c == 0x7F; };
     if (std::any_of(node_.text.begin(), node_.text.end(), is_control)) fail_type(node_, "text on one line");
     const bool may_be_empty = !field_.required && field_.at.get(Config{}) == Value(std::string());

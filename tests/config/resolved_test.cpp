@@ -125,10 +125,11 @@ TEST_CASE("every recipe in configs/ parses and passes the checks on 1, 2 and 4 r
   CHECK(n_recipes >= 2);
 }
 
-TEST_CASE("edit distance counts insertions, deletions and replacements") {
+TEST_CASE("edit distance counts insertions, deletions and replacements, and takes upper for lower case") {
   CHECK(edit_distance("", "") == 0);
   CHECK(edit_distance("abc", "") == 3);
   CHECK(edit_distance("", "abc") == 3);
   CHECK(edit_distance("kitten", "sitting") == 3);
   CHECK(edit_distance("steps", "stpes") == 2);
+  CHECK(edit_distance("FP16", "fp16") == 0);
 }
