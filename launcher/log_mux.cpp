@@ -14,7 +14,8 @@ namespace {
 
 std::string printable(std::string_view line) {
   std::string out(line);
-  const size_t first = !out.empty() && (out[0] == kStatusMark || out[0] == kConsoleMark) ? 1 : 0;
+  const bool marked = !out.empty() && (out[0] == kStatusMark || out[0] == kConsoleMark || out[0] == kLogMark);
+  const size_t first = marked ? 1 : 0;
   std::replace_if(
       out.begin() + ptrdiff_t(first), out.end(),
       [](char c) { return ((unsigned char)c < 0x20 && c != '\t') || c == '\x7f'; }, '?');
@@ -63,8 +64,10 @@ void LogMux::finish(int rank) {
 void LogMux::take(int rank, std::string_view line) {
   if (line.starts_with(kStatusMark)) return console_.status(line.substr(1));
   const bool bare = line.starts_with(kConsoleMark);
-  if (bare) line.remove_prefix(1);
+  const bool only_logged = line.starts_with(kLogMark);
+  if (bare || only_logged) line.remove_prefix(1);
   log(rank, line);
+  if (only_logged) return;
   console_.line(bare ? std::string(line) : fmt::format("[rank {}] {}", rank, line));
 }
 

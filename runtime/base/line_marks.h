@@ -5,6 +5,7 @@
 namespace ddp {
 
 inline constexpr char kStatusMark = '\x1e';   // transient: redrawn in place on a terminal, never in the log
+inline constexpr char kLogMark = '\x1d';      // only logged: what the launcher says in words of its own
 inline constexpr char kConsoleMark = '\x1f';  // printed as it is, and logged
 
 }  // namespace ddp

@@ -85,14 +85,16 @@ TEST_CASE("a line goes to the console with its rank and to that rank's log, appe
       Console console(out.out.get(), err.out.get());
       LogMux mux(2, logs.get(), console);
       mux.feed(1, "hello\n");
-      mux.feed(0, "\x1fplain\n\x1etransient\n");
+      mux.feed(0,
+               "\x1fplain\n\x1etransient\n\x1d"
+               "for the log\n");
       mux.feed(1, "no newline");
       mux.finish(1);
     }
   }
   const std::string once = "[rank 1] hello\nplain\n[rank 1] no newline\n";
   CHECK(out.text() == once + once);
-  CHECK(read_text(folder.path / "rank-0.log") == "plain\nplain\n");
+  CHECK(read_text(folder.path / "rank-0.log") == "plain\nfor the log\nplain\nfor the log\n");
   CHECK(read_text(folder.path / "rank-1.log") == "hello\nno newline\nhello\nno newline\n");
 }
 
