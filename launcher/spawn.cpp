@@ -13,6 +13,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <fstream>
+
 #include "runtime/base/error.h"
 
 namespace ddp {
@@ -141,6 +143,14 @@ bool RankGroup::is_stopped(int rank) const {
   siginfo_t info = {};
   return process.alive && ::waitid(P_PIDFD, id_t(process.pidfd.get()), &info, WSTOPPED | WNOHANG | WNOWAIT) == 0 &&
          info.si_pid != 0;
+}
+
+int64_t RankGroup::io_bytes(int rank) const {
+  std::ifstream counters(fmt::format("/proc/{}/io", ranks_[size_t(rank)].pid));
+  std::string name;
+  int64_t read = 0, written = 0;
+  counters >> name >> read >> name >> written;  // rchar: N, wchar: N
+  return read + written;
 }
 
 Fd create_segment() {

@@ -37,6 +37,8 @@ class RankGroup {
   int reap(int rank);               // of a rank that ended: also ends its process group; returns the wait status
   void kill_all();                  // SIGKILL to every process group that still has a rank
   bool is_stopped(int rank) const;  // by SIGSTOP
+  // What it has read and written so far, as the kernel counts it; 0 where that is not known.
+  int64_t io_bytes(int rank) const;
 
  private:
   void end_all();  // kills and reaps what still lives

@@ -77,6 +77,7 @@ class Loop {
     [[maybe_unused]] const ssize_t n = ::read(timer_.get(), &expirations, sizeof expirations);
     const int64_t now = monotonic_ns();
     carry_out(supervisor_.on_tick(views(), job_.board->first_failure.load(std::memory_order_acquire), now));
+    if (supervisor_.saw_progress()) job_.board->progress.fetch_add(1, std::memory_order_relaxed);
     if (job_.on_tick) job_.on_tick(now);
     job_.console.flush();
   }
@@ -124,6 +125,7 @@ class Loop {
       view.step = status.step.load(std::memory_order_relaxed);
       view.bucket = status.bucket.load(std::memory_order_relaxed);
       view.heartbeat_ns = status.heartbeat_ns.load(std::memory_order_relaxed);
+      if (view.phase == Phase::load || view.phase == Phase::checkpoint) view.io_bytes = job_.ranks.io_bytes(rank);
       view.stopped = job_.ranks.is_stopped(rank);
       view.reported = status.error.ready.load(std::memory_order_acquire) != 0;
       if (!view.reported) continue;

@@ -176,6 +176,7 @@ bool Supervisor::hangs(std::span<const RankView> views, int64_t ran_ns) {
   for (const RankView& view : views) {
     pulse.push_back(view.heartbeat_ns);
     pulse.push_back(view.step);
+    pulse.push_back(view.io_bytes);
     pulse.push_back(int64_t(view.phase) << 32 | uint32_t(view.bucket));
   }
   idle_ns_ = pulse == pulse_ ? idle_ns_ + ran_ns : 0;

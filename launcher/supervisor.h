@@ -25,6 +25,7 @@ struct RankView {
   int64_t step = 0;
   int32_t bucket = -1;
   int64_t heartbeat_ns = 0;
+  int64_t io_bytes = 0;   // read and written so far, of a rank that loads or writes a checkpoint
   bool reported = false;  // an error record is complete
   int error_code = 0;     // of that record
   std::string error_text;
@@ -89,6 +90,8 @@ class Supervisor {
   Actions on_tick(std::span<const RankView> ranks, uint32_t first_failure, int64_t now_ns);
 
   bool done() const { return num_alive_ == 0; }
+  // Whether the last tick saw some rank advance.
+  bool saw_progress() const { return idle_ns_ == 0; }
   // Meaningful once done.
   const Outcome& outcome() const { return outcome_; }
   // Whether this end of a rank is a failure by itself.

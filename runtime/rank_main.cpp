@@ -13,6 +13,7 @@
 #include "runtime/base/clock.h"
 #include "runtime/base/cores.h"
 #include "runtime/base/crash.h"
+#include "runtime/base/line_marks.h"
 #include "runtime/base/log.h"
 #include "runtime/base/rank_env.h"
 #include "runtime/board/board.h"
@@ -34,7 +35,8 @@ WaitPolicy wait_policy(const Board& board, double hang_timeout_s) {
   // The launcher's own watch comes first: it can say who is to blame.
   return {.abort_word = &board->abort_word,
           .timeout_ms = int64_t((hang_timeout_s * 1.1 + 5) * 1000),
-          .spin_pauses = board->oversubscribed != 0 ? 0 : WaitPolicy{}.spin_pauses};
+          .spin_pauses = board->oversubscribed != 0 ? 0 : WaitPolicy{}.spin_pauses,
+          .progress = &board->progress};
 }
 
 std::unique_ptr<Device> make_cpu(const Config& config, const RankEnv& env, const Board& board) {
@@ -78,15 +80,19 @@ Backend make_backend(const Config& config, const RankEnv& env, Board& board, con
 
 // Records the exception being handled as this rank's error, unless the rank is a victim, and returns the exit code.
 ExitCode report_failure(const RankEnv& env, Board& board) {
+  const auto note = [](const std::string& text) {
+    fmt::print("{}{}\n", kLogMark, text);
+    std::fflush(stdout);
+  };
   const auto fail = [&](ExitCode code, const char* text) {
     board.report_error(env.rank, int(code), text);
-    log::error("{}", text);
+    note(fmt::format("failed: {}", text));
     return code;
   };
   try {
     throw;
   } catch (const Aborted& e) {
-    log::info("{}: another rank failed first", e.what());
+    note(fmt::format("{}: another rank failed first", e.what()));
     return ExitCode::rendezvous;
   } catch (const Error& e) {
     return fail(e.code(), e.what());

@@ -76,6 +76,7 @@ struct BoardLayout {
   std::atomic<uint32_t> first_failure;   // 1 + the first rank to fail, by compare-and-swap; 0: none
   std::atomic<uint32_t> stop_requested;  // 1: finish the step, commit, exit 75
   std::atomic<uint32_t> checkpoint_requests;  // counts SIGUSR1: commit at the next step and go on
+  std::atomic<uint32_t> progress;             // changes while the launcher sees ranks advance: renews their deadlines
   BoardBarrier barrier;
   FutexWord nccl_id_ready;
   std::array<unsigned char, 128> nccl_id;

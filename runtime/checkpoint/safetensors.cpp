@@ -22,6 +22,8 @@ constexpr int64_t kLengthBytes = 8;
 constexpr uint64_t kMaxHeaderBytes = 16 << 20;
 // Hashed and written (or read and widened) while in the cache.
 constexpr size_t kPieceBytes = 256 << 10;
+// Written to the disk while more comes: no fsync at the end that lasts for minutes, with nothing to tell it from a hang.
+constexpr int64_t kSyncEveryBytes = 256 << 20;
 
 // A file that is hashed on its way to the disk.
 class HashedOutput {
@@ -34,6 +36,7 @@ class HashedOutput {
       hash_.update(piece);
       write_all(file_, piece, path_);
       written_ += int64_t(piece.size());
+      if (written_ % kSyncEveryBytes < int64_t(piece.size())) sync(file_, path_);
       bytes = bytes.subspan(piece.size());
     }
   }

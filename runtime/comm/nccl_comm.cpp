@@ -11,7 +11,6 @@
 #include <string_view>
 
 #include "runtime/base/check.h"
-#include "runtime/base/clock.h"
 #include "runtime/base/log.h"
 #include "runtime/comm/nccl_watchdog.h"
 #include "runtime/comm/symmetric_buffers.h"
@@ -171,12 +170,12 @@ class NcclComm final : public Communicator {
   // recorded.
   template <class Begin>
   void settle(const char* call, Begin begin) {
-    const int64_t deadline_ns = monotonic_ns() + options_.wait.timeout_ms * 1'000'000;
+    Deadline deadline(options_.wait);
     ncclResult_t result = alone(begin);
     while (result == ncclInProgress) {
       const FutexWord* abort_word = options_.wait.abort_word;
       if (abort_word != nullptr && abort_word->load(std::memory_order_acquire) != 0) throw Aborted(call);
-      if (monotonic_ns() > deadline_ns)
+      if (deadline.passed())
         throw Error(ExitCode::hang,
                     fmt::format("{} did not begin on every rank within {} s", call, options_.wait.timeout_ms / 1000));
       ::usleep(20);

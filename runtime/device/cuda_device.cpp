@@ -5,7 +5,6 @@
 
 #include <cstdlib>
 
-#include "runtime/base/clock.h"
 #include "runtime/device/cuda_check.h"
 
 namespace ddp {
@@ -106,11 +105,11 @@ class CudaDevice final : public Device {
   // Polls, since the runtime's own waits know neither deadline nor abort word: some pauses, then short sleeps.
   void synchronize(void* event, const WaitPolicy& policy) override {
     constexpr timespec kNap = {.tv_sec = 0, .tv_nsec = 20'000};
-    const int64_t deadline_ns = monotonic_ns() + policy.timeout_ms * 1'000'000;
+    Deadline deadline(policy);
     for (int polls = 0; !query(event); ++polls) {
       if (policy.abort_word != nullptr && policy.abort_word->load(std::memory_order_acquire) != 0)
         throw Aborted("device work");
-      if (monotonic_ns() > deadline_ns)
+      if (deadline.passed())
         throw Error(ExitCode::hang, fmt::format("waited {} s for device work", policy.timeout_ms / 1000));
       if (polls >= policy.spin_pauses) ::nanosleep(&kNap, nullptr);
     }

@@ -13,11 +13,14 @@ Evaluator::Evaluator(Device& device, Communicator& comm, TrainStep& step, EvalBa
       sums_(device, batches.total()),
       done_(device) {}
 
-double Evaluator::run(const WaitPolicy& wait) {
+double Evaluator::run(const WaitPolicy& wait, const std::function<void()>& beat) {
   Stream& compute = step_.compute();
   device_.fill_zero(sums_.data(), sums_.bytes(), compute.handle());
-  for (int64_t i = batches_.begin(); i < batches_.end(); ++i)
-    step_.enqueue_eval(batches_.load(i), sums_.view().slice(i, 1));
+  for (int64_t i = batches_.begin(); i < batches_.end(); ++i) {
+    step_.enqueue_eval(batches_.load(i),
+                       sums_.view().slice(i, 1));  // waits for earlier ones: staging memory is bounded
+    beat();
+  }
   done_.record(compute);
   Stream& communication = step_.reducer().comm_stream();
   communication.wait(done_);

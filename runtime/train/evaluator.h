@@ -2,6 +2,7 @@
 // are gathered, and the host adds them in order.
 #pragma once
 
+#include <functional>
 #include <vector>
 
 #include "runtime/comm/communicator.h"
@@ -14,8 +15,9 @@ class Evaluator {
  public:
   Evaluator(Device& device, Communicator& comm, TrainStep& step, EvalBatches& batches);
 
-  // Mean loss a token (nats) of the parameters as of the work enqueued so far. Collective; blocks.
-  double run(const WaitPolicy& wait);
+  // Mean loss a token (nats) of the parameters as of the work enqueued so far. Collective; blocks. `beat` is called
+  // after each micro-batch: an evaluation may last longer than a hang is waited for.
+  double run(const WaitPolicy& wait, const std::function<void()>& beat);
 
  private:
   Device& device_;

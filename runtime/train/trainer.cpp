@@ -65,6 +65,7 @@ Trainer::Trainer(const Parts& parts)
   state_.config_digest = config_digest(config);
   state_.config_yaml = to_yaml(config);
   first_step_ = state_.step + 1;
+  status().step.store(state_.step, std::memory_order_relaxed);
   prefetcher_.emplace(train_source_, PrefetchOptions{.micro_batch = config.train.micro_batch,
                                                      .global_batch = config.train.global_batch,
                                                      .context = config.model.context,
@@ -216,7 +217,7 @@ void Trainer::report_start_up() {
 
 void Trainer::evaluate(int64_t step) {
   set_phase(Phase::evaluate);
-  const double loss = evaluator_->run(parts_.wait);
+  const double loss = evaluator_->run(parts_.wait, [this] { set_phase(Phase::evaluate); });
   const EvalRecord record{.step = step, .loss = loss, .bits_per_byte = is_bytes() ? loss / std::numbers::ln2 : NAN};
   if (sinks_) {
     sinks_->jsonl.write(record);

@@ -8,6 +8,7 @@
 //   step=N      be in step N                        child       leave a child process behind
 //   say=TEXT    print TEXT                          env=NAME    print NAME=value
 //   fds         print the number of open descriptors
+//   read        read a file for 1.5 s, in the phase that loads, and make no other progress
 #include <dirent.h>
 #include <fmt/format.h>
 #include <signal.h>
@@ -64,6 +65,15 @@ std::vector<std::string> words_for(int rank) {
   }
 }
 
+// Reads a file for longer than the shortest deadline of a hang, and does nothing else.
+void read_for_long(Board& board, RankStatus& status) {
+  status.phase.store(uint32_t(Phase::load));
+  const uint32_t seen = board->progress.load();
+  const int64_t end_ns = monotonic_ns() + 1'500'000'000;
+  while (monotonic_ns() < end_ns) read_text("/proc/self/exe");
+  if (board->progress.load() == seen) fmt::print("not renewed\n");
+}
+
 void print_descriptors() {
   std::set<int> fds;
   DIR* folder = ::opendir("/proc/self/fd");
@@ -91,6 +101,7 @@ void carry_out(const std::string& word, const RankEnv& env, Board& board) {
     loop_forever();
   }
   if (verb == "step") status.step.store(std::stoll(value));
+  if (verb == "read") read_for_long(board, status);
   if (verb == "say") fmt::print("{}\n", value);
   if (verb == "env") fmt::print("{}={}\n", value, ::getenv(value.c_str()));
   if (verb == "fds") print_descriptors();

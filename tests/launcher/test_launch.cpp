@@ -181,6 +181,15 @@ TEST_CASE("a run without progress is a hang, 124") {
   CHECK(Launched::nothing_left());
 }
 
+TEST_CASE(
+    "a rank that reads a file for longer than a hang is waited for does not hang, and renews its peers' deadlines") {
+  const Workplace place;
+  Launched run(place, with({"--set", "train.hang_timeout_s=1"}), "2:read");
+  CHECK(run.end() == 0);
+  CHECK(run.out().empty());
+  CHECK(run.err().empty());
+}
+
 TEST_CASE("a stopped rank is named within 2 s") {
   constexpr double kLimitMs = 2000;
   const auto stop_a_rank = [] {
@@ -310,7 +319,7 @@ TEST_CASE("plan and sample become ddp-rank with their arguments") {
   Launched plan(place, {"plan", "--nproc", "4", "--memory", "1KiB", "--json", "train.yaml"}, options);
   CHECK(plan.end() == 0);
   CHECK_THAT(plan.out(),
-             StartsWith("plan --ranks 4 --device cpu --memory 1024 --json\n") && Contains("global_batch: 12"));
+             StartsWith("plan --ranks 4 --device cpu --memory 1024 --format json\n") && Contains("global_batch: 12"));
   std::filesystem::create_directory(place.path("out"));
   Launched no_run(place, {"sample", "out", "--prompt", "x"}, options);
   CHECK(no_run.end() == 66);

@@ -200,14 +200,16 @@ TEST_CASE("a run without progress is a hang of the rank that the others wait for
   CHECK(play.outcome().failure.victims == std::vector<int>{0, 1, 3});
 }
 
-TEST_CASE("progress of any rank, or a heartbeat alone, keeps a run alive") {
+TEST_CASE("progress of any rank, or a heartbeat or bytes of a file alone, keeps a run alive") {
   Play play;
-  for (int i = 0; i < 5; ++i) {
+  for (int i = 0; i < 6; ++i) {
     CHECK(play.ticks(4500).empty());
-    if (i % 2 == 0)
-      ++play.views[1].heartbeat_ns;
-    else
-      ++play.views[3].step;
+    CHECK_FALSE(play.supervisor.saw_progress());
+    if (i % 3 == 0) ++play.views[1].heartbeat_ns;
+    if (i % 3 == 1) ++play.views[3].step;
+    if (i % 3 == 2) ++play.views[2].io_bytes;
+    CHECK(play.tick(100).empty());
+    CHECK(play.supervisor.saw_progress());
   }
 }
 
