@@ -137,7 +137,8 @@ class CudaDevice final : public Device {
     cudaGraph_t graph = nullptr;
     DDP_CUDA(cudaStreamEndCapture(stream_of(stream), &graph));
     cudaGraphExec_t executable = nullptr;
-    const cudaError_t error = cudaGraphInstantiate(&executable, graph, 0);
+    // Else all of it would run at the priority of the launching stream, communication too.
+    const cudaError_t error = cudaGraphInstantiate(&executable, graph, cudaGraphInstantiateFlagUseNodePriority);
     cudaGraphDestroy(graph);
     DDP_CUDA(error);
     return executable;

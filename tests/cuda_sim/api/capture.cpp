@@ -191,7 +191,8 @@ cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* 
 }
 
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph, unsigned long long flags) {
-  if (graph == nullptr || flags != 0) return cudaErrorInvalidValue;
+  // Without this flag the library runs every node at the priority of the launching stream.
+  if (graph == nullptr || flags != cudaGraphInstantiateFlagUseNodePriority) return cudaErrorInvalidValue;
   *exec = new CUgraphExec_st{*graph, nullptr};
   return cudaSuccess;
 }
