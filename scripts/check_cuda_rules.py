@@ -20,6 +20,8 @@ RULES = [
      "memory is planned: only runtime/device allocates"),
     (re.compile(r"\batomic(Add|Sub|Min|Max|CAS|Exch)\s*\("), re.compile(r"$^"),
      "an order that changes from run to run: sum in a fixed order"),
+    (re.compile(r"\b__global__\b(?!.*\b__launch_bounds__\b)"), re.compile(r"$^"),
+     "a kernel that may get more registers than its block has: state its threads by __launch_bounds__"),
 ]
 
 

@@ -15,7 +15,8 @@ struct PartialSums {
 };
 
 template <class S, class G>
-__global__ void column_sum_kernel(G* db, const S* dy, int64_t m, int64_t n, bool accumulate) {
+__global__ void __launch_bounds__(kColumns* kLanes)
+    column_sum_kernel(G* db, const S* dy, int64_t m, int64_t n, bool accumulate) {
   PartialSums& partial = shared_memory<PartialSums>();
   const int x = int(threadIdx.x), y = int(threadIdx.y);
   const int64_t column = int64_t(blockIdx.x) * kColumns + x;

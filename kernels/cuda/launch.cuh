@@ -43,8 +43,11 @@ __device__ __forceinline__ T& shared_memory() {
 }
 
 inline void check_launch(cudaError_t error, const char* name) {
-  if (error != cudaSuccess)
-    throw Error(ExitCode::os_resource, std::string("launch of kernel ") + name + ": " + cudaGetErrorString(error));
+  if (error == cudaSuccess) return;
+  const bool is_other_gpus = error == cudaErrorNoKernelImageForDevice || error == cudaErrorInvalidDeviceFunction ||
+                             error == cudaErrorUnsupportedPtxVersion;
+  throw Error(ExitCode::os_resource, std::string("launch of kernel ") + name + ": " + cudaGetErrorString(error),
+              is_other_gpus ? "this build is for other GPUs: see meson's -Dgpu_arch" : "");
 }
 
 // Enqueues kernel(args...) on the stream. A grid of no blocks is no work. Errors: 71 naming the kernel and the cause.

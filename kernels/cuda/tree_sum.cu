@@ -37,7 +37,7 @@ __device__ T tree_at(const T* sources, int count, int64_t n, int64_t i) {
 }
 
 template <class T>
-__global__ void tree_sum_kernel(T* out, const T* sources, int count, int64_t n) {
+__global__ void __launch_bounds__(kThreads) tree_sum_kernel(T* out, const T* sources, int count, int64_t n) {
   const int64_t stride = int64_t(gridDim.x) * blockDim.x;
   for (int64_t i = int64_t(blockIdx.x) * blockDim.x + threadIdx.x; i < n; i += stride)
     out[i] = tree_at(sources, count, n, i);

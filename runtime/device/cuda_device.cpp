@@ -36,6 +36,8 @@ cudaEvent_t event_of(void* event) { return static_cast<cudaEvent_t>(event); }
 class CudaDevice final : public Device {
  public:
   explicit CudaDevice(const CudaOptions& options) : workspace_{nullptr, options.workspace_bytes} {
+    // Before the first call. The default since CUDA 12.2; before, every kernel of every library takes GPU memory.
+    ::setenv("CUDA_MODULE_LOADING", "LAZY", /*overwrite=*/0);
     check_driver();
     DDP_CUDA(cudaSetDevice(0));
     DDP_CUDA(cudaDeviceGetStreamPriorityRange(&lowest_priority_, &highest_priority_));
