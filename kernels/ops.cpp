@@ -31,10 +31,11 @@ void check_weight_grad(const char* op, const char* name, const TensorView& dw, c
   check_shape(op, name, dw, shape, dw.dtype == DType::f32 || accumulate ? wide(s) : s);
 }
 
-void check_dropout(const char* op, const Dropout& d) {
+void check_dropout(const char* op, const Dropout& d, int64_t heads = 1) {
   DDP_CHECK(d.p >= 0.0f && d.p < 1.0f, "{}: dropout {}", op, d.p);
-  DDP_CHECK(d.p == 0.0f || (d.step != nullptr && d.sample_ids != nullptr && d.site < (1u << 24)),
-            "{}: dropout without step and sample ids", op);
+  if (d.p == 0.0f) return;
+  DDP_CHECK(d.step != nullptr && d.sample_ids != nullptr, "{}: dropout without step and sample ids", op);
+  DDP_CHECK(d.site < (1u << 24) && heads <= (1 << 8), "{}: dropout at site {} of {} heads", op, d.site, heads);
 }
 
 // Rows of a tensor whose last dimension is C, as (rows, C).
@@ -177,7 +178,7 @@ void attention_forward(const Exec& exec, const AttentionForward& a) {
   const DType type = storage_type(kOp, exec, a.qkv);
   check_shape(kOp, "out", a.out, {b, t, c}, type);
   check_shape(kOp, "lse", a.lse, {b, a.heads, t}, wide(type));
-  check_dropout(kOp, a.dropout);
+  check_dropout(kOp, a.dropout, a.heads);
   submit(exec, kOp, attention_flops(a.qkv, 2), exec.table->attention_forward, a, {a.qkv}, {a.out, a.lse});
 }
 
@@ -191,7 +192,7 @@ void attention_backward(const Exec& exec, const AttentionBackward& a) {
   check_shape(kOp, "dout", a.dout, {b, t, c}, type);
   check_shape(kOp, "out", a.out, {b, t, c}, type);
   check_shape(kOp, "lse", a.lse, {b, a.heads, t}, wide(type));
-  check_dropout(kOp, a.dropout);
+  check_dropout(kOp, a.dropout, a.heads);
   DDP_CHECK(a.workspace && a.workspace.bytes() >= attention_workspace(b, t, a.heads), "{}: workspace of {} bytes", kOp,
             a.workspace.bytes());
   submit(exec, kOp, attention_flops(a.qkv, 5), exec.table->attention_backward, a, {a.dout, a.out, a.qkv, a.lse},

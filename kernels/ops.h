@@ -46,9 +46,9 @@ struct Exec {
 
 // Dropout as a pure function of (seed, attempted step, sample, site, element): the same mask for every number of ranks,
 // and again in backward without storing it. An element is kept when its 32-bit Philox word >= p * 2^32, and then scaled
-// by 1 / (1 - p). Words: philox(key = {seed, *step}, counter = {c0, c1, site << 8 | head, sample}). Rows of C elements:
-// element e of a sample is word e % 4 of c0 = e / 4, c1 = 0, head = 0. Attention: the probability (q, k) is word 2 * (q
-// / 8 % 2) + k / 8 % 2 of c0 = q / 16 * 8 + q % 8, c1 = k / 16 * 8 + k % 8.
+// by 1 / (1 - p). Words: philox(key = {seed, *step}, counter = {c0, c1, site << 8 | head, sample}), head < 2^8. Rows of
+// C elements: element e of a sample is word e % 4 of c0 = e / 4, c1 = 0, head = 0. Attention: the probability (q, k) is
+// word 2 * (q / 8 % 2) + k / 8 % 2 of c0 = q / 16 * 8 + q % 8, c1 = k / 16 * 8 + k % 8.
 struct Dropout {
   float p = 0.0f;  // 0: none, the other fields are not read
   uint32_t seed = 0;
