@@ -9,8 +9,7 @@ constexpr int kSlots = 4;
 
 }  // namespace
 
-MetricsRing::Slot::Slot(Device& device)
-    : host(device, 1), begin(device), backward_done(device), reduced(device), end(device) {}
+MetricsRing::Slot::Slot(Device& device) : host(device, 1), backward_done(device), reduced(device), end(device) {}
 
 double MetricsRing::Slot::exposed_comm_ms() const { return has_stamps ? reduced.ms_since(backward_done) : NAN; }
 

@@ -17,10 +17,10 @@ class MetricsRing {
   struct Slot {
     explicit Slot(Device& device);
     HostBuffer<StepMetrics> host;  // one, valid after `end`
-    // In the compute stream: step begins, backward is done, the last all-reduce is waited for, the update and the copy
-    // are done. The middle two are not of a step that runs as graphs, where events have no time.
-    Event begin, backward_done, reduced, end;
-    bool has_stamps = false;         // of the middle two
+    // In the compute stream: backward is done, the last all-reduce is waited for, the update and the copy are done. The
+    // first two are not of a step that runs as graphs, where events have no time.
+    Event backward_done, reduced, end;
+    bool has_stamps = false;         // of the first two
     double exposed_comm_ms() const;  // after `end`; NaN without stamps
   };
   Slot& slot(int64_t step) { return slots_[size_t(step) % slots_.size()]; }

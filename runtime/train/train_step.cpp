@@ -87,7 +87,6 @@ void TrainStep::enqueue(int64_t number, const NextBatch& next, const GradReducer
   MetricsRing::Slot& slot = metrics_.slot(number);
   const bool as_graphs = uses_graphs_ && is_warm_;
   slot.has_stamps = !as_graphs;
-  slot.begin.record(compute_);
   reducer_.begin_step(votes, compute_);
   for (int i = 0; i < shape_.num_micro_steps; ++i) {
     stager_.upload(next(), compute_, parts_.wait);
