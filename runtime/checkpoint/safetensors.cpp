@@ -11,6 +11,7 @@
 #include "runtime/base/check.h"
 #include "runtime/base/error.h"
 #include "runtime/base/hash.h"
+#include "runtime/device/float16.h"
 
 namespace ddp {
 namespace {
@@ -74,16 +75,6 @@ std::string header_of(std::span<const TensorToSave> tensors) {
   return header;
 }
 
-float f32_from_bf16(uint16_t x) { return std::bit_cast<float>(uint32_t(x) << 16); }
-
-float f32_from_f16(uint16_t x) {
-  const uint32_t sign = uint32_t(x & 0x8000) << 16, exponent = (x >> 10) & 31, mantissa = x & 1023;
-  if (exponent == 31) return std::bit_cast<float>(sign | 0x7F800000u | mantissa << 13);
-  if (exponent != 0) return std::bit_cast<float>(sign | (exponent + 112) << 23 | mantissa << 13);
-  const float subnormal = float(mantissa) * 0x1p-24f;
-  return sign != 0 ? -subnormal : subnormal;
-}
-
 }  // namespace
 
 WrittenFile write_safetensors(const std::filesystem::path& path, std::span<const TensorToSave> tensors) {
@@ -121,12 +112,13 @@ void SafetensorsReader::read_f32(const SavedTensor& tensor, std::span<float> out
   if (tensor.dtype != "F16" && tensor.dtype != "BF16")
     throw Error(ExitCode::data, fmt::format("{}: tensor {} is {}; F32, F16 and BF16 can be loaded", path_.string(),
                                             tensor.name, tensor.dtype));
-  const auto widen = tensor.dtype == "F16" ? f32_from_f16 : f32_from_bf16;
+  const bool is_f16 = tensor.dtype == "F16";
   std::array<uint16_t, kPieceBytes / sizeof(uint16_t)> halves;
   while (!out.empty()) {
     const auto piece = std::span(halves).first(std::min(out.size(), halves.size()));
     read_exact(file_, std::as_writable_bytes(piece), offset, path_);
-    std::transform(piece.begin(), piece.end(), out.begin(), widen);
+    std::transform(piece.begin(), piece.end(), out.begin(),
+                   [=](uint16_t bits) { return is_f16 ? to_f32(Half{bits}) : to_f32(BFloat16{bits}); });
     offset += int64_t(piece.size_bytes());
     out = out.subspan(piece.size());
   }
