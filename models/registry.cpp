@@ -1,5 +1,6 @@
 #include "models/registry.h"
 
+#include <algorithm>
 #include <bit>
 
 #include "models/gpt2/gpt2.h"

@@ -20,9 +20,8 @@
 
 namespace ddp {
 
-int64_t attention_workspace(int64_t b, int64_t t, int64_t h) {
-  return b * h * t * int64_t(sizeof(float));
-}  // delta (B,H,T)
+// delta (B,H,T)
+int64_t attention_workspace(int64_t b, int64_t t, int64_t h) { return b * h * t * int64_t(sizeof(float)); }
 
 namespace cpu {
 namespace {

@@ -43,8 +43,8 @@ class DropoutMask {
 
   // Multipliers of the 16 x 16 probabilities whose first is (q, k), multiples of 16: tile[i] is row q + i.
   void attention_tile(int64_t b, int64_t head, int64_t q, int64_t k, v16 (&tile)[kLanes]) const {
-    for (int pair = 0; pair < 4;
-         ++pair) {  // counters of rows 2 pair (lanes 0-7) and 2 pair + 1; each serves rows q % 8 and + 8
+    // The counters of rows 2 pair (lanes 0-7) and 2 pair + 1; each serves rows q % 8 and q % 8 + 8.
+    for (int pair = 0; pair < 4; ++pair) {
       const v16u c0 = (v16u(kLaneIndex) >> 3) + uint32_t(q / 2 + 2 * pair);
       const v16u c1 = (v16u(kLaneIndex) & 7) + uint32_t(k / 2);
       const Philox16 r = philox(d_.seed, step_, c0, c1, d_.site << 8 | uint32_t(head), uint32_t(d_.sample_ids[b]));

@@ -32,8 +32,9 @@ class ShmComm final : public Communicator {
   void barrier(Stream& stream) override;
 
  private:
-  // All of these run on the stream's thread.
   CollectiveRecord describe(Collective op, const TensorView& in, int root) const;
+
+  // All of these run on the stream's thread.
   void announce(CollectiveRecord record);  // numbers it and shows it to the others
   void meet(const char* where);            // a barrier; its error names the ranks that did not come
   void compare_with_peers();  // after the first meeting: the record of every rank matches, or Error(disagree)

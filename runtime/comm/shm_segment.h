@@ -12,9 +12,8 @@
 
 namespace ddp {
 
-inline constexpr int64_t kStagingBytes =
-    256 * 1024;                           // a piece of a tensor that is not in symmetric memory; stays in L2
-inline constexpr int kTraceLength = 256;  // collectives that a rank's ring remembers
+inline constexpr int64_t kStagingBytes = 256 << 10;  // a piece of a tensor outside symmetric memory; stays in L2
+inline constexpr int kTraceLength = 256;             // collectives that a rank's ring remembers
 
 // What a rank shows to the others; written by that rank only.
 struct alignas(64) RankLine {

@@ -33,7 +33,7 @@ TokenFile::TokenFile(const std::filesystem::path& path, const std::string& forma
     : path_(path), file_(open_input(path)), context_(context), vocab_(vocab) {
   DDP_CHECK(format == "bytes" || format == "tokens", "format {}", format);
   size_bytes_ = file_size(file_, path_);
-  if (format == "tokens") read_header(vocab);
+  if (format == "tokens") read_header();
   const int64_t payload = size_bytes_ - header_bytes_;
   if (payload % token_bytes_ != 0)
     throw corrupt(path_, fmt::format("has {} bytes, not a whole number of {}-byte tokens", size_bytes_, token_bytes_),
@@ -47,8 +47,8 @@ TokenFile::TokenFile(const std::filesystem::path& path, const std::string& forma
                   "give a longer file or a smaller model.context");
 }
 
-void TokenFile::read_header(int64_t vocab) {
-  token_bytes_ = vocab > kMaxUint16Vocab ? 4 : 2;
+void TokenFile::read_header() {
+  token_bytes_ = vocab_ > kMaxUint16Vocab ? 4 : 2;
   std::array<int32_t, kHeaderInts> header{};
   if (size_bytes_ < kHeaderBytes) return;
   read_exact(file_, std::as_writable_bytes(std::span(header)), 0, path_);

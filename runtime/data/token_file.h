@@ -3,10 +3,10 @@
 //
 // Formats:
 //   bytes    the file itself, a token a byte
-//   tokens   llm.c's: 256 int32 of header (magic 20240520, version 1: uint16; magic 20240801, version 7: uint32; then
-//   the number of
-//            tokens), or nanoGPT's without a header: uint16, or uint32 when `vocab` is above 65536, which uint16 cannot
-//            hold. No pair of GPT-2 tokens reads as a magic number: its low half is 55,432 or 55,713.
+//   tokens   llm.c's: 256 int32 of header (magic 20240520, version 1: uint16; magic 20240801, version 7: uint32; and
+//            the number of tokens), or nanoGPT's without a header: uint16, or uint32 when `vocab` is above 65536,
+//            which uint16 cannot hold. No pair of GPT-2 tokens reads as a magic number: its low half is 55,432 or
+//            55,713.
 // All little-endian, as written by both on every machine they run on.
 #pragma once
 
@@ -46,7 +46,7 @@ class TokenFile {
   DataFingerprint fingerprint() const;
 
  private:
-  void read_header(int64_t vocab);
+  void read_header();
   [[noreturn]] void fail_token(int64_t sample, int64_t at, int64_t token) const;
   template <class Stored>
   void decode(int64_t sample, const std::byte* raw, int32_t* tokens, int32_t* targets) const;

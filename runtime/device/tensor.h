@@ -1,5 +1,5 @@
-// TensorView: pointer + dtype + shape; never owns. Row-major and contiguous, but for `row_stride` views that ops name
-// explicitly. Counts are in elements, and bytes() is the only place that multiplies by an element size.
+// TensorView: pointer + dtype + shape; never owns. Row-major and contiguous. Counts are in elements, and bytes() is the
+// only place that multiplies by an element size.
 #pragma once
 
 #include <array>

@@ -1,7 +1,6 @@
 // The part of the canonical summation tree that lies within one rank. Its lanes, a power of two, add as an aligned
-// pairwise tree
-// ((0+1)+(2+3)) with log2 + 1 buffers, as a binary counter does: the buffers are a stack of finished subtrees, one for
-// each bit set in the number of lanes done.
+// pairwise tree ((0+1)+(2+3)) with log2 + 1 buffers, as a binary counter does: the buffers are a stack of finished
+// subtrees, one for each bit set in the number of lanes done.
 #pragma once
 
 #include <bit>
