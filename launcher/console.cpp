@@ -25,12 +25,16 @@ size_t terminal_columns(int fd) {
   return ::ioctl(fd, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
 }
 
-// The longest prefix of at most `columns` characters; never cuts a UTF-8 sequence. Control characters end it.
+// The longest prefix of at most `columns` characters, and of whole fields where two spaces separate them ("step 1  loss
+// 2"); never cuts a UTF-8 sequence. Control characters end it.
 std::string_view fit(std::string_view text, size_t columns) {
   size_t n = 0, used = 0;
   for (; n < text.size() && (unsigned char)text[n] >= 0x20; ++n) {
     const bool continuation = ((unsigned char)text[n] & 0xC0) == 0x80;
-    if (!continuation && ++used > columns) break;
+    if (!continuation && ++used > columns) {
+      const size_t gap = text.rfind("  ", n);
+      return text.substr(0, gap == std::string_view::npos ? n : gap);
+    }
   }
   return text.substr(0, n);
 }

@@ -79,9 +79,13 @@ void print(const Plan& plan) {
                double(op.bytes) * 1e-9);
   fmt::print("\nall-reduce: {} of {} gradients in {} bucket{} a step\n", bytes_text(dry.all_reduce_bytes),
              dtype_name(shape.precision.gradients), dry.num_buckets, dry.num_buckets == 1 ? "" : "s");
-  if (plan.memory_bytes > 0)
+  if (plan.memory_bytes == 0) return;
+  if (plan.largest_micro_batch > 0)
     fmt::print("\nlargest micro-batch in {}: {} (accumulation 1, deterministic: false)\n",
                bytes_text(plan.memory_bytes), plan.largest_micro_batch);
+  else
+    fmt::print("\nno micro-batch fits in {}: parameters, gradients and optimizer state alone take {}\n",
+               bytes_text(plan.memory_bytes), bytes_text(dry.memory.params + dry.memory.grads + dry.memory.optimizer));
 }
 
 void print_json(const Plan& plan) {

@@ -107,6 +107,8 @@ TEST_CASE("on a terminal the status line is cut to the width, cleared before a l
   CHECK(terminal.text() == "step 1 and much mor");
   mux.feed(0, "a line\n");
   CHECK(terminal.text() == "\r\x1b[2K[rank 0] a line\r\nstep 1 and much mor");
+  mux.feed(0, "\x1estep 1  loss 2.0  12.5 ms\n");
+  CHECK(terminal.text() == "\r\x1b[2Kstep 1  loss 2.0");
   console.status({});
   CHECK(terminal.text() == "\r\x1b[2K");
 }
