@@ -13,6 +13,7 @@
 #include "launcher/spawn.h"
 #include "runtime/base/clock.h"
 #include "runtime/base/error.h"
+#include "runtime/base/output.h"
 #include "runtime/config/config.h"
 
 namespace ddp {
@@ -70,10 +71,10 @@ int run(int argc, char** argv, int64_t launched_ns) {
       bench_launch(command.bench, launched_ns, signals);
       return 0;
     case Verb::explain:
-      fmt::print("{}", explain(command.explain_key));
+      write_output([&] { fmt::print("{}", explain(command.explain_key)); });
       return 0;
     case Verb::show:
-      fmt::print("{}", command.text);
+      write_output([&] { fmt::print("{}", command.text); });
       return 0;
   }
   return int(ExitCode::internal);

@@ -92,8 +92,9 @@ Actions Supervisor::on_exit(const RankExit& exit, std::span<const RankView> view
   if (mode_ == Mode::failing && exit.rank != outcome_.failure.rank &&
       (view.reported || (WIFSIGNALED(exit.wait_status) && !kill_sent_))) {
     std::erase(outcome_.failure.victims, exit.rank);
-    outcome_.failure.also.push_back(
-        fmt::format("rank {}: {}", exit.rank, view.reported ? view.error_text : cause_of(exit)));
+    const std::string cause = view.reported ? view.error_text : cause_of(exit);
+    const bool is_same = view.reported && cause == outcome_.failure.cause;  // what all ranks decide alike
+    if (!is_same) outcome_.failure.also.push_back(fmt::format("rank {}: {}", exit.rank, cause));
   }
   if (done()) conclude(now_ns);
   return actions;

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "models/registry.h"
+#include "runtime/base/output.h"
 #include "runtime/command_args.h"
 #include "runtime/metrics/text.h"
 #include "runtime/train/dry_run.h"
@@ -135,7 +136,7 @@ ExitCode plan_command(std::span<char*> raw) {
     plan.memory_bytes = args.integer("--memory");
     plan.largest_micro_batch = largest_micro_batch(plan.config, plan.memory_bytes, device);
   }
-  args.has("--format") ? print_json(plan) : print(plan);
+  write_output([&] { args.has("--format") ? print_json(plan) : print(plan); });
   return ExitCode::complete;
 }
 

@@ -1,5 +1,7 @@
 #include "runtime/sample_command.h"
 
+#include <unistd.h>
+
 #include <cstdio>
 #include <filesystem>
 #include <sstream>
@@ -7,6 +9,7 @@
 #include "models/registry.h"
 #include "runtime/base/cores.h"
 #include "runtime/base/fs.h"
+#include "runtime/base/output.h"
 #include "runtime/checkpoint/checkpoint.h"
 #include "runtime/command_args.h"
 #include "runtime/train/generator.h"
@@ -33,12 +36,15 @@ std::vector<int32_t> parse_prompt(const std::string& prompt, bool is_bytes, int6
   return tokens;
 }
 
+// A model that has learnt little makes any bytes: what could steer a terminal is not sent to one.
 void print_token(int32_t token, bool is_bytes) {
-  if (is_bytes)
-    std::putchar(token);
-  else
-    std::printf("%d ", token);
-  std::fflush(stdout);
+  const bool is_control = (token < 0x20 && token != '\n' && token != '\t') || token == 0x7F;
+  write_output([=] {
+    if (is_bytes)
+      std::putchar(is_control && ::isatty(STDOUT_FILENO) == 1 ? '?' : token);
+    else
+      std::printf("%d ", token);
+  });
 }
 
 }  // namespace
@@ -69,7 +75,7 @@ ExitCode sample_command(std::span<char*> raw) {
     tokens.push_back(generator.next(tokens, options, uint64_t(i)));
     print_token(tokens.back(), is_bytes);
   }
-  std::putchar('\n');
+  write_output([] { std::putchar('\n'); });
   return ExitCode::complete;
 }
 

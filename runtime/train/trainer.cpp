@@ -96,6 +96,8 @@ ExitCode Trainer::run() {
   const int64_t asked = parts_.env.stop_after;
   const int64_t last = asked > 0 ? std::min(asked, config.train.steps) : config.train.steps;
   started_ns_ = last_end_ns_ = monotonic_ns();
+  if (first_step_ > last && sinks_)
+    sinks_->console.line(fmt::format("nothing to do: the run is at step {}, and was to go to {}", state_.step, last));
   for (int64_t step = first_step_; step <= last && !stop_; ++step) {
     enqueue(step);
     if (step > first_step_) finish(step - 1);

@@ -142,6 +142,14 @@ class Tools(harness.IntegrationTest):
         self.assertGreater(plan["largest_micro_batch"]["micro_batch"], 4)
         self.assertFalse(os.path.exists(self.run_folder()))
 
+    def test_output_that_cannot_be_written_is_74(self):
+        self.config()
+        for args in [["plan", os.path.join(self.folder, "train.yaml")], ["--explain"], ["--help"]]:
+            with open("/dev/full", "w") as full:
+                run = subprocess.run([harness.LAUNCH, *args], stdout=full, stderr=subprocess.PIPE, text=True)
+            self.assertEqual(run.returncode, 74, args)
+            self.assertIn("standard output", run.stderr)
+
     def test_a_run_writes_its_resolved_configuration_and_a_sample(self):
         self.config()
         self.launch()

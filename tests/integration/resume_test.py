@@ -88,11 +88,12 @@ class Resume(harness.IntegrationTest):
         self.launch("--resume", "auto")
         self.assertEqual(len(self.records()), 5)
 
-    def test_resuming_a_finished_run_changes_nothing(self):
+    def test_resuming_a_finished_run_says_so_and_changes_nothing(self):
         self.config(steps=10)
         self.launch()
         before = self.column("loss"), self.weights_hash(10)
-        self.launch("--resume", "auto")
+        again = self.launch("--resume", "auto")
+        self.assertIn("nothing to do: the run is at step 10, and was to go to 10", again.out)
         self.assertEqual((self.column("loss"), self.weights_hash(10)), before)
 
     def test_a_used_folder_is_refused_by_default(self):

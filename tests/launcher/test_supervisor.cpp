@@ -152,6 +152,17 @@ TEST_CASE("two ranks killed together are both named; the ranks that we killed ar
   CHECK(play.outcome().failure.victims == std::vector<int>{0, 2});
 }
 
+TEST_CASE("what all ranks find alike is said once") {
+  Play play(2);
+  play.report(1, 79, "step 20: the gradient of x is not finite");
+  play.report(0, 79, "step 20: the gradient of x is not finite");
+  play.exit(1, exited(79));
+  play.exit(0, exited(79));
+  CHECK(play.outcome().failure.rank == 1);
+  CHECK(play.outcome().failure.also.empty());
+  CHECK(play.outcome().failure.victims.empty());
+}
+
 TEST_CASE("one INT or TERM asks the ranks to stop, and their 75 is the run's") {
   Play play;
   CHECK(play.signal(SIGTERM) == "stop;say SIGTERM: finishing the step, then checkpoint; again to stop at once;");
