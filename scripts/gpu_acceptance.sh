@@ -56,7 +56,12 @@ for n in 2 4; do [ "$n" -le "$most" ] && train "gpu$n" "$curve" --gpus "$(gpus "
 train gpu1-graphs "$curve" --gpus 0 --set train.cuda_graph=true
 train gpu1-fp16 "$curve" --gpus 0 --set train.precision=fp16
 train gpu1-fp16-graphs "$curve" --gpus 0 --set train.precision=fp16 --set train.cuda_graph=true
-[ "$most" -gt 1 ] && train "gpu$most-fp16" "$curve" --gpus "$(gpus "$most")" --set train.precision=fp16
+if [ "$most" -gt 1 ]; then
+  train "gpu$most-fp16" "$curve" --gpus "$(gpus "$most")" --set train.precision=fp16
+  # NCCL's own order of sums; and NCCL in graphs, with the evaluations' sums between them.
+  train "gpu$most-allreduce" "$curve" --gpus "$(gpus "$most")" --set train.deterministic=false
+  train "gpu$most-graphs" "$curve" --gpus "$(gpus "$most")" --set train.cuda_graph=true --set eval.every=20 --set eval.batches=4
+fi
 if [ "${archs[0]}" -ge 80 ]; then train gpu1-bf16 "$curve" --gpus 0 --set train.precision=bf16; fi
 # measure NAME GPUS MICRO_BATCH ARGUMENTS...
 measure() {

@@ -53,12 +53,13 @@ curve = [5.0 - 0.01 * i for i in range(50)]
 near = [loss * (1 + 5e-6) for loss in curve]
 far = [loss * (1 + 2e-5) for loss in curve]
 near16 = [loss * (1 - 2e-4) for loss in curve]
-good = {"cpu": curve, "gpu1": near, "gpu1-again": near, "gpu1-graphs": near, "gpu2": near, "gpu1-fp16": near16,
-        "gpu1-fp16-graphs": near16, "speed1-fp32": curve, "speed1-fp16": curve, "speed2-fp16": curve}
+good = {"cpu": curve, "gpu1": near, "gpu1-again": near, "gpu1-graphs": near, "gpu2": near, "gpu2-graphs": near,
+        "gpu2-allreduce": near, "gpu1-fp16": near16, "gpu1-fp16-graphs": near16,
+        "speed1-fp32": curve, "speed1-fp16": curve, "speed2-fp16": curve}
 code, text = verdict(good)
 assert code == 0 and "**no**" not in text, text
 bad = [("cpu", far), ("gpu1-again", curve), ("gpu2", curve), ("gpu1", near[:-1]), ("gpu1-graphs", curve),
-       ("gpu1-fp16", [loss * 1.001 for loss in curve]), ("gpu1-fp16-graphs", near)]
+       ("gpu2-graphs", curve), ("gpu2-allreduce", far), ("gpu1-fp16", [loss * 1.001 for loss in curve]), ("gpu1-fp16-graphs", near)]
 for name, losses in bad:
     code, text = verdict({**good, name: losses})
     assert code == 1 and "**no**" in text, f"{name} was accepted:\n{text}"
