@@ -160,7 +160,10 @@ int run_rank() {
     log::init();
     return int(train(env, board));
   } catch (...) {
-    return int(report_failure(env, board));
+    const int code = int(report_failure(env, board));
+    // CUDA and NCCL may have threads in the middle of something, of which a normal exit would take away the globals.
+    if (env.device != "cpu") ::_exit(code);
+    return code;
   }
 }
 
