@@ -23,7 +23,7 @@ constexpr int64_t kLengthBytes = 8;
 constexpr uint64_t kMaxHeaderBytes = 16 << 20;
 // Hashed and written (or read and widened) while in the cache.
 constexpr size_t kPieceBytes = 256 << 10;
-// Written to the disk while more comes: no fsync at the end that lasts for minutes, with nothing to tell it from a hang.
+// What is written goes to the disk while more comes: an fsync at the end could last for minutes, like a hang.
 constexpr int64_t kSyncEveryBytes = 256 << 20;
 
 // A file that is hashed on its way to the disk.

@@ -1,0 +1,38 @@
+#include "runtime/train/evaluator.h"
+
+#include <catch2/catch.hpp>
+#include <cmath>
+
+#include "tests/support/step_runner.h"
+
+using namespace ddp;
+
+namespace {
+
+constexpr int64_t kVocab = 61;
+
+// Held-out samples without a file.
+class LearnableSource final : public DataSource {
+ public:
+  int64_t num_samples() const override { return 100; }
+  void fill(HostBatch& batch, uint64_t first) const override {
+    test::fill_learnable(batch, kVocab, uint32_t(first), int32_t(first));
+  }
+};
+
+}  // namespace
+
+TEST_CASE("an evaluation gives a sign of life after each micro-batch: it may last longer than a hang is waited for") {
+  constexpr int64_t kBatches = 7;
+  Config config;
+  config.model = {.preset = {}, .layers = 1, .heads = 2, .width = 32, .context = 12, .vocab = kVocab, .init_from = {}};
+  config.train.micro_batch = config.train.global_batch = 2;
+  test::StepRunner run(config);
+  const LearnableSource source;
+  EvalBatches batches(source, {.micro_batch = 2, .context = 12, .batches = kBatches});
+  Evaluator evaluator(*run.device, *run.comm, run.step, batches);
+  int64_t beats = 0;
+  const double loss = evaluator.run(test::StepRunner::kWait, [&] { ++beats; });
+  CHECK(beats == kBatches);
+  CHECK(loss == Approx(std::log(double(kVocab))).epsilon(0.05));  // of a model that has learnt nothing
+}
