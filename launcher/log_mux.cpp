@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "launcher/run_folder.h"
 #include "runtime/base/error.h"
 
 namespace ddp {
@@ -49,7 +50,7 @@ LogMux::LogMux(int num_ranks, int logs_fd, Console& console) : console_(console)
   for (int rank = 0; rank < num_ranks && logs_fd >= 0; ++rank) {
     const std::string name = fmt::format("rank-{}.log", rank);
     files_.emplace_back(::openat(logs_fd, name.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0644));
-    if (!files_.back()) throw Error(ExitCode::cannot_create, "cannot create logs/" + name + ": " + errno_text(errno));
+    if (!files_.back()) throw cannot_create("cannot create logs/" + name, errno);
   }
 }
 

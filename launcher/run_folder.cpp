@@ -7,10 +7,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <string>
-
-#include "runtime/base/error.h"
-
 namespace ddp {
 namespace {
 
@@ -27,9 +23,7 @@ constexpr const char* kLockName = ".lock";
       throw Error(ExitCode::permission, fmt::format("output folder {}: '{}' is no folder", path.string(), name),
                   "choose another --output-dir");
   }
-  throw Error(ExitCode::cannot_create,
-              fmt::format("output folder {}: cannot create '{}': {}", path.string(), name, errno_text(error)),
-              "choose another --output-dir");
+  throw cannot_create(fmt::format("output folder {}: cannot create '{}'", path.string(), name), error);
 }
 
 // Opens the folder `name` in `parent`, which is created if missing, and never through a symbolic link.
@@ -45,6 +39,12 @@ Fd enter(int parent, const std::string& name, const std::filesystem::path& path)
 }
 
 }  // namespace
+
+Error cannot_create(const std::string& what, int error) {
+  if (error == EMFILE || error == ENFILE)
+    return Error(ExitCode::os_resource, what + ": " + errno_text(error), "raise the limit: ulimit -n 1024");
+  return Error(ExitCode::cannot_create, what + ": " + errno_text(error), "choose another --output-dir");
+}
 
 RunFolder::RunFolder(const std::filesystem::path& path) : path_(path) {
   for (const std::filesystem::path& part : path)

@@ -3,10 +3,16 @@
 #pragma once
 
 #include <filesystem>
+#include <string>
 
+#include "runtime/base/error.h"
 #include "runtime/base/fs.h"
 
 namespace ddp {
+
+// The error of a file or folder of the run that cannot be created because of `error` (errno): 73, or 71 without
+// descriptors.
+Error cannot_create(const std::string& what, int error);
 
 class RunFolder {
  public:

@@ -2,6 +2,7 @@
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import struct
@@ -66,6 +67,14 @@ class Refusals(harness.IntegrationTest):
     def test_a_checkpoint_that_is_none(self):
         self.config()
         self.refused("--resume", "/", code=66, says="step-00000100")
+
+    def test_too_few_descriptors_are_71_wherever_they_run_out(self):
+        self.config()
+        for limit in range(6, 16, 2):
+            run = subprocess.run(self.command("--nproc", "2"), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+                                 preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit)))
+            self.assertEqual(run.returncode, 71, f"{limit}: {run.stderr}")
+            self.assertIn("Too many open files", run.stderr)
 
     def test_gpus_without_a_driver(self):
         self.config()
