@@ -64,28 +64,14 @@ __device__ __forceinline__ void add_row(Pack<W>& sum, const Backward<S, G>& a, i
   for (int j = 0; j < W; ++j) sum.x[j] += d.x[j];
 }
 
-// Past the last entry of the token at entry `first`. By halves: a frequent token has thousands of entries.
-template <class S, class G>
-__device__ __forceinline__ int64_t end_of_token(const Backward<S, G>& a, int64_t first) {
-  const int32_t token = a.tokens[a.order[first]];
-  int64_t end = first + 1, high = a.m;
-  while (end < high) {
-    const int64_t middle = end + (high - end) / 2;
-    if (a.tokens[a.order[middle]] == token)
-      end = middle + 1;
-    else
-      high = middle;
-  }
-  return end;
-}
-
 // A block an entry of `order`; the first of each token sums them all.
 template <int W, class S, class G>
 __global__ void __launch_bounds__(kThreads) backward_tokens(Backward<S, G> a) {
   const int64_t first = blockIdx.x;
   const int32_t token = a.tokens[a.order[first]];
   if (token < 0 || token >= a.v || (first > 0 && a.tokens[a.order[first - 1]] == token)) return;
-  const int64_t end = end_of_token(a, first);
+  int64_t end = first + 1;
+  while (end < a.m && a.tokens[a.order[end]] == token) ++end;
   for (int64_t i = threadIdx.x * W; i < a.c; i += kThreads * W) {
     float* to = a.dwte + token * a.c + i;
     Pack<W> sum = load<W>(to);
