@@ -52,9 +52,9 @@ void check_precision(const Config& config) {
   double scale = 0;
   const char* end = t.loss_scale.data() + t.loss_scale.size();
   const auto [stop, error] = std::from_chars(t.loss_scale.data(), end, scale);
-  if (error != std::errc() || stop != end || !(scale > 0.0 && scale <= 16777216.0))
+  if (error != std::errc() || stop != end || !(scale >= 1e-6 && scale <= 16777216.0))
     throw mismatch(
-        fmt::format("train.loss_scale \"{}\" is neither dynamic nor a number in (0, 16777216]", t.loss_scale),
+        fmt::format("train.loss_scale \"{}\" is neither dynamic nor a number in [1e-06, 16777216]", t.loss_scale),
         "use dynamic, or a power of two such as 1024");
   if (t.precision != "fp16")
     throw mismatch(

@@ -211,7 +211,7 @@ constexpr Field kOptimizer[] = {
      .meaning = "decay of the running means of the gradient and of its square"},
     {.key = "eps",
      .at = leaf<&Config::optimizer, &OptimizerConfig::eps>,
-     .range = {.min = 0, .max = 1, .without_min = true},
+     .range = {1e-30, 1},
      .meaning = "added to the root of the second moment"},
     {.key = "weight_decay",
      .at = leaf<&Config::optimizer, &OptimizerConfig::weight_decay>,

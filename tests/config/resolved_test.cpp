@@ -41,14 +41,14 @@ TEST_CASE("a printed configuration reads back to the same values") {
   c.model.init_from = "null";
   c.output_dir = "-x: [";
   c.optimizer.lr = 0.1 + 0.2;
-  c.optimizer.eps = std::numeric_limits<double>::denorm_min();
+  c.optimizer.weight_decay = std::numeric_limits<double>::denorm_min();
   c.optimizer.betas = {1.0 / 3.0, std::nextafter(1.0, 0.0)};
   c.train.seed = 9'007'199'254'740'993;  // not a double
   c.train.bucket_mb = 1e-5;
   const Config again = parse(to_yaml(c));
   CHECK(flatten(again) == flatten(c));
   CHECK(again.optimizer.lr == c.optimizer.lr);
-  CHECK(again.optimizer.eps == c.optimizer.eps);
+  CHECK(again.optimizer.weight_decay == c.optimizer.weight_decay);
   CHECK(again.optimizer.betas == c.optimizer.betas);
   CHECK(again.train.seed == c.train.seed);
   CHECK(again.data.valid == c.data.valid);
