@@ -9,7 +9,7 @@ Evaluator::Evaluator(Device& device, Communicator& comm, TrainStep& step, EvalBa
       comm_(comm),
       step_(step),
       batches_(batches),
-      host_sums_(size_t(batches.total())),
+      host_sums_(device, batches.total()),
       sums_(device, batches.total()),
       done_(device) {}
 
@@ -29,7 +29,7 @@ double Evaluator::run(const WaitPolicy& wait, const std::function<void()>& beat)
   done_.record(communication);
   done_.synchronize(wait);
   const double tokens = double(batches_.total() * step_.shape().micro_batch * step_.shape().context);
-  return std::accumulate(host_sums_.begin(), host_sums_.end(), 0.0) / tokens;
+  return std::accumulate(host_sums_.data(), host_sums_.data() + host_sums_.count(), 0.0) / tokens;
 }
 
 }  // namespace ddp

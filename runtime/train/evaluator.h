@@ -3,7 +3,6 @@
 #pragma once
 
 #include <functional>
-#include <vector>
 
 #include "runtime/comm/communicator.h"
 #include "runtime/data/eval_batches.h"
@@ -24,7 +23,7 @@ class Evaluator {
   Communicator& comm_;
   TrainStep& step_;
   EvalBatches& batches_;
-  std::vector<double> host_sums_;
+  HostBuffer<double> host_sums_;
   Buffer<double> sums_;  // (micro-batches over all ranks); this rank's are set, the others' zero, before the all-reduce
   Event done_;
 };
