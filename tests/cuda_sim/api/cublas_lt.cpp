@@ -142,7 +142,7 @@ void multiply(const Product& p) {
 
 void check_alignments(const cublasLtMatmulAlgo_t& algorithm, const Product& p) {
   Alignments needed;
-  std::memcpy(&needed, &algorithm, sizeof needed);
+  std::memcpy(&needed, algorithm.data, sizeof needed);
   const bool has_bias = p.description.epilogue != CUBLASLT_EPILOGUE_DEFAULT;
   const auto check = [](const char* name, const void* operand, uint32_t alignment) {
     if (reinterpret_cast<uintptr_t>(operand) % alignment != 0)
@@ -278,7 +278,7 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
   if (const auto bias = reinterpret_cast<uintptr_t>(as<Description>(description).bias); is_fused && bias != 0)
     alignments.bias = uint32_t(std::min<uintptr_t>(bias & -bias, 256));
   static_assert(sizeof alignments <= sizeof results->algo);
-  std::memcpy(&results->algo, &alignments, sizeof alignments);
+  std::memcpy(results->algo.data, &alignments, sizeof alignments);
   return CUBLAS_STATUS_SUCCESS;
 }
 
