@@ -9,6 +9,7 @@
 #include <vector>
 
 #if defined(__SANITIZE_ADDRESS__)
+#include <pthread.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
 
@@ -75,6 +76,19 @@ Scheduler& scheduler() {
   return s;
 }
 
+#if defined(__SANITIZE_ADDRESS__)
+struct HostStack {
+  HostStack() {
+    pthread_attr_t attributes;
+    pthread_getattr_np(pthread_self(), &attributes);
+    pthread_attr_getstack(&attributes, &bottom, &bytes);
+    pthread_attr_destroy(&attributes);
+  }
+  void* bottom = nullptr;
+  size_t bytes = 0;
+};
+#endif
+
 // Continues `next` (nullptr: the host, which gets control when the block ends).
 void switch_to(Thread* next) {
   Scheduler& s = scheduler();
@@ -82,17 +96,15 @@ void switch_to(Thread* next) {
   if (self == next) return;
   void* to = next != nullptr ? next->stack_pointer : s.host_stack_pointer;
 #if defined(__SANITIZE_ADDRESS__)
-  static const void* host_stack;
-  static size_t host_bytes;
+  static thread_local const HostStack host;
   void* fake_stack = nullptr;
   const bool ends = self != nullptr && self->state == Thread::State::done;
-  __sanitizer_start_switch_fiber(ends ? nullptr : &fake_stack, next != nullptr ? next->stack : host_stack,
-                                 next != nullptr ? kStackBytes : host_bytes);
+  __sanitizer_start_switch_fiber(ends ? nullptr : &fake_stack, next != nullptr ? next->stack : host.bottom,
+                                 next != nullptr ? kStackBytes : host.bytes);
 #endif
   ddp_sim_switch(self != nullptr ? &self->stack_pointer : &s.host_stack_pointer, to);
 #if defined(__SANITIZE_ADDRESS__)
-  __sanitizer_finish_switch_fiber(fake_stack, self == nullptr ? nullptr : &host_stack,
-                                  self == nullptr ? nullptr : &host_bytes);
+  __sanitizer_finish_switch_fiber(fake_stack, nullptr, nullptr);
 #endif
 }
 
