@@ -25,7 +25,7 @@ need_packages() {
   "${apt[@]}" install "${missing[@]}" >/dev/null
 }
 
-# What the two programs are built with; README.md beside this file says what each is for.
+# What the two programs are built with; README.md says what each is for.
 build_packages=(g++ meson ninja-build pkg-config ccache libcli11-dev libspdlog-dev libfmt-dev libyaml-cpp-dev libdnnl-dev
   nlohmann-json3-dev libxxhash-dev)
 data_packages=(bible-kjv)

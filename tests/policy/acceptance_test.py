@@ -31,7 +31,6 @@ with tempfile.TemporaryDirectory() as empty:
 assert done.returncode == 64 and len(done.stderr.splitlines()) == 1 and "no NVIDIA driver" in done.stderr, done
 
 
-
 def refusal_with(cuda_of_driver, nvcc_release):
     """The one line with which a machine of four GPUs is refused that has these versions."""
     tools = {"nvidia-smi": f'case "$*" in *compute_cap*) printf "7.5\\n7.5\\n7.5\\n7.5\\n" ;; *) echo "| CUDA Version: {cuda_of_driver} |" ;; esac',
