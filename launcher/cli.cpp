@@ -11,6 +11,7 @@
 #include <set>
 
 #include "runtime/base/error.h"
+#include "runtime/base/number.h"
 #include "runtime/board/board.h"
 
 namespace ddp {
@@ -35,10 +36,8 @@ Exit codes: 0 done, 64 command line, 66 input missing, 73 output folder, 75 stop
 CLI::Validator whole_number(int64_t least, int64_t most = std::numeric_limits<int64_t>::max()) {
   return CLI::Validator(
       [least, most](const std::string& text) -> std::string {
-        int64_t value = 0;
-        const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-        const bool is_whole = error == std::errc{} && stop == text.data() + text.size();
-        if (is_whole && value >= least && value <= most) return {};
+        const std::optional<int64_t> value = parse_number<int64_t>(text);
+        if (value && *value >= least && *value <= most) return {};
         const bool bounded = most < std::numeric_limits<int64_t>::max();
         return fmt::format("'{}' is not a whole number of {} or more{}", text, least,
                            bounded ? fmt::format(", at most {}", most) : "");
@@ -47,10 +46,8 @@ CLI::Validator whole_number(int64_t least, int64_t most = std::numeric_limits<in
 }
 
 std::string check_temperature(const std::string& text) {
-  double value = 0;
-  const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  const bool is_number = error == std::errc{} && stop == text.data() + text.size();
-  return is_number && value >= 0.0 && std::isfinite(value) ? "" : "'" + text + "' is not a number of 0 or more";
+  const std::optional<double> value = parse_number<double>(text);
+  return value && *value >= 0.0 && std::isfinite(*value) ? "" : "'" + text + "' is not a number of 0 or more";
 }
 
 std::string check_not_empty(const std::string& text) { return text.empty() ? "the name is empty" : ""; }

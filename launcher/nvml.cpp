@@ -4,11 +4,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 #include <cstdlib>
 #include <memory>
 
 #include "runtime/base/error.h"
+#include "runtime/base/number.h"
 
 namespace ddp {
 namespace {
@@ -89,9 +89,7 @@ class Nvml {
 
 bool names(std::string_view word, const GpuInfo& gpu) {
   if (word.starts_with("GPU-")) return gpu.uuid.starts_with(word);
-  int index = -1;
-  const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), index);
-  return error == std::errc{} && end == word.data() + word.size() && index == gpu.index;
+  return parse_number<int>(word) == gpu.index;
 }
 
 }  // namespace

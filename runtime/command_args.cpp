@@ -1,19 +1,16 @@
 #include "runtime/command_args.h"
 
-#include <charconv>
-
 #include "runtime/base/error.h"
+#include "runtime/base/number.h"
 
 namespace ddp {
 namespace {
 
 template <class T>
 T parse(const std::string& name, const std::string& text) {
-  T value{};
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size())
-    throw Error(ExitCode::usage, "ddp-rank: " + name + " " + text + " is not a number");
-  return value;
+  const std::optional<T> value = parse_number<T>(text);
+  if (!value) throw Error(ExitCode::usage, "ddp-rank: " + name + " " + text + " is not a number");
+  return *value;
 }
 
 }  // namespace

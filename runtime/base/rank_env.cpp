@@ -2,11 +2,10 @@
 
 #include <fcntl.h>
 
-#include <charconv>
 #include <cstdlib>
-#include <cstring>
 
 #include "runtime/base/error.h"
+#include "runtime/base/number.h"
 
 namespace ddp {
 namespace {
@@ -21,15 +20,13 @@ const char* text_of(const char* name) {
 
 int64_t number_of(const char* name, int64_t least, int64_t most) {
   const char* text = text_of(name);
-  const char* end = text + std::strlen(text);
-  int64_t value = 0;
-  const auto [stop, error] = std::from_chars(text, end, value);
-  if (error != std::errc{} || stop != end || value < least || value > most)
+  const std::optional<int64_t> value = parse_number<int64_t>(text);
+  if (!value || *value < least || *value > most)
     throw Error(ExitCode::usage,
                 std::string(name) + "='" + text + "' is not a whole number from " + std::to_string(least) + " to " +
                     std::to_string(most),
                 kHint);
-  return value;
+  return *value;
 }
 
 int descriptor_of(const char* name) {

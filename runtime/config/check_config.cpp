@@ -3,9 +3,9 @@
 
 #include <algorithm>
 #include <bit>
-#include <charconv>
 
 #include "runtime/base/check.h"
+#include "runtime/base/number.h"
 #include "runtime/config/config.h"
 
 namespace ddp {
@@ -49,10 +49,8 @@ void check_model(const Config& config) {
 void check_precision(const Config& config) {
   const TrainConfig& t = config.train;
   if (t.loss_scale == "dynamic") return;
-  double scale = 0;
-  const char* end = t.loss_scale.data() + t.loss_scale.size();
-  const auto [stop, error] = std::from_chars(t.loss_scale.data(), end, scale);
-  if (error != std::errc() || stop != end || !(scale >= 1e-6 && scale <= 16777216.0))
+  const std::optional<double> scale = parse_number<double>(t.loss_scale);
+  if (!scale || !(*scale >= 1e-6 && *scale <= 16777216.0))
     throw mismatch(
         fmt::format("train.loss_scale \"{}\" is neither dynamic nor a number in [1e-06, 16777216]", t.loss_scale),
         "use dynamic, or a power of two such as 1024");

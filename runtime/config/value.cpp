@@ -3,9 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 #include <optional>
 
+#include "runtime/base/number.h"
 #include "runtime/config/nearest.h"
 
 namespace ddp {
@@ -21,12 +21,8 @@ bool looks_octal(std::string_view text) {
 
 template <class Number>
 std::optional<Number> parse_whole(std::string_view text, std::string_view allowed) {
-  Number number{};
-  const char* end = text.data() + text.size();
   if (text.find_first_not_of(allowed) != std::string_view::npos) return std::nullopt;
-  const auto [stop, error] = std::from_chars(text.data(), end, number);
-  if (error != std::errc() || stop != end) return std::nullopt;
-  return number;
+  return parse_number<Number>(text);
 }
 
 class ValueReader {
