@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "launcher/console.h"
+#include "launcher/rank_program.h"
 #include "launcher/report.h"
 #include "launcher/supervise.h"
 #include "runtime/base/clock.h"

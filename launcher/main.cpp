@@ -8,6 +8,7 @@
 #include "launcher/bench_launch.h"
 #include "launcher/cli.h"
 #include "launcher/devices.h"
+#include "launcher/rank_program.h"
 #include "launcher/run.h"
 #include "launcher/signals.h"
 #include "launcher/spawn.h"

@@ -6,6 +6,7 @@
 #include "launcher/console.h"
 #include "launcher/devices.h"
 #include "launcher/log_mux.h"
+#include "launcher/rank_program.h"
 #include "launcher/report.h"
 #include "launcher/run_folder.h"
 #include "launcher/spawn.h"

@@ -49,9 +49,6 @@ class RankGroup {
 // A memfd without a name or size, that ranks can size and seal. Errors: 71.
 Fd create_segment();
 
-// ddp-rank: $DDP_RANK where set, else beside this program, else where the build folder has it. Errors: 71.
-std::filesystem::path find_rank_program();
-
 // Replaces this process by `program` with these arguments; `input` becomes its standard input, when not empty.
 // Errors: 71.
 [[noreturn]] void exec_program(const std::filesystem::path& program, const std::vector<std::string>& args, Fd input);

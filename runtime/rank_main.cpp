@@ -28,7 +28,7 @@ namespace {
 void check_machine() {
   if (const char* feature = missing_cpu_feature())
     throw Error(ExitCode::os_resource, std::string("ddp-rank was built for a processor with ") + feature,
-                "build it on this machine, or with -Dcpu_arch=x86-64-v3");
+                "build it on this machine, or with -Dcpu_archs=x86-64-v3");
 }
 
 WaitPolicy wait_policy(const Board& board, double hang_timeout_s) {
