@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "launcher/console.h"
+#include "launcher/cuda_search.h"
 #include "launcher/devices.h"
 #include "launcher/log_mux.h"
 #include "launcher/rank_program.h"
@@ -39,7 +40,7 @@ void check_inputs(const Config& config, const std::string& resume) {
 }
 
 std::vector<RankEnv> rank_environments(const TrainOptions& train, const Placement& placement, const Board& board,
-                                       const Fd& segment, bool tty) {
+                                       const Fd& segment, const std::string& site_packages, bool tty) {
   std::vector<RankEnv> envs;
   for (int rank = 0; rank < placement.ranks(); ++rank) {
     RankEnv& env = envs.emplace_back();
@@ -50,6 +51,7 @@ std::vector<RankEnv> rank_environments(const TrainOptions& train, const Placemen
     env.device = placement.device;
     env.device_index = placement.indices[size_t(rank)];
     if (!placement.uuids.empty()) env.visible_gpu = placement.uuids[size_t(rank)];
+    env.site_packages = site_packages;
     env.tty = tty;
     env.resume = train.resume;
     env.stop_after = train.stop_after;
@@ -74,6 +76,8 @@ Outcome run_training(const TrainOptions& train, const std::string& resume, int64
   check_precision(config.train.precision, placement, host);
   check_inputs(config, train.resume);
   const std::filesystem::path program = find_rank_program();
+  const std::string site_packages =
+      placement.device == "cuda" ? search_cuda_libraries(program, placement.ranks()) : std::string();
   const RunFolder folder(config.output_dir);
   if (train.resume == "none" && folder.holds_run())
     throw Error(ExitCode::cannot_create, fmt::format("{} already holds a run", config.output_dir),
@@ -91,7 +95,8 @@ Outcome run_training(const TrainOptions& train, const std::string& resume, int64
   Console console(STDOUT_FILENO, STDERR_FILENO);
   LogMux logs(placement.ranks(), folder.open_logs().get(), console);
   StatusFile status(folder.path(), placement, console);
-  RankGroup ranks(program, rank_environments(train, placement, board, segment, console.is_terminal()), board);
+  RankGroup ranks(program, rank_environments(train, placement, board, segment, site_packages, console.is_terminal()),
+                  board);
   Supervision job{board, ranks, logs, console, signals, {}, {}};
   job.limits.hang_ns = int64_t(config.train.hang_timeout_s * 1e9);
   job.on_tick = [&](int64_t now_ns) { status.update(newest_step(board), now_ns); };

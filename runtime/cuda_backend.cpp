@@ -2,28 +2,28 @@
 
 #include <dlfcn.h>
 
-#include <cstdlib>
 #include <filesystem>
+
+#include "runtime/base/cuda_libraries.h"
 
 namespace ddp {
 namespace {
 
-std::filesystem::path module_path() {
-  if (const char* given = std::getenv("DDP_CUDA_MODULE"); given != nullptr) return given;
-  return std::filesystem::read_symlink("/proc/self/exe").parent_path() / "libddp-cuda.so";
-}
+std::filesystem::path program_folder() { return std::filesystem::read_symlink("/proc/self/exe").parent_path(); }
 
 }  // namespace
 
 const CudaBackend& open_cuda_backend() {
-  const std::filesystem::path path = module_path();
+  const std::filesystem::path path = cuda_module_path(program_folder());
   if (!std::filesystem::exists(path))
     throw Error(ExitCode::usage, "this build has no CUDA backend: " + path.string() + " is not there",
                 "build with -Dcuda=enabled, or train with --device cpu");
+  const CudaLibraryPlaces places = cuda_library_places(program_folder());
+  for (const std::string& name : needed_cuda_libraries(path, /*several_ranks=*/false)) open_cuda_library(name, places);
   void* module = ::dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (module == nullptr)
     throw Error(ExitCode::usage, "cannot open the CUDA backend: " + std::string(::dlerror()),
-                "are the CUDA libraries it was built with still installed?");
+                "was it built with other libraries than those that are installed?");
   void* entry = ::dlsym(module, "ddp_cuda_backend");
   if (entry == nullptr) throw Error(ExitCode::usage, path.string() + " is not a CUDA backend of this program");
   return *reinterpret_cast<decltype(&ddp_cuda_backend)>(entry)();

@@ -16,8 +16,8 @@ struct CudaBackend {
   std::unique_ptr<Communicator> (*make_nccl_comm)(Device&, Board&, const NcclCommOptions&);
 };
 
-// Opens $DDP_CUDA_MODULE where set, else libddp-cuda.so beside this program; it stays open until the process ends.
-// Errors: 64 when it is not there or does not load.
+// Opens the backend (base/cuda_libraries.h: which, and where its own needs are looked for); it stays open until the
+// process ends. Errors: 64 when it or a library is not there or does not load.
 const CudaBackend& open_cuda_backend();
 
 }  // namespace ddp

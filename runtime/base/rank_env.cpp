@@ -71,6 +71,7 @@ std::vector<std::pair<std::string, std::string>> to_environment(const RankEnv& e
                                                           {"DDP_TTY", env.tty ? "1" : "0"},
                                                           {"DDP_RESUME", env.resume},
                                                           {"DDP_STOP_AFTER", std::to_string(env.stop_after)}};
+  if (!env.site_packages.empty()) out.emplace_back("DDP_SITE_PACKAGES", env.site_packages);
   if (!env.visible_gpu.empty()) out.emplace_back("CUDA_VISIBLE_DEVICES", env.visible_gpu);
   return out;
 }

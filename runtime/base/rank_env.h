@@ -22,7 +22,8 @@ struct RankEnv {
   bool tty = false;             // DDP_TTY: the launcher's stdout is a terminal, so transient status lines are welcome
   std::string resume = "none";  // DDP_RESUME: auto | none | PATH of a checkpoint
   int64_t stop_after = 0;       // DDP_STOP_AFTER: commit and exit 75 after this step; 0: never
-  std::string visible_gpu = {};  // CUDA_VISIBLE_DEVICES: the UUID of the rank's one GPU; empty: left as it is
+  std::string site_packages = {};  // DDP_SITE_PACKAGES: Python's, where NVIDIA's libraries are found only there
+  std::string visible_gpu = {};    // CUDA_VISIBLE_DEVICES: the UUID of the rank's one GPU; empty: left as it is
 };
 
 // From the environment of this process. Errors: 69 when a variable is missing or a descriptor is not open (not started

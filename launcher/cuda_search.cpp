@@ -1,0 +1,132 @@
+#include "launcher/cuda_search.h"
+
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <sstream>
+#include <vector>
+
+#include "runtime/base/clock.h"
+#include "runtime/base/cuda_libraries.h"
+#include "runtime/base/fs.h"
+
+namespace ddp {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int64_t kPythonPatienceMs = 10'000;  // a first start from a network folder takes seconds
+
+int wait_for(pid_t pid) {
+  int status = 0;
+  while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {}
+  return status;
+}
+
+// Whether the loader itself finds it. In a child, since a library of CUDA is 80 ms and hundreds of MB for good.
+bool loader_finds(const std::string& name) {
+  const pid_t child = ::fork();
+  if (child == 0) ::_exit(::dlopen(name.c_str(), RTLD_LAZY | RTLD_LOCAL) != nullptr ? 0 : 1);
+  return child > 0 && wait_for(child) == 0;
+}
+
+bool is_found(const std::string& name, const CudaLibraryPlaces& places) {
+  const std::vector<fs::path> candidates = cuda_library_candidates(name, places);
+  return candidates.size() > 1 || loader_finds(name);
+}
+
+std::vector<std::string> not_found(const std::vector<std::string>& names, const CudaLibraryPlaces& places) {
+  std::vector<std::string> out;
+  for (const std::string& name : names)
+    if (!is_found(name, places)) out.push_back(name);
+  return out;
+}
+
+// Starts python3 with stdout on `output`, nothing on stdin and stderr.
+pid_t start(const std::string& python, const char* script, const Fd& output) {
+  const pid_t child = ::fork();
+  if (child != 0) return child;
+  const int null = ::open("/dev/null", O_RDWR | O_CLOEXEC);
+  ::dup2(null, 0);
+  ::dup2(output.get(), 1);
+  ::dup2(null, 2);
+  sigset_t none;
+  sigemptyset(&none);
+  ::sigprocmask(SIG_SETMASK, &none, nullptr);  // the launcher blocks what it reads from a descriptor
+  ::execlp(python.c_str(), "python3", "-c", script, nullptr);
+  ::_exit(1);
+}
+
+// Reads to the end of `input`, or as far as it comes until the deadline.
+std::string read_until(int64_t deadline_ns, const Fd& input) {
+  std::string text;
+  std::array<char, 4096> buffer;
+  for (;;) {
+    const int64_t left_ms = (deadline_ns - monotonic_ns()) / 1'000'000;
+    pollfd ready = {input.get(), POLLIN, 0};
+    if (left_ms <= 0 || ::poll(&ready, 1, int(left_ms)) <= 0) return text;
+    const ssize_t n = ::read(input.get(), buffer.data(), buffer.size());
+    if (n <= 0) return text;
+    text.append(buffer.data(), size_t(n));
+  }
+}
+
+// The folders of its sys.path that hold wheels of NVIDIA; none where it does not run.
+std::vector<fs::path> site_packages_of(const std::string& python) {
+  int ends[2];
+  if (::pipe2(ends, O_CLOEXEC) != 0) return {};
+  const Fd input(ends[0]);
+  Fd output(ends[1]);
+  const pid_t pid = start(python, "import sys; print('\\n'.join(sys.path))", output);
+  if (pid < 0) return {};
+  output.reset();
+  std::istringstream lines(read_until(monotonic_ns() + kPythonPatienceMs * 1'000'000, input));
+  ::kill(pid, SIGKILL);  // it is done, or late
+  wait_for(pid);
+  std::vector<fs::path> out;
+  for (std::string line; std::getline(lines, line);)
+    if (!line.empty() && fs::is_directory(fs::path(line) / "nvidia")) out.emplace_back(line);
+  return out;
+}
+
+std::vector<std::string> pythons() {
+  std::vector<std::string> out;
+  for (const char* variable : {"VIRTUAL_ENV", "CONDA_PREFIX"})
+    if (const char* prefix = ::getenv(variable); prefix != nullptr && *prefix != '\0')
+      out.push_back(fmt::format("{}/bin/python3", prefix));
+  out.emplace_back("python3");
+  return out;
+}
+
+}  // namespace
+
+std::string search_cuda_libraries(const fs::path& rank_program, int num_ranks) {
+  const fs::path folder = rank_program.parent_path(), module = cuda_module_path(folder);
+  if (!fs::exists(module)) return {};
+  CudaLibraryPlaces places = cuda_library_places(folder);
+  const std::vector<fs::path> own = places.site_packages;
+  std::vector<std::string> missing = not_found(needed_cuda_libraries(module, num_ranks > 1), places);
+  if (missing.empty()) return {};
+  for (const std::string& python : pythons()) {
+    const std::vector<fs::path> found = site_packages_of(python);
+    places.site_packages = own;
+    places.site_packages.insert(places.site_packages.end(), found.begin(), found.end());
+    if (not_found(missing, places).empty()) {
+      std::vector<std::string> names;
+      for (const fs::path& site_packages : found) names.push_back(site_packages.string());
+      return fmt::format("{}", fmt::join(names, ":"));
+    }
+  }
+  missing_cuda_library(not_found(missing, places).front(), places);
+}
+
+}  // namespace ddp

@@ -1,0 +1,44 @@
+// Where NVIDIA's libraries are. They need not be where the loader looks: a lab's container has them in Python's
+// site-packages alone. So ddp-rank opens each by its path before it opens the CUDA backend, whose needs glibc then
+// satisfies by their names. No LD_LIBRARY_PATH, which would reach every library of every child, and no second exec.
+//
+// The launcher looks for the same files, to ask Python only where it must and to refuse a run before the fork.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace ddp {
+
+inline constexpr const char* kNcclLibrary = "libnccl.so.2";
+
+// In the order in which they are looked through; the loader's own places come after `given`.
+struct CudaLibraryPlaces {
+  std::vector<std::filesystem::path> given;  // $DDP_CUDA_LIBRARIES: folders between colons
+  std::filesystem::path toolkit = "/usr/local/cuda/lib64";
+  std::vector<std::filesystem::path> site_packages;  // whose nvidia/*/lib are of NVIDIA's wheels
+  std::filesystem::path conda;                       // $CONDA_PREFIX/lib
+};
+// For programs in `program_folder`: the environment's, and the site-packages that this package may lie in. What Python
+// says of its own the launcher hands to ranks in DDP_SITE_PACKAGES.
+CudaLibraryPlaces cuda_library_places(const std::filesystem::path& program_folder);
+
+// The CUDA backend of programs in `program_folder`: $DDP_CUDA_MODULE where set, else libddp-cuda.so beside them or in
+// ../lib. It need not exist.
+std::filesystem::path cuda_module_path(const std::filesystem::path& program_folder);
+// NVIDIA's libraries among those that a backend needs, and NCCL where there are several ranks. A backend that says it
+// is one of them itself, as the simulator does of NCCL, does not need that one. Errors: 65, 66.
+std::vector<std::string> needed_cuda_libraries(const std::filesystem::path& module, bool several_ranks);
+
+// Existing files of that name, in order; and at its place the bare name, for the loader to look up.
+std::vector<std::filesystem::path> cuda_library_candidates(const std::string& name, const CudaLibraryPlaces& places);
+
+// The handle of the first candidate that opens (RTLD_NOW, RTLD_LOCAL). Errors: missing_cuda_library.
+void* open_cuda_library(const std::string& name, const CudaLibraryPlaces& places);
+// Exit code 64; tells where it was looked for, why a file that is there does not open, and what installs it.
+[[noreturn]] void missing_cuda_library(const std::string& name, const CudaLibraryPlaces& places,
+                                       const std::string& why = {});
+
+}  // namespace ddp

@@ -1,0 +1,20 @@
+// What a shared library says of itself, read from its file: to know what it needs before it is opened, since a missing
+// library can then be looked for elsewhere.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+namespace ddp {
+
+struct SharedObject {
+  std::string soname;               // DT_SONAME; empty: none
+  std::vector<std::string> needed;  // DT_NEEDED, in order
+};
+
+// Of an ELF file of this machine's kind (64 bits, little-endian). Errors: 66 when it cannot be read, 65 when it is no
+// such file or is damaged.
+SharedObject read_shared_object(const std::filesystem::path& path);
+
+}  // namespace ddp
