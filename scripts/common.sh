@@ -29,7 +29,8 @@ need_packages() {
 build_packages=(g++ meson ninja-build pkg-config ccache libcli11-dev libspdlog-dev libfmt-dev libyaml-cpp-dev libdnnl-dev
   nlohmann-json3-dev libxxhash-dev)
 data_packages=(bible-kjv)
-test_packages=(catch2 clang clang-format python3 "${data_packages[@]}")
+test_packages=(catch2 clang clang-format python3 debootstrap "${data_packages[@]}")
+bundle_packages=(patchelf xz-utils python3)
 bench_packages=(libgloo-dev libopenmpi-dev openmpi-bin)
 
 # fetch_wheels FOLDER WHEEL...: unpacks wheels of PyPI into an empty folder. Touches no Python environment, needs no root.

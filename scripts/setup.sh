@@ -5,7 +5,7 @@ packages=("${build_packages[@]}" "${data_packages[@]}")
 with_cuda=false
 for option in "$@"; do
   case $option in
-    --tests) packages+=("${test_packages[@]}") ;;
+    --tests) packages+=("${test_packages[@]}" "${bundle_packages[@]}") ;;
     --bench) packages+=("${test_packages[@]}" "${bench_packages[@]}") ;;
     --parity) packages+=(python3-torch python3-numpy) ;;
     --with-cuda) with_cuda=true ;;  # a CUDA toolkit in .cache/cuda, for a machine that has none

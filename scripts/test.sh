@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what is missing, builds with warnings as errors, runs every test, then the tests again under AddressSanitizer + UBSan and
-# under ThreadSanitizer, and compiles the CUDA backend against the headers of CUDA 12.0. Ends with a line "N passed, N failed".
+# under ThreadSanitizer, makes a bundle, and compiles the CUDA backend against the headers of CUDA 12.0. Ends with a line "N passed, N failed".
 # `test.sh --quick` leaves the sanitizers and CUDA 12.0 out.
 . "$(dirname "$0")/common.sh"
 cd "$root"
@@ -41,6 +41,11 @@ run() {
 export ASAN_OPTIONS=handle_segv=0:handle_abort=0:handle_sigill=0:handle_sigbus=0:handle_sigfpe=0
 export TSAN_OPTIONS=$ASAN_OPTIONS:suppressions=$root/tests/tsan_suppressions.txt
 
+say "making a bundle"
+begin=$SECONDS
+mkdir -p build-bundle
+./scripts/bundle.sh --tests --gpu-arch 90 >build-bundle/log 2>&1 || { tail -n 60 build-bundle/log; die "the bundle cannot be made"; }
+say "a bundle was made (in $((SECONDS - begin)) s)"
 configure build-ci -Dwerror=true
 run build-ci
 if [ $quick = no ]; then

@@ -1,0 +1,122 @@
+#!/usr/bin/env bash
+# Makes what can be carried to a Linux without compiler, packages or network: bundle.sh [--gpu-arch LIST] [--tests].
+# build-bundle/ddp-launch-VERSION-linux-x86_64/ and its .tar.xz: the programs for three machine types, every library that they need
+# but glibc and NVIDIA's, configs, data scripts. --gpu-arch 75,86: the CUDA backend for these alone (default: all). --tests: what
+# scripts/gpu_acceptance.sh needs, too.
+. "$(dirname "$0")/common.sh"
+cd "$root"
+
+gpu_arch=
+tests=false
+while [ $# -gt 0 ]; do
+  case $1 in
+    --gpu-arch) gpu_arch=${2:?--gpu-arch wants a list like 75,86}; shift ;;
+    --tests) tests=true ;;
+    *) die "unknown option $1; there are --gpu-arch LIST and --tests" ;;
+  esac
+  shift
+done
+
+need_packages "${build_packages[@]}" "${bundle_packages[@]}"
+$tests && need_packages "${test_packages[@]}"
+out=build-bundle build=build-bundle/build
+version=$(sed -n "s/^  version: '\(.*\)',/\1/p" meson.build)
+name=ddp-launch-$version-linux-x86_64
+top=$out/$name
+newest_glibc=GLIBC_2.35  # as launcher/entry.cpp says
+
+# --- build
+mkdir -p "$out"
+# option NAME WHERE: a list among the build options of a build folder, or of meson.build: their defaults.
+option() { meson introspect --buildoptions "$2" | python3 -c "import json, sys
+print(','.join(next(o['value'] for o in json.load(sys.stdin) if o['name'] == '$1')))"; }
+options=(-Dcpu_archs=x86-64-v3,x86-64-v4,x86-64-v4+avx512bf16 -Doptimization=2 -Ddebug=false "-Dtests=$tests"
+  "-Dgpu_arch=${gpu_arch:-$(option gpu_arch meson.build)}")
+if [ -f $build/build.ninja ]; then
+  meson configure $build "${options[@]}"
+else
+  configure $build "${options[@]}"
+fi
+has_target() { ninja -C $build -t query "$1" >/dev/null 2>&1; }
+programs=(runtime/ddp-rank runtime/ddp-rank-x86-64-v4 runtime/ddp-rank-x86-64-v4-avx512bf16)
+modules=()
+has_target runtime/libddp-cuda.so && modules+=(runtime/libddp-cuda.so) || say "without the CUDA backend: no toolkit was found"
+if $tests; then
+  programs+=(tests/bench/bench_step tests/cuda/test_cuda_ops_on_gpu tests/cuda/test_cuda_attention_on_gpu)
+  modules+=(tests/cuda_sim/api/libddp-cuda-sim.so tests/cuda_sim/api/libsim-nvml.so)
+fi
+say "building $build"
+ninja -C $build launcher/ddp-entry launcher/ddp-launch "${programs[@]}" "${modules[@]}" >$build/ninja.log 2>&1 ||
+  { tail -n 60 $build/ninja.log; die "the build of the bundle failed"; }
+
+# --- collect
+rm -rf "$top" "$top.tar.xz"
+mkdir -p "$top"/{bin,lib,configs,scripts,licenses}
+install $build/launcher/ddp-entry "$top/bin/ddp-launch"
+install $build/launcher/ddp-launch "$top/bin/ddp-launcher"
+for program in "${programs[@]}"; do install "$build/$program" "$top/bin"; done
+
+# closure FILE...: the paths of all shared libraries that they need, less glibc's own and NVIDIA's.
+closure() {
+  local file
+  for file in "$@"; do ldd "$file"; done | awk '$2 == "=>" && $3 ~ /^\// { print $3 }' |
+    grep -vE '/(libc|libm|libdl|librt|libpthread|libresolv|libutil)\.so\.|/(libcu|libnccl|libnv)[^/]*$' | sort -u
+}
+mapfile -t libraries < <(cd $build && closure launcher/ddp-launch "${programs[@]}" "${modules[@]}")
+libz=$(ldconfig -p | sed -n 's/.*libz\.so\.1 (libc6,x86-64.*=> //p' | head -n 1)  # which cuDNN's libraries need
+libraries+=("${libz:?libz.so.1 is not installed}")
+for library in "${libraries[@]}"; do
+  cp -L "$library" "$top/lib/$(basename "$library")"
+  file=$(realpath "$library")
+  owner=$(dpkg-query -S "$file" "${file#/usr}" 2>/dev/null | sed -n '1s/:.*//p' || true)  # one of the two spellings
+  cp -L "/usr/share/doc/${owner:?no package owns $library}/copyright" "$top/licenses/$owner.txt"
+done
+for module in "${modules[@]}"; do install "$build/$module" "$top/lib"; done
+
+# --- make it movable. Stripped first: patchelf leaves files that strip would break.
+strip --strip-unneeded "$top"/bin/* "$top"/lib/*
+for library in "$top"/lib/*; do patchelf --set-rpath '$ORIGIN' "$library"; done
+python3 scripts/weaken_version.py "$top/lib/libstdc++.so.6" GLIBC_2.36
+# A DT_RPATH comes before LD_LIBRARY_PATH, but holds for what the program itself needs: so it needs all.
+for program in "$top"/bin/*; do
+  [ "$program" != "$top/bin/ddp-launch" ] || continue
+  patchelf --force-rpath --set-rpath '$ORIGIN/../lib' "$program"
+  mapfile -t needed < <(closure "$program" | xargs -n 1 basename)
+  for library in "${needed[@]}"; do
+    patchelf --print-needed "$program" | grep -qxF "$library" || patchelf --add-needed "$library" "$program"
+  done
+done
+[ ! -f "$top/lib/libddp-cuda.so" ] || patchelf --add-needed libz.so.1 "$top/lib/libddp-cuda.so"
+
+# --- texts
+cp configs/*.yaml configs/README.md "$top/configs"
+cp scripts/common.sh scripts/prepare_kjv.sh "$top/scripts"
+cp scripts/bundle_readme.txt "$top/README.txt"
+if $tests; then
+  cp -r scripts/gpu_acceptance.sh scripts/acceptance "$top/scripts"
+  rm -rf "$top/scripts/acceptance/__pycache__"
+  ./scripts/prepare_kjv.sh
+  mkdir -p "$top/data"
+  cp -r data/kjv "$top/data"
+fi
+{
+  echo "version: $version"
+  echo "commit: $(git describe --always --dirty 2>/dev/null || echo unknown)"
+  echo "date: $(date -u +%F)"
+  echo "compiler: $(g++ -dumpfullversion)"
+  [ ! -f "$top/lib/libddp-cuda.so" ] || echo "cuda: $(patchelf --print-needed "$top/lib/libddp-cuda.so" | sed -n 's/libcublasLt\.so\.//p')"
+  [ ! -f "$top/lib/libddp-cuda.so" ] || echo "gpu_arch: $(option gpu_arch $build)"
+  echo "cpu_archs: $(option cpu_archs $build)"
+} >"$top/BUILD"
+
+# --- check
+newest=$(objdump -T "$top"/bin/ddp-launcher "$top"/bin/ddp-rank* "$top"/lib/* 2>/dev/null | grep -v ' arc4random$' |
+  grep -oE 'GLIBC_2\.[0-9]+' | sort -Vu | tail -n 1)
+[ "$(printf '%s\n' "$newest" $newest_glibc | sort -V | tail -n 1)" = $newest_glibc ] ||
+  die "the bundle would need $newest, newer than $newest_glibc: make it on Debian 12"
+if LC_ALL=C grep -rlF "$root" "$top" | grep .; then die "these files of the bundle name the folder that it was built in"; fi
+
+say "packing $top.tar.xz"
+tar -C "$out" --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$(git log -1 --format=%ct 2>/dev/null || date +%s)" -cf - "$name" |
+  xz -T0 -9 >"$top.tar.xz"
+say "$(du -h "$top.tar.xz" | cut -f1) in $top.tar.xz"
