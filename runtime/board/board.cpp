@@ -33,10 +33,10 @@ const char* phase_name(Phase phase) {
       return "start";
     case Phase::rendezvous:
       return "rendezvous";
-    case Phase::load:
-      return "load";
     case Phase::plan:
       return "plan";
+    case Phase::load:
+      return "load";
     case Phase::data_wait:
       return "data";
     case Phase::forward:

@@ -21,15 +21,16 @@ inline constexpr int kMaxConfigBytes = 64 * 1024;
 // What the forked ranks are asked to do.
 enum class Job : uint32_t { train = 0, barrier = 1 };  // barrier: meet once and leave (the launch benchmark)
 
-// Where a rank is; written by the rank at each change, read by anyone.
+// Where a rank's host thread is: what it enqueues or waits for. Written by the rank at each change, read by anyone. In
+// the order in which a rank passes through a step, so that of two ranks in one step the smaller is behind.
 enum class Phase : uint32_t {
   not_started,
   rendezvous,
-  load,
   plan,
+  load,
   data_wait,
   forward,
-  backward,
+  backward,  // of the last micro-batch of a step, from its first bucket on
   update,
   evaluate,
   checkpoint,
@@ -48,7 +49,7 @@ struct RankStatus {
   std::atomic<uint32_t> pid;
   std::atomic<uint32_t> phase;  // Phase
   std::atomic<int64_t> step;    // the step being run, 0 before the first
-  std::atomic<int32_t> bucket;  // the bucket last launched, -1 none
+  std::atomic<int32_t> bucket;  // the bucket whose all-reduce was last enqueued in this step, -1 none
   std::atomic<int64_t> heartbeat_ns;
   std::atomic<int64_t> memory_bytes;  // device memory in use
   // Start-up stamps (monotonic_ns): main entered, first barrier passed, model and data ready, first step done.

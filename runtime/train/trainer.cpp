@@ -45,7 +45,11 @@ Trainer::Trainer(const Parts& parts)
              .comm = parts.comm,
              .model = parts.model,
              .wait = parts.wait,
-             .on_bucket = [this](int bucket) { status().bucket.store(bucket, std::memory_order_relaxed); }},
+             .on_bucket =
+                 [this](int bucket) {
+                   status().bucket.store(bucket, std::memory_order_relaxed);
+                   set_phase(Phase::backward);
+                 }},
             arena_),
       train_source_(open_source(parts.config, parts.config.data.train, uint64_t(parts.config.train.seed))) {
   const Config& config = parts_.config;
@@ -164,7 +168,6 @@ void Trainer::finish(int64_t step) {
   const double step_ms = ms_between(last_end_ns_, now);
   last_end_ns_ = now;
   if (step == first_step_) status().first_step_ns.store(now);
-  set_phase(Phase::forward);
   if (!sinks_) return;
   const StepRecord record{.step = step,
                           .total_steps = parts_.config.train.steps,

@@ -2,6 +2,7 @@
 #include <signal.h>
 
 #include <catch2/catch.hpp>
+#include <tuple>
 
 #include "launcher/report.h"
 #include "launcher/supervisor.h"
@@ -209,6 +210,22 @@ TEST_CASE("a run without progress is a hang of the rank that the others wait for
   for (int r = 0; r < 4; ++r) play.exit(r, killed(SIGKILL));
   CHECK(play.outcome().exit_code == 124);
   CHECK(play.outcome().failure.victims == std::vector<int>{0, 1, 3});
+}
+
+TEST_CASE("the rank that the others wait for is the one that has got least far") {
+  // In the order in which a rank gets there.
+  const std::vector<std::pair<Phase, int32_t>> places = {
+      {Phase::rendezvous, -1}, {Phase::plan, -1},     {Phase::load, -1},    {Phase::data_wait, -1},
+      {Phase::forward, -1},    {Phase::backward, 0},  {Phase::backward, 1}, {Phase::update, 1},
+      {Phase::evaluate, 1},    {Phase::checkpoint, 1}};
+  for (size_t behind = 0; behind + 1 < places.size(); ++behind) {
+    Play play;
+    for (RankView& view : play.views) std::tie(view.phase, view.bucket) = places[behind + 1];
+    std::tie(play.views[2].phase, play.views[2].bucket) = places[behind];
+    play.ticks(5100);
+    INFO(phase_name(places[behind].first));
+    CHECK(play.outcome().failure.rank == 2);
+  }
 }
 
 TEST_CASE("progress of any rank, or a heartbeat or bytes of a file alone, keeps a run alive") {
