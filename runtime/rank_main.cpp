@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <optional>
 #include <span>
 #include <string_view>
 
@@ -118,22 +119,25 @@ ExitCode train(const RankEnv& env, Board& board) {
   const DryRun plan = dry_run(config, env.world_size, *model, device);
   const Backend backend = make_backend(config, env, board, plan, wait);
   status.phase.store(uint32_t(Phase::load));
-  Trainer trainer({.config = config,
-                   .env = env,
-                   .board = board,
-                   .device = *backend.device,
-                   .table = backend.table,
-                   .comm = *backend.comm,
-                   .model = *model,
-                   .plan = plan,
-                   .wait = wait});
+  std::optional<Trainer> trainer;
   try {
-    return trainer.run();
+    trainer.emplace(Trainer::Parts{.config = config,
+                                   .env = env,
+                                   .board = board,
+                                   .device = *backend.device,
+                                   .table = backend.table,
+                                   .comm = *backend.comm,
+                                   .model = *model,
+                                   .plan = plan,
+                                   .wait = wait});
+    return trainer->run();
   } catch (...) {
-    if (backend.device->kind() == DeviceKind::cpu) throw;
-    // Freeing GPU memory waits for collectives that the peers will never join: the error goes out first, and the driver
-    // cleans up.
-    ::_exit(int(report_failure(env, board)));
+    // The backend is still there, and the trainer once it was made: what frees them waits for collectives that the
+    // peers will never join, until the launcher, which learns of the error here, ends the run. A GPU's driver cleans up
+    // itself.
+    const ExitCode code = report_failure(env, board);
+    if (device == DeviceKind::cuda) ::_exit(int(code));
+    return code;
   }
 }
 

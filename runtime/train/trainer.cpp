@@ -51,7 +51,9 @@ Trainer::Trainer(const Parts& parts)
                    set_phase(Phase::backward);
                  }},
             arena_),
-      train_source_(open_source(parts.config, parts.config.data.train, uint64_t(parts.config.train.seed))) {
+      train_source_(open_source(parts.config, parts.config.data.train, uint64_t(parts.config.train.seed))) {}
+
+void Trainer::load() {
   const Config& config = parts_.config;
   if (config.eval.every > 0) {
     valid_source_.emplace(open_source(config, config.data.valid, std::nullopt));
@@ -96,6 +98,7 @@ void Trainer::open_sinks() {
 }
 
 ExitCode Trainer::run() {
+  load();
   const Config& config = parts_.config;
   const int64_t asked = parts_.env.stop_after;
   const int64_t last = asked > 0 ? std::min(asked, config.train.steps) : config.train.steps;

@@ -33,10 +33,12 @@ class Trainer {
     const DryRun& plan;
     WaitPolicy wait;
   };
-  // Opens the data, allocates everything, and loads or makes the initial state. Collective. Errors: 65, 66, 71, 74, 78.
+  // Opens the training data and allocates what a step needs. Collective. Errors: 65, 66, 71.
   explicit Trainer(const Parts& parts);
 
-  // Trains to the last step, or to where it is asked to stop. Returns complete or stopped_early, after the last commit.
+  // Once: loads or makes the initial state, and trains to the last step, or to where it is asked to stop. Returns
+  // complete or stopped_early, after the last commit. It fails with this object whole, which its owner may keep until
+  // the error is told. Errors: 65, 66, 71, 73, 74, 78, 79.
   ExitCode run();
 
  private:
@@ -46,6 +48,7 @@ class Trainer {
     ConsoleSink console;
   };
 
+  void load();
   void open_sinks();
   void enqueue(int64_t step);
   void finish(int64_t step);  // waits for the step, reports it, notes what it decided

@@ -1,10 +1,10 @@
 // The subset of NCCL that the project calls, between processes over shared memory; built against the real header and
 // linked in place of the library. It is as unhelpful as the real one may be: a dead peer goes unnoticed; calls of a
-// non-blocking communicator are in progress for a while, and their work reaches the stream only then; sums start at
-// another rank in each block, by seed. It reports ranks whose collectives differ, calls on a communicator that is still
-// in progress or in another call, and destruction with work queued or a live graph. Faults that tests plant: an error
-// in the middle of a collective of rank 1, an abort that hangs, two buckets of rank 1 in the wrong order, queries that
-// take long.
+// non-blocking communicator are in progress for a while, and their work reaches the stream only then; a communicator
+// is finalized when all ranks ask for it; sums start at another rank in each block, by seed. It reports ranks whose
+// collectives differ, calls on a communicator that is still in progress or in another call, and destruction with work
+// queued or a live graph. Faults that tests plant: an error in the middle of a collective of rank 1, an abort that
+// hangs, two buckets of rank 1 in the wrong order, queries that take long.
 #include <nccl.h>
 #include <unistd.h>
 
@@ -28,7 +28,7 @@ using namespace ddp::sim;
 struct ncclComm {
   NcclWorld* world = nullptr;
   int rank = 0, size = 0;
-  bool is_blocking = true, has_joined_all = false;
+  bool is_blocking = true, has_joined_all = false, is_finalizing = false;
   std::mutex mutex;                          // of what follows, and held by a call as long as it takes
   int polls_left = 0;                        // until what was called is no longer in progress
   std::vector<std::function<void()>> begun;  // what then goes to a stream
@@ -332,6 +332,7 @@ ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t* state) {
   }
   comm->has_joined_all = comm->has_joined_all || comm->world->num_joined.load() >= comm->size;
   if (!comm->has_joined_all || --comm->polls_left > 0) return ncclSuccess;
+  if (comm->is_finalizing && comm->world->num_finalizing.load() < comm->size) return ncclSuccess;
   comm->polls_left = 0;
   for (const auto& enqueue : std::exchange(comm->begun, {})) enqueue();
   *state = ncclSuccess;
@@ -341,6 +342,8 @@ ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t* state) {
 ncclResult_t ncclCommFinalize(ncclComm_t comm) {
   const SoleCall call(comm);
   comm->polls_left = kPolls;
+  comm->is_finalizing = true;
+  comm->world->num_finalizing.fetch_add(1);
   return ncclInProgress;
 }
 

@@ -22,7 +22,7 @@ struct Call {
 };
 
 struct NcclWorld {
-  std::atomic<int> num_joined;
+  std::atomic<int> num_joined, num_finalizing;
   uint64_t seed;
   std::atomic<uint64_t> put[kMaxNcclRanks], taken[kMaxNcclRanks];  // pieces so far
   Call calls[kMaxNcclRanks];
