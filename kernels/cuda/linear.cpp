@@ -10,6 +10,7 @@
 #include <cuda_runtime_api.h>
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <memory>
 #include <optional>
@@ -142,12 +143,18 @@ class Products {
          {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
           CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES})
       set(raw, attribute, s.alignment);
-    cublasLtMatmulHeuristicResult_t result{};
+    std::array<cublasLtMatmulHeuristicResult_t, 4> results{};
     int found = 0;
-    const cublasStatus_t asked = cublasLtMatmulAlgoGetHeuristic(handle_, product, plan.a.get(), plan.b.get(),
-                                                                plan.d.get(), plan.d.get(), raw, 1, &result, &found);
-    if (asked != CUBLAS_STATUS_NOT_SUPPORTED) check(asked, "cublasLtMatmulAlgoGetHeuristic");
-    if (asked == CUBLAS_STATUS_SUCCESS && found > 0) plan.algorithm = result.algo;
+    const cublasStatus_t asked =
+        cublasLtMatmulAlgoGetHeuristic(handle_, product, plan.a.get(), plan.b.get(), plan.d.get(), plan.d.get(), raw,
+                                       int(results.size()), results.data(), &found);
+    if (asked == CUBLAS_STATUS_NOT_SUPPORTED) return plan;
+    check(asked, "cublasLtMatmulAlgoGetHeuristic");
+    // Best first; of a result in another state nothing else is valid.
+    const auto end = results.begin() + found;
+    const auto best =
+        std::find_if(results.begin(), end, [](const auto& r) { return r.state == CUBLAS_STATUS_SUCCESS; });
+    if (best != end) plan.algorithm = best->algo;
     return plan;
   }
 

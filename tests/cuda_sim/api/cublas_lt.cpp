@@ -3,7 +3,7 @@
 // rounded once; TF32 rounds f32 operands to 10 bits of mantissa. Like the library it has no bf16 and no TF32 on a GPU
 // below compute capability 8.0. It demands what makes sums repeat, reduction schemes that keep f32 and an order, and
 // operands aligned as the heuristic was told. Faults that tests plant: no algorithm for a fused bias, for column-major
-// matrices, or for any product.
+// matrices, or for any product; a first result of the heuristic that is none, or none but such.
 #include <cublasLt.h>
 
 #include <algorithm>
@@ -38,6 +38,7 @@ struct Layout {
 struct Alignments {
   uint32_t a = 256, b = 256, c = 256, d = 256, bias = 256;
 };
+constexpr Alignments kNoAlgorithm = {0, 0, 0, 0, 0};
 struct Preference {
   uint32_t reduction_schemes = CUBLASLT_REDUCTION_SCHEME_MASK;
   Alignments alignments;
@@ -143,6 +144,7 @@ void multiply(const Product& p) {
 void check_alignments(const cublasLtMatmulAlgo_t& algorithm, const Product& p) {
   Alignments needed;
   std::memcpy(&needed, algorithm.data, sizeof needed);
+  if (needed.a == kNoAlgorithm.a) return report("cuBLASLt algorithm", "a product with a result that is not valid");
   const bool has_bias = p.description.epilogue != CUBLASLT_EPILOGUE_DEFAULT;
   const auto check = [](const char* name, const void* operand, uint32_t alignment) {
     if (reinterpret_cast<uintptr_t>(operand) % alignment != 0)
@@ -271,14 +273,19 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
   if (is_planted("no-product") || ((is_fused || !by_rows) && is_planted("no-column-major-product")) ||
       (is_fused && (by_rows || is_planted("no-fused-bias"))))
     return is_fused ? CUBLAS_STATUS_NOT_SUPPORTED : CUBLAS_STATUS_SUCCESS;  // the library says it in either way
-  *found = std::min(wanted, 1);
+  const bool all_bad = is_planted("bad-results"), first_bad = all_bad || is_planted("bad-first-result");
+  *found = std::min(wanted, first_bad ? 2 : 1);
   std::memset(results, 0, sizeof *results * size_t(*found));
   Alignments alignments = as<Preference>(preference).alignments;
   // As the library: the address counts, and none is one of any alignment.
   if (const auto bias = reinterpret_cast<uintptr_t>(as<Description>(description).bias); is_fused && bias != 0)
     alignments.bias = uint32_t(std::min<uintptr_t>(bias & -bias, 256));
   static_assert(sizeof alignments <= sizeof results->algo);
-  std::memcpy(results->algo.data, &alignments, sizeof alignments);
+  for (int i = 0; i < *found; ++i) {
+    const bool is_bad = i == 0 ? first_bad : all_bad;
+    if (is_bad) results[i].state = CUBLAS_STATUS_NOT_SUPPORTED;
+    std::memcpy(results[i].algo.data, is_bad ? &kNoAlgorithm : &alignments, sizeof alignments);
+  }
   return CUBLAS_STATUS_SUCCESS;
 }
 

@@ -1,5 +1,5 @@
-// Linear layers in device memory, in whichever form cuBLASLt has an algorithm for: the simulated heuristic is empty for
-// what DDP_SIM_FAULT names (meson.build runs this once for each).
+// Linear layers in device memory, in whichever form cuBLASLt has an algorithm for: the results of the simulated
+// heuristic are none, or not valid, for what DDP_SIM_FAULT names (meson.build runs this once for each).
 #include <catch2/catch.hpp>
 
 #include "runtime/device/cuda_device.h"
