@@ -1,26 +1,40 @@
 #include "launcher/devices.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdlib>
 #include <numeric>
+#include <optional>
+#include <string_view>
 #include <utility>
 
 #include "runtime/base/error.h"
 
 namespace ddp {
+namespace {
+
+std::optional<std::string> variable(const char* name) {
+  const char* value = std::getenv(name);
+  return value != nullptr ? std::optional<std::string>(value) : std::nullopt;
+}
+
+}  // namespace
 
 HostDevices probe_host(const TrainOptions& train) {
   HostDevices host;
   if (train.device == "cpu") return host;  // whatever state the driver is in
   // A simulated backend has a module of its own.
   host.cuda_built = DDP_CUDA != 0 || std::getenv("DDP_CUDA_MODULE") != nullptr;
-  const std::optional<std::vector<GpuInfo>> gpus = list_gpus();
-  host.driver = gpus.has_value();
-  if (!gpus) return host;
-  const char* visible = std::getenv("CUDA_VISIBLE_DEVICES");
-  host.gpus = visible != nullptr ? visible_gpus(*gpus, visible) : *gpus;
+  host.cuda_visible_devices = variable("CUDA_VISIBLE_DEVICES");
+  host.nvidia_visible_devices = variable("NVIDIA_VISIBLE_DEVICES");
+  host.control_device = ::access("/dev/nvidiactl", F_OK) == 0;
+  const DriverInfo driver = ask_driver();
+  host.nvml = driver.has_library;
+  host.driver = driver.is_loaded;
+  host.num_listed = int(driver.gpus.size());
+  host.gpus = host.cuda_visible_devices ? visible_gpus(driver.gpus, *host.cuda_visible_devices) : driver.gpus;
   return host;
 }
 
@@ -37,6 +51,49 @@ bool names_gpus(const TrainOptions& train) { return train.device == "cuda" || !t
 
 int num_ranks(const TrainOptions& train) {
   return train.gpus.empty() ? std::max(1, train.nproc) : int(train.gpus.size());
+}
+
+// Whether the value of CUDA_VISIBLE_DEVICES names a device, of whatever kind. CUDA reads it up to the first name that
+// is none.
+bool names_a_device(std::string_view visible) {
+  const std::string_view first = visible.substr(0, visible.find(','));
+  return !first.empty() && first != "-1" && first != "NoDevFiles";
+}
+
+bool hides_all(const HostDevices& host) {
+  return host.cuda_visible_devices && !names_a_device(*host.cuda_visible_devices);
+}
+
+// What says that this process was to have GPUs, as half a sentence; empty where nothing does.
+std::string promise_of_gpus(const HostDevices& host) {
+  if (hides_all(host)) return {};
+  if (host.cuda_visible_devices) return "CUDA_VISIBLE_DEVICES is " + *host.cuda_visible_devices;
+  const std::string given = host.nvidia_visible_devices.value_or("");
+  // CUDA's images set "all", whether or not the container is given GPUs.
+  if (!given.empty() && given != "all" && given != "void" && given != "none")
+    return "NVIDIA_VISIBLE_DEVICES is " + given;
+  // Who builds without CUDA on a machine with a GPU means the CPU.
+  return host.control_device && host.cuda_built ? "there is /dev/nvidiactl" : "";
+}
+
+struct Obstacle {
+  std::string what, advice;
+};
+
+// Why GPUs cannot be used: the nearest reason.
+Obstacle obstacle(const HostDevices& host) {
+  const std::string visible = host.cuda_visible_devices.value_or("");
+  if (visible.starts_with("MIG-"))
+    return {"CUDA_VISIBLE_DEVICES names a MIG device, and those are not supported", "let it name whole GPUs"};
+  const bool is_bare = !host.control_device && !host.cuda_visible_devices && !host.nvidia_visible_devices;
+  if (!host.driver && (host.nvml || is_bare)) return {"this machine has no NVIDIA driver", "install one"};
+  if (!host.nvml)
+    return {"the NVIDIA driver's libnvidia-ml.so.1 is not there",
+            "start a container with NVIDIA_DRIVER_CAPABILITIES=compute,utility, or install the driver"};
+  if (!host.cuda_built) return {"this build has no CUDA backend", "build with -Dcuda=enabled"};
+  if (host.num_listed == 0)
+    return {"the NVIDIA driver lists no GPU", "see nvidia-smi -L, and start a container with --gpus all"};
+  return {fmt::format("CUDA_VISIBLE_DEVICES ({}) leaves none of {} GPUs", visible, host.num_listed), kWhichGpus};
 }
 
 Placement on(const std::string& device, const TrainOptions& train) {
@@ -75,16 +132,21 @@ Placement place_ranks(const TrainOptions& train, const HostDevices& host) {
   const int wanted = num_ranks(train);
   const std::string on_cpu = fmt::format("train on the CPU: --nproc {} --device cpu", wanted);
   const std::string asked = train.gpus.empty() ? "--device cuda" : "--gpus";
-  if (wants_cuda && !host.driver)
-    throw Error(ExitCode::usage, asked + ": this machine has no NVIDIA driver", "install one, or " + on_cpu);
-  if (wants_cuda && !host.cuda_built)
-    throw Error(ExitCode::usage, asked + ": this build has no CUDA backend", "build with -Dcuda=enabled, or " + on_cpu);
   const int num_gpus = int(host.gpus.size());
+  const bool usable = host.cuda_built && num_gpus > 0;
+  const std::string promise = train.device == "auto" ? promise_of_gpus(host) : "";
+  if (!usable && (wants_cuda || !promise.empty())) {
+    const Obstacle o = obstacle(host);
+    throw Error(ExitCode::usage,
+                wants_cuda ? asked + ": " + o.what
+                           : fmt::format("--device auto: no GPU can be used, though {}: {}", promise, o.what),
+                o.advice + ", or " + on_cpu);
+  }
   for (const int gpu : train.gpus)
     if (gpu >= num_gpus)
       throw Error(ExitCode::usage, fmt::format("--gpus names GPU {}, but this machine has {}", gpu, num_gpus),
                   kWhichGpus);
-  const bool cuda = wants_cuda || (train.device == "auto" && host.cuda_built && num_gpus > 0);
+  const bool cuda = wants_cuda || (train.device == "auto" && usable);
   if (cuda && train.gpus.empty() && wanted > num_gpus)
     throw Error(ExitCode::usage,
                 fmt::format("--nproc {} needs as many GPUs, but this machine has {}", wanted, num_gpus),
@@ -92,6 +154,9 @@ Placement place_ranks(const TrainOptions& train, const HostDevices& host) {
   Placement placement = on(cuda ? "cuda" : "cpu", train);
   if (cuda)
     for (const int gpu : placement.indices) placement.uuids.push_back(host.gpus[size_t(gpu)].uuid);
+  const bool is_expected = host.control_device || host.nvidia_visible_devices == "all";
+  if (train.device == "auto" && !cuda && is_expected && !hides_all(host))
+    placement.note = fmt::format("training on the CPU: {}; --device cpu says that this is meant", obstacle(host).what);
   return placement;
 }
 

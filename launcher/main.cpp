@@ -34,6 +34,7 @@ void occupy_standard_descriptors() {
 // Models live in ddp-rank, so it does the planning: it gets the resolved configuration on its standard input.
 [[noreturn]] void plan(const Command& command, const Signals& signals) {
   const Placement placement = place_plan(command.train, probe_host(command.train));
+  if (!placement.note.empty()) fmt::print(stderr, "ddp-launch: {}\n", placement.note);
   const Config config = resolve_config(command.train, placement);
   if (placement.device == "cpu") check_precision(config.train.precision, placement, {});  // GPUs may be elsewhere
   std::vector<std::string> args = {"plan", "--ranks", std::to_string(placement.ranks()), "--device", placement.device};

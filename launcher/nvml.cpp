@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <memory>
+#include <optional>
 
 #include "runtime/base/error.h"
 #include "runtime/base/number.h"
@@ -94,13 +95,15 @@ bool names(std::string_view word, const GpuInfo& gpu) {
 
 }  // namespace
 
-std::optional<std::vector<GpuInfo>> list_gpus() {
+DriverInfo ask_driver() {
+  DriverInfo driver;
   const std::optional<Nvml> nvml = Nvml::open();
-  if (!nvml || !nvml->start()) return std::nullopt;
-  std::vector<GpuInfo> gpus;
-  for (unsigned i = 0, n = nvml->count(); i < n; ++i) gpus.push_back(nvml->info(i));
+  driver.has_library = nvml.has_value();
+  driver.is_loaded = nvml && nvml->start();
+  if (!driver.is_loaded) return driver;
+  for (unsigned i = 0, n = nvml->count(); i < n; ++i) driver.gpus.push_back(nvml->info(i));
   nvml->stop();
-  return gpus;
+  return driver;
 }
 
 std::vector<GpuInfo> visible_gpus(const std::vector<GpuInfo>& all, std::string_view visible) {

@@ -2,7 +2,6 @@
 // the driver and is opened at run time; it makes no CUDA context, so that the launcher may still fork.
 #pragma once
 
-#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -16,8 +15,13 @@ struct GpuInfo {
   int capability_major = 0, capability_minor = 0;
 };
 
-// From $DDP_NVML where set, else libnvidia-ml.so.1. Nothing: there is no driver. Errors: 71 when the driver fails.
-std::optional<std::vector<GpuInfo>> list_gpus();
+struct DriverInfo {
+  bool has_library = false;  // $DDP_NVML where set, else libnvidia-ml.so.1
+  bool is_loaded = false;
+  std::vector<GpuInfo> gpus;
+};
+// Errors: 71 when the driver fails.
+DriverInfo ask_driver();
 
 // Those of `all` that CUDA_VISIBLE_DEVICES names (indices or beginnings of UUIDs), in the order of `all`. `visible`
 // is the variable's value; a name that is no GPU's ends the list, as for CUDA.

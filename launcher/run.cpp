@@ -93,6 +93,7 @@ Outcome run_training(const TrainOptions& train, const std::string& resume, int64
   const Fd segment = create_segment();
 
   Console console(STDOUT_FILENO, STDERR_FILENO);
+  if (!placement.note.empty()) console.message("ddp-launch: " + placement.note);
   LogMux logs(placement.ranks(), folder.open_logs().get(), console);
   StatusFile status(folder.path(), placement, console);
   RankGroup ranks(program, rank_environments(train, placement, board, segment, site_packages, console.is_terminal()),

@@ -32,7 +32,9 @@ std::string placement_error(const TrainOptions& train, const HostDevices& host) 
 
 // A host with the backend, a driver and four GPUs.
 HostDevices four_gpus() {
-  HostDevices host{.cuda_built = true, .driver = true, .gpus = {}};
+  HostDevices host;
+  host.cuda_built = host.nvml = host.driver = host.control_device = true;
+  host.num_listed = 4;
   for (int i = 0; i < 4; ++i)
     host.gpus.push_back({.index = i, .uuid = "GPU-" + std::string(1, char('a' + i)) + "0", .name = "test"});
   return host;
@@ -238,6 +240,76 @@ TEST_CASE("devices that are not there are refused with what to do instead") {
   CHECK_THAT(placement_error(train, bare), Catch::Contains("no NVIDIA driver"));
   train.nproc = 5;
   CHECK_THAT(placement_error(train, with_gpus), Catch::Contains("has 4"));
+}
+
+// What --device auto makes of a host: a placement, or why there is none.
+TEST_CASE("auto trains on the CPU where nothing promises GPUs, and is refused where a promise is not kept") {
+  struct Row {
+    const char* name;
+    HostDevices host;
+    const char* refusal;  // empty: there is none
+    const char* note;     // of a run on the CPU; empty: none
+  };
+  const auto host = [](bool nvml, bool control_device, int num_listed, std::optional<std::string> cuda_visible,
+                       std::optional<std::string> nvidia_visible) {
+    HostDevices h;
+    h.cuda_built = true;
+    h.nvml = nvml;
+    h.driver = num_listed >= 0;
+    h.control_device = control_device;
+    h.num_listed = std::max(num_listed, 0);
+    h.cuda_visible_devices = std::move(cuda_visible);
+    h.nvidia_visible_devices = std::move(nvidia_visible);
+    return h;
+  };
+  HostDevices cpu_build = host(true, true, 4, {}, {});
+  cpu_build.cuda_built = false;
+  HostDevices cpu_build_in_a_job = cpu_build;
+  cpu_build_in_a_job.cuda_visible_devices = "0,1";
+  constexpr int kNoDriver = -1;
+  const Row rows[] = {
+      {"a laptop", host(false, false, kNoDriver, {}, {}), "", ""},
+      {"the library without a driver", host(true, false, kNoDriver, {}, {}), "", ""},
+      {"a container without NVML", host(false, true, kNoDriver, {}, {}), "DRIVER_CAPABILITIES=compute,utility", ""},
+      {"one of NVIDIA's images", host(false, true, kNoDriver, {}, "all"), "there is /dev/nvidiactl", ""},
+      {"that image without GPUs", host(false, false, kNoDriver, {}, "all"), "", "libnvidia-ml.so.1 is not there"},
+      {"a container that was to have GPUs", host(false, false, kNoDriver, {}, "0,1"), "DEVICES is 0,1: the NVIDIA", ""},
+      {"a container that was to have none", host(false, false, kNoDriver, {}, "void"), "", ""},
+      {"another", host(false, false, kNoDriver, {}, "none"), "", ""},
+      {"an empty list", host(false, false, kNoDriver, {}, ""), "", ""},
+      {"a job on a node without a driver", host(false, false, kNoDriver, "0", {}), "DEVICES is 0: the NVIDIA", ""},
+      {"a MIG device", host(true, true, 1, "MIG-ab12", {}), "names a MIG device, and those are not supported", ""},
+      {"a MIG device and no NVML", host(false, true, kNoDriver, "MIG-ab12", "all"), "not supported; let it name", ""},
+      {"a driver without GPUs", host(true, true, 0, {}, {}), "lists no GPU", ""},
+      {"a GPU that is not there", host(true, true, 2, "7", {}), "CUDA_VISIBLE_DEVICES (7) leaves none of 2 GPUs", ""},
+      {"hidden by an empty list", host(true, true, 2, "", "all"), "", ""},
+      {"hidden by -1", host(true, true, 2, "-1", "0"), "", ""},
+      {"hidden by NoDevFiles", host(false, true, kNoDriver, "NoDevFiles", "0"), "", ""},
+      {"a build without CUDA", cpu_build, "", "this build has no CUDA backend"},
+      {"a build without CUDA in a GPU job", cpu_build_in_a_job, "this build has no CUDA backend", ""},
+  };
+  for (const Row& row : rows) {
+    INFO(row.name);
+    TrainOptions train;
+    train.nproc = 3;
+    const std::string refusal = placement_error(train, row.host);
+    CHECK_THAT(refusal, Catch::Contains(row.refusal));
+    CHECK(refusal.empty() == (row.refusal[0] == '\0'));
+    if (!refusal.empty()) {
+      CHECK_THAT(refusal, Catch::StartsWith("--device auto: no GPU can be used, though ") &&
+                              Catch::EndsWith("or train on the CPU: --nproc 3 --device cpu"));
+    } else {
+      const Placement placement = place_ranks(train, row.host);
+      CHECK(placement.device == "cpu");
+      CHECK(placement.ranks() == 3);
+      CHECK_THAT(placement.note, Catch::Contains(row.note));
+      CHECK(placement.note.empty() == (row.note[0] == '\0'));
+    }
+    train.device = "cpu";
+    CHECK(place_ranks(train, row.host).note.empty());
+    train.device = "cuda";
+    CHECK_THAT(placement_error(train, row.host), Catch::StartsWith("--device cuda: "));
+  }
 }
 
 TEST_CASE("--gpus counts in nvidia-smi's order what CUDA_VISIBLE_DEVICES leaves") {

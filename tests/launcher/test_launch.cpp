@@ -250,6 +250,25 @@ TEST_CASE("an output folder that is a trap is refused") {
   CHECK_FALSE(place.has("run"));
 }
 
+TEST_CASE("a list of devices of which none can be used is refused, and named, unless the CPU is asked for") {
+  const Workplace place;
+  ::setenv("DDP_NVML", place.path("no-library").c_str(), 1);
+  ::setenv("CUDA_VISIBLE_DEVICES", "MIG-12345678", 1);
+  Launched refused(place, kFour);
+  Launched on_cpu(place, with({"--device", "cpu", "--output-dir", "cpu"}));
+  ::setenv("CUDA_VISIBLE_DEVICES", "-1", 1);
+  Launched hidden(place, with({"--output-dir", "hidden"}));
+  ::unsetenv("CUDA_VISIBLE_DEVICES");
+  ::unsetenv("DDP_NVML");
+  CHECK(refused.end() == 64);
+  CHECK_THAT(refused.last_error_line(), Contains("MIG device") && Contains("--nproc 4 --device cpu"));
+  CHECK_FALSE(place.has("out"));
+  for (Launched* run : {&on_cpu, &hidden}) {
+    CHECK(run->end() == 0);
+    CHECK(run->err().empty());
+  }
+}
+
 TEST_CASE("what can be checked before the fork is, and leaves no folder behind") {
   const Workplace place;
   struct Row {
