@@ -258,13 +258,19 @@ constexpr Field kCheckpoint[] = {
      .unit = "steps",
      .range = {0, kMaxCount},
      .resume_may_change = true,
-     .meaning = "commit a checkpoint after every so many steps; 0: only after the last, which is always committed"},
+     .meaning = "commit a checkpoint after every so many steps; 0: only where the run ends"},
     {.key = "keep",
      .at = leaf<&Config::checkpoint, &CheckpointConfig::keep>,
      .unit = "checkpoints",
      .range = {1, 1'000'000},
      .resume_may_change = true,
      .meaning = "the newest checkpoints that are kept; older ones are removed"},
+    {.key = "last",
+     .at = leaf<&Config::checkpoint, &CheckpointConfig::last>,
+     .resume_may_change = true,
+     .meaning =
+         "commit a checkpoint after the last step; false, for benchmarks: only where checkpoint.every says so. A "
+         "run that is stopped before, by a signal or --stop-after, commits in any case"},
 };
 
 constexpr Field kLog[] = {

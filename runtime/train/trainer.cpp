@@ -113,8 +113,9 @@ ExitCode Trainer::run() {
     if (step != first_step_ && step != last && !stop_ && !checkpoint_asked_ && !eval_due && !commit_due) continue;
     finish(step);  // may decide to stop here
     const bool is_last = step == last || stop_;
+    const bool is_end_committed = is_last && (config.checkpoint.last || stop_ || step == asked);
     if (eval_due || (is_last && config.eval.every > 0)) evaluate(step);
-    if (commit_due || checkpoint_asked_ || is_last) commit(step, is_last);
+    if (commit_due || checkpoint_asked_ || is_end_committed) commit(step, is_last);
   }
   // A run that was resumed at or past its end has nothing to do, but what it would leave is there already.
   Stream& stream = step_.reducer().comm_stream();

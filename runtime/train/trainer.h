@@ -37,8 +37,8 @@ class Trainer {
   explicit Trainer(const Parts& parts);
 
   // Once: loads or makes the initial state, and trains to the last step, or to where it is asked to stop. Returns
-  // complete or stopped_early, after the last commit. It fails with this object whole, which its owner may keep until
-  // the error is told. Errors: 65, 66, 71, 73, 74, 78, 79.
+  // complete, or stopped_early after a commit. It fails with this object whole, which its owner may keep until the
+  // error is told. Errors: 65, 66, 71, 73, 74, 78, 79.
   ExitCode run();
 
  private:

@@ -172,6 +172,28 @@ class Resume(harness.IntegrationTest):
         with open(os.path.join(self.run_folder(), "status.json")) as file:
             self.assertEqual(json.load(file)["exit_code"], 75)
 
+    def test_a_run_that_wants_no_last_checkpoint_writes_none_and_names_none(self):
+        self.config(steps=10)
+        no_last = ("--nproc", "2", "--set", "checkpoint.last=false")
+        run = self.launch(*no_last)
+        self.assertEqual([r["step"] for r in self.records()], list(range(1, 11)))
+        self.assertIn("finished steps 1-10 of 10", run.out)
+        for word in ("checkpoint", "sample"):
+            self.assertNotIn(word, run.out + run.err)
+        self.assertFalse(os.path.exists(os.path.join(self.run_folder(), "checkpoints")))
+        self.launch(*no_last, "--set", "checkpoint.every=5", "--output-dir", self.run_folder("every"))
+        self.assertEqual(sorted(os.listdir(os.path.join(self.run_folder("every"), "checkpoints"))), ["step-00000005", "step-00000010"])
+
+    def test_a_stopped_run_commits_also_where_no_last_checkpoint_is_wanted(self):
+        self.stop_and_check("--set", "checkpoint.last=false")
+        self.config(steps=20)
+        self.launch("--nproc", "2", "--output-dir", self.run_folder("whole"))
+        no_last = ("--nproc", "2", "--set", "checkpoint.last=false", "--output-dir", self.run_folder("halves"))
+        stopped = self.launch("--stop-after", "10", *no_last, expect=75)
+        self.assertIn("STOPPED after step 10, checkpoint written", stopped.last_line)
+        self.launch("--resume", "auto", "--stop-after", "20", *no_last)
+        self.assert_same_run("halves", 20)
+
     def test_sigusr1_commits_and_goes_on(self):
         self.config(steps=100000)
         process = self.start("--nproc", "2")
