@@ -64,6 +64,7 @@ class CpuDevice final : public Device {
   explicit CpuDevice(const CpuOptions& options) : options_(options) {}
 
   DeviceKind kind() const override { return DeviceKind::cpu; }
+  std::string name() const override { return "cpu"; }
 
   void* allocate(int64_t bytes) override {
     num_allocations_.fetch_add(1, std::memory_order_relaxed);
@@ -144,7 +145,9 @@ class CpuDevice final : public Device {
   }
 
   MemoryInfo memory_info() const override {
-    return {.in_use_bytes = in_use_.load(std::memory_order_relaxed),
+    const int64_t in_use = in_use_.load(std::memory_order_relaxed);
+    return {.in_use_bytes = in_use,
+            .taken_bytes = in_use,
             .total_bytes = int64_t(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGESIZE)};
   }
 

@@ -48,6 +48,11 @@ class CudaDevice final : public Device {
   ~CudaDevice() override { deallocate(workspace_.memory, workspace_.bytes); }
 
   DeviceKind kind() const override { return DeviceKind::cuda; }
+  std::string name() const override {
+    cudaDeviceProp properties;
+    DDP_CUDA(cudaGetDeviceProperties(&properties, 0));
+    return properties.name;
+  }
 
   void* allocate(int64_t bytes) override {
     num_allocations_.fetch_add(1, std::memory_order_relaxed);
@@ -153,7 +158,7 @@ class CudaDevice final : public Device {
   MemoryInfo memory_info() const override {
     size_t free = 0, total = 0;
     DDP_CUDA(cudaMemGetInfo(&free, &total));
-    return {.in_use_bytes = in_use_, .total_bytes = int64_t(total)};
+    return {.in_use_bytes = in_use_, .taken_bytes = int64_t(total - free), .total_bytes = int64_t(total)};
   }
 
   const CudaWorkspace& workspace() const { return workspace_; }

@@ -22,6 +22,7 @@ enum class StreamRole : uint8_t { compute, communication, copy };
 
 struct MemoryInfo {
   int64_t in_use_bytes = 0;  // allocated through the device
+  int64_t taken_bytes = 0;   // as the card reports it: contexts, libraries and other processes too; CPU: in_use_bytes
   int64_t total_bytes = 0;   // of the machine or card
 };
 
@@ -31,6 +32,7 @@ class Device {
  public:
   virtual ~Device() = default;
   virtual DeviceKind kind() const = 0;
+  virtual std::string name() const = 0;  // "cpu", "NVIDIA H100 80GB HBM3"
   // Memory of the device, 256-byte aligned, uninitialised. Errors: 71 naming the bytes asked for and what is free.
   virtual void* allocate(int64_t bytes) = 0;
   virtual void deallocate(void* memory, int64_t bytes) noexcept = 0;

@@ -7,6 +7,7 @@ namespace {
 class MetaDevice final : public Device {
  public:
   DeviceKind kind() const override { return DeviceKind::meta; }
+  std::string name() const override { return "meta"; }
   void* allocate(int64_t bytes) override {
     num_allocations_.fetch_add(1, std::memory_order_relaxed);
     in_use_ += bytes;
@@ -26,7 +27,7 @@ class MetaDevice final : public Device {
   double elapsed_ms(void*, void*) override { return 0; }
   void copy(void*, const void*, int64_t, void*) override {}
   void fill_zero(void*, int64_t, void*) override {}
-  MemoryInfo memory_info() const override { return {.in_use_bytes = in_use_, .total_bytes = 0}; }
+  MemoryInfo memory_info() const override { return {.in_use_bytes = in_use_, .taken_bytes = in_use_}; }
 
  private:
   uintptr_t next_address_ = uintptr_t(1) << 56;  // not canonical on x86-64 and Arm: touching it is a fault at once

@@ -107,6 +107,7 @@ TEST_CASE("allocations are aligned, counted and returned") {
     large.data()[3'000'000] = 1.0f;
     REQUIRE(device->num_allocations() == before + 2);
     REQUIRE(device->memory_info().in_use_bytes == 12 + 12'000'004);
+    REQUIRE(device->memory_info().taken_bytes == 12 + 12'000'004);
     Buffer<float> moved = std::move(large);
     REQUIRE_FALSE(large);
     REQUIRE(moved.count() == 3'000'001);

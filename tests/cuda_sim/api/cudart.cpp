@@ -93,6 +93,12 @@ cudaError_t cudaSetDevice(int device) {
   return note(device >= 0 && device < num_devices() ? cudaSuccess : cudaErrorInvalidDevice);
 }
 
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
+  *properties = {};
+  std::strcpy(properties->name, "simulated GPU");
+  return note(device >= 0 && device < num_devices() ? cudaSuccess : cudaErrorInvalidDevice);
+}
+
 cudaError_t cudaDeviceGetStreamPriorityRange(int* least, int* greatest) {
   *least = kLowestPriority;
   *greatest = kHighestPriority;
