@@ -25,7 +25,7 @@ std::vector<std::byte> filled(DType type, int64_t n, float value) {
 }  // namespace
 
 GemmCeiling::GemmCeiling(DType type, const ModelConfig& model, int64_t rows, int64_t padded_vocab, int threads)
-    : threads_(threads) {
+    : type_(type), threads_(threads) {
   const auto add = [&](int64_t m, int64_t n, int64_t k, bool a_transposed, bool b_transposed, int64_t count) {
     products_.push_back({m, n, k, a_transposed, b_transposed, count, {}});
   };
@@ -80,13 +80,17 @@ std::function<void()> GemmCeiling::matmul(const Product& p) {
   };
 }
 
+std::string GemmCeiling::name() const {
+  return std::string("oneDNN ") + (type_ == DType::bf16 ? "bf16 matmul" : "sgemm") + " of its products, FLOP-weighted";
+}
+
 double GemmCeiling::flops() const {
   double sum = 0;
   for (const Product& p : products_) sum += p.flops();
   return sum;
 }
 
-double GemmCeiling::run_ms() const {
+double GemmCeiling::run_ms() {
   omp_set_num_threads(threads_);
   double ms = 0;
   for (const Product& p : products_) {

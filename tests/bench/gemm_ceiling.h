@@ -1,4 +1,4 @@
-// What oneDNN, with its own threading, needs for the products of a GPT-2 step: the ceiling that a step is held against.
+// The ceiling on the CPU: what oneDNN, with its own threading, needs for the products of a GPT-2 step.
 #pragma once
 
 #include <cstddef>
@@ -8,16 +8,18 @@
 
 #include "runtime/config/config.h"
 #include "runtime/device/dtype.h"
+#include "tests/bench/ceiling.h"
 
 namespace ddp {
 
-class GemmCeiling {
+class GemmCeiling final : public Ceiling {
  public:
   // f32 by sgemm; bf16 by the matmul primitive on row-major operands, as the model stores them. `rows` = B * T.
   GemmCeiling(DType type, const ModelConfig& model, int64_t rows, int64_t padded_vocab, int threads);
-  double flops() const;
+  std::string name() const override;
+  double flops() const override;  // of all products of a step
   // Milliseconds of all products of a step: each shape is timed once and multiplied by its count.
-  double run_ms() const;
+  double run_ms() override;
 
  private:
   struct Product {
@@ -30,6 +32,7 @@ class GemmCeiling {
   std::function<void()> sgemm(const Product& p);
   std::function<void()> matmul(const Product& p);
 
+  DType type_;
   int threads_;
   std::vector<Product> products_;
   std::vector<std::byte> a_, b_, c_;  // of the largest product
