@@ -1,0 +1,237 @@
+#!/usr/bin/env python3
+"""Times a training step of GPT-2 by bench_step and by PyTorch: the same shape, batch, precision and optimizer, on the same device.
+
+usage: bench_vs_torch.py --bench-step PATH [--device cuda|cpu] [--precision bf16|fp16|tf32|fp32] [--compile] [--batch B] [--context T]
+                         [--layers L] [--width C] [--heads H] [--vocab V] [--rounds N] [--steps N] [--json FILE]
+
+Rounds alternate, ours and then PyTorch's, each a warm-up and --steps steps that are timed one by one, by events on a GPU. Between two
+rounds PyTorch keeps parameters and optimizer state and returns the rest to the device. Needs PyTorch 2.0 or newer; without it: 69.
+"""
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+# The defaults of our configuration (configs/README.md), which bench_step trains with.
+LR, BETAS, EPS, DECAY, CLIP = 1e-3, (0.9, 0.95), 1e-8, 0.1, 1.0
+WARM_UP = 3
+EX_USAGE, EX_UNAVAILABLE, EX_SOFTWARE, EX_OSERR = 64, 69, 70, 71
+
+
+class Failure(Exception):
+    """With a message of one line and an exit code."""
+
+    def __init__(self, message, code=EX_UNAVAILABLE):
+        super().__init__(message)
+        self.code = code
+
+
+def define_gpt2(torch):
+    """The class of the model; a function, since this file is read where there is no PyTorch."""
+    nn, F = torch.nn, torch.nn.functional
+
+    class Block(nn.Module):
+        def __init__(self, width, heads):
+            super().__init__()
+            self.heads = heads
+            self.ln_1, self.ln_2 = nn.LayerNorm(width), nn.LayerNorm(width)
+            self.attn, self.attn_proj = nn.Linear(width, 3 * width), nn.Linear(width, width)
+            self.fc, self.fc_proj = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+
+        def forward(self, x):  # (B,T,C) -> (B,T,C)
+            b, t, c = x.shape
+            q, k, v = self.attn(self.ln_1(x)).view(b, t, 3, self.heads, c // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
+            att = F.scaled_dot_product_attention(q, k, v, is_causal=True)  # (B,H,T,D)
+            x = x + self.attn_proj(att.transpose(1, 2).reshape(b, t, c))
+            return x + self.fc_proj(F.gelu(self.fc(self.ln_2(x)), approximate="tanh"))
+
+    class Gpt2(nn.Module):
+        def __init__(self, layers, width, heads, vocab, context):
+            super().__init__()
+            self.wte = nn.Embedding((vocab + 63) // 64 * 64, width)  # padded as ours
+            self.wpe = nn.Embedding(context, width)
+            self.blocks = nn.ModuleList(Block(width, heads) for _ in range(layers))
+            self.ln_f = nn.LayerNorm(width)
+            for name, p in self.named_parameters():
+                if p.dim() == 2:
+                    nn.init.normal_(p, std=0.02 / (2 * layers) ** 0.5 if "proj" in name else 0.02)
+                elif name.endswith("bias"):
+                    nn.init.zeros_(p)
+
+        def forward(self, tokens, targets):  # (B,T) each -> mean loss
+            x = self.wte(tokens) + self.wpe.weight[:tokens.shape[1]]
+            for block in self.blocks:
+                x = block(x)
+            logits = F.linear(self.ln_f(x), self.wte.weight)
+            return F.cross_entropy(logits.flatten(0, 1), targets.flatten())
+
+    return Gpt2
+
+
+class Torch:
+    """The model in PyTorch, kept over the rounds."""
+
+    def __init__(self, torch, args):
+        self.torch, self.args = torch, args
+        torch.manual_seed(1)
+        torch.set_float32_matmul_precision("high" if args.precision == "tf32" else "highest")
+        self.model = define_gpt2(torch)(args.layers, args.width, args.heads, args.vocab, args.context).to(args.device)
+        parameters = list(self.model.parameters())
+        groups = [{"params": [p for p in parameters if p.dim() == 2], "weight_decay": DECAY},
+                  {"params": [p for p in parameters if p.dim() == 1], "weight_decay": 0.0}]
+        self.optimizer = torch.optim.AdamW(groups, lr=LR, betas=BETAS, eps=EPS, **({"fused": True} if args.device == "cuda" else {}))
+        is_fp16 = args.precision == "fp16"
+        self.scaler = (torch.amp.GradScaler(args.device, enabled=is_fp16) if hasattr(torch.amp, "GradScaler")
+                       else torch.cuda.amp.GradScaler(enabled=is_fp16))
+        self.storage = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(args.precision)
+        self.run = torch.compile(self.model) if args.compile else self.model
+        self.tokens = torch.randint(args.vocab, (args.batch, args.context), device=args.device)
+        self.targets = (self.tokens * 7 + 3) % args.vocab  # as bench_step's
+        self.compile_s = None
+
+    def num_parameters(self):
+        """As published: without the rows that pad the vocabulary."""
+        padding = (self.model.wte.num_embeddings - self.args.vocab) * self.args.width
+        return sum(p.numel() for p in self.model.parameters()) - padding
+
+    def step(self):
+        torch = self.torch
+        self.optimizer.zero_grad(set_to_none=True)
+        with torch.autocast(self.args.device, dtype=self.storage or torch.bfloat16, enabled=self.storage is not None):
+            loss = self.run(self.tokens, self.targets)
+        self.scaler.scale(loss).backward()
+        self.scaler.unscale_(self.optimizer)
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), CLIP)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return loss.detach()
+
+    def timed_step(self):
+        """(ms, loss)"""
+        if self.args.device == "cpu":
+            begin = time.perf_counter()
+            loss = self.step()
+            return (time.perf_counter() - begin) * 1e3, loss.item()
+        begin, end = (self.torch.cuda.Event(enable_timing=True) for _ in range(2))
+        begin.record()
+        loss = self.step()
+        end.record()
+        end.synchronize()
+        return begin.elapsed_time(end), loss.item()
+
+    def round(self):
+        """The median step in ms, and the last loss. The first step of all compiles, where that was asked for."""
+        begin = time.perf_counter()
+        first_loss = self.timed_step()[1]
+        if self.args.compile and self.compile_s is None:
+            self.compile_s = time.perf_counter() - begin
+            print(f"torch: the first step took {self.compile_s:.1f} s, compilation included", flush=True)
+        for _ in range(WARM_UP - 1):
+            self.timed_step()
+        steps = [self.timed_step() for _ in range(self.args.steps)]
+        print(f"torch: losses {first_loss:.4f} to {steps[-1][1]:.4f}", flush=True)
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.args.device == "cuda":
+            self.torch.cuda.empty_cache()  # ours needs the room
+        return statistics.median(ms for ms, _ in steps)
+
+
+def bench_step(args, threads):
+    """The report of a round of ours."""
+    with tempfile.TemporaryDirectory(prefix="ddp-bench-") as folder:
+        path = os.path.join(folder, "step.json")
+        command = [args.bench_step, "--no-ops", "--json", path, "--device", args.device, "--threads", str(threads)]
+        for name in ("precision", "steps", "batch", "context", "layers", "width", "heads", "vocab"):
+            command += [f"--{name}", str(getattr(args, name))]
+        try:
+            done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        except OSError as error:
+            raise Failure(f"cannot run {args.bench_step}: {error.strerror}", EX_USAGE) from None
+        if done.returncode != 0:
+            lines = done.stderr.strip().splitlines() or ["it said nothing"]
+            code = done.returncode if done.returncode > 0 else EX_SOFTWARE
+            raise Failure(f"{args.bench_step} exited with {done.returncode}: {lines[-1]}", code)
+        with open(path, encoding="utf-8") as file:
+            return json.load(file)
+
+
+def compare(torch, args):
+    """Runs all rounds; the result as it is written."""
+    theirs = Torch(torch, args)
+    ours_rounds, torch_rounds, report = [], [], {}
+    for i in range(args.rounds):
+        report = bench_step(args, torch.get_num_threads())
+        if report["parameters"] != theirs.num_parameters():
+            raise Failure(f"not the same model: {report['parameters']} parameters and {theirs.num_parameters()} in PyTorch",
+                              EX_SOFTWARE)
+        ours_rounds.append(report["step_ms"])
+        try:
+            torch_rounds.append(theirs.round())
+        except torch.cuda.OutOfMemoryError as error:
+            raise Failure(f"PyTorch: {str(error).splitlines()[0]}", EX_OSERR) from None
+        print(f"round {i + 1}: ours {ours_rounds[-1]:.2f} ms (loss {report['loss']:.4f}), torch {torch_rounds[-1]:.2f} ms", flush=True)
+    ours, other, tokens = statistics.median(ours_rounds), statistics.median(torch_rounds), args.batch * args.context
+    return {"torch": torch.__version__, "device": report["device"], "precision": args.precision,
+            "mode": "compile" if args.compile else "eager", "ours_ms": ours, "torch_ms": other, "ratio": other / ours,
+            "ours_tokens_per_s": tokens / ours * 1e3, "torch_tokens_per_s": tokens / other * 1e3,
+            "ours_rounds": ours_rounds, "torch_rounds": torch_rounds, "compile_s": theirs.compile_s}
+
+
+def parse():
+    def positive(text):
+        if not text.isdecimal() or int(text) == 0:
+            raise argparse.ArgumentTypeError(f"{text} is no positive number")
+        return int(text)
+
+    parser = argparse.ArgumentParser(usage=__doc__.split("usage: ")[1].split("\n\n")[0])
+    parser.error = lambda message: (print(f"bench_vs_torch.py: {message}", file=sys.stderr), sys.exit(EX_USAGE))
+    parser.add_argument("--bench-step", required=True)
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
+    parser.add_argument("--precision", choices=("bf16", "fp16", "tf32", "fp32"), default="bf16")
+    parser.add_argument("--compile", action="store_true")
+    for name, default in {"batch": 16, "context": 1024, "layers": 12, "width": 768, "heads": 12, "vocab": 50257, "rounds": 3,
+                          "steps": 10}.items():
+        parser.add_argument(f"--{name}", type=positive, default=default)
+    parser.add_argument("--json")
+    args = parser.parse_args()
+    if args.device == "cpu" and args.precision == "tf32":
+        parser.error("--precision tf32 needs --device cuda")
+    return args
+
+
+def load_torch(args):
+    try:
+        import torch
+    except (ImportError, OSError) as error:
+        raise Failure(f"PyTorch cannot be imported: {str(error).splitlines()[0]}") from None
+    if int(torch.__version__.split(".")[0]) < 2:
+        raise Failure(f"PyTorch {torch.__version__} is too old: 2.0 is the first that will do")
+    if args.device == "cuda" and not torch.cuda.is_available():
+        raise Failure(f"PyTorch {torch.__version__} sees no GPU")
+    return torch
+
+
+def main():
+    args = parse()
+    try:
+        result = compare(load_torch(args), args)
+    except Failure as error:
+        print(f"bench_vs_torch.py: {error}", file=sys.stderr)
+        return error.code
+    spread = {name: f"{min(r):.2f} to {max(r):.2f}" for name, r in result.items() if name.endswith("_rounds")}
+    print(f"{result['device']}, {args.precision}, B={args.batch}, T={args.context}, medians of {args.rounds} rounds of {args.steps} steps: "
+          f"ours {result['ours_ms']:.2f} ms ({spread['ours_rounds']}), PyTorch {result['torch']} {result['mode']} "
+          f"{result['torch_ms']:.2f} ms ({spread['torch_rounds']}): {result['ratio']:.2f}x")
+    if args.json:
+        with open(args.json, "w", encoding="utf-8") as file:
+            json.dump(result, file, indent=2)
+            file.write("\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
