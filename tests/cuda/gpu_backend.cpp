@@ -1,17 +1,19 @@
-// The backend of tests/ops under test here: the real module on a real GPU. The tests keep everything in ordinary memory
-// of the host, which a GPU may read once it is registered: the whole heap at the start, what lies elsewhere page by
-// page.
-#include <cuda_runtime_api.h>
+// The backend of tests/ops under test here: a module, the real one on a real GPU or the simulated one (DDP_CUDA_MODULE).
+// The tests keep everything in ordinary memory of the host, which a GPU may read once it is registered: the whole heap
+// at the start, what lies elsewhere page by page. Simulated kernels run on the host and need none of it.
+#include <dlfcn.h>
 #include <malloc.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include <cstdint>
+#include <cstdio>
 #include <cstdlib>
 #include <fstream>
 #include <set>
 #include <string>
 
+#include "launcher/nvml.h"
 #include "runtime/cuda_backend.h"
 #include "tests/ops/harness.h"
 
@@ -21,14 +23,32 @@ namespace {
 constexpr int kSkipped = 77;
 constexpr size_t kHeapBytes = size_t(512) << 20;
 
-void check(cudaError_t error, const char* call) {
-  if (error != cudaSuccess) throw Error(ExitCode::os_resource, std::string(call) + ": " + cudaGetErrorString(error));
-}
+// The driver that the module has opened, or none under simulation: the runtime is the module's own, hidden in it.
+class Driver {
+ public:
+  explicit Driver(Device&) {  // of the module: its first device opens the driver, and makes the context
+    void* library = ::dlopen("libcuda.so.1", RTLD_NOW | RTLD_NOLOAD);
+    if (library == nullptr) return;
+    register_ = reinterpret_cast<Register*>(::dlsym(library, "cuMemHostRegister_v2"));
+    DDP_CHECK(register_ != nullptr, "{} has no cuMemHostRegister", "libcuda.so.1");
+  }
+  bool is_there() const { return register_ != nullptr; }
+  void register_memory(void* begin, size_t bytes) const {
+    constexpr unsigned kDeviceMap = 2;  // CU_MEMHOSTREGISTER_DEVICEMAP
+    if (const int error = register_(begin, bytes, kDeviceMap); error != 0)
+      throw Error(ExitCode::os_resource, "cuMemHostRegister of " + std::to_string(bytes) + " bytes: CUDA error " +
+                                             std::to_string(error) + " of the driver");
+  }
+
+ private:
+  using Register = int(void*, size_t, unsigned);
+  Register* register_ = nullptr;
+};
 
 // The part of the address space that malloc gets all its memory from.
 class Heap {
  public:
-  Heap() {
+  explicit Heap(const Driver& driver) {
     ::mallopt(M_ARENA_MAX, 1);
     ::mallopt(M_MMAP_MAX, 0);
     ::mallopt(M_TRIM_THRESHOLD, -1);
@@ -38,7 +58,7 @@ class Heap {
     for (std::string line; std::getline(maps, line);)
       if (line.ends_with("[heap]")) begin_ = std::stoull(line, nullptr, 16);
     end_ = reinterpret_cast<uintptr_t>(::sbrk(0));
-    check(cudaHostRegister(reinterpret_cast<void*>(begin_), end_ - begin_, cudaHostRegisterMapped), "cudaHostRegister");
+    driver.register_memory(reinterpret_cast<void*>(begin_), end_ - begin_);
   }
   bool contains(uintptr_t address) const { return begin_ <= address && address < end_; }
 
@@ -46,12 +66,23 @@ class Heap {
   uintptr_t begin_ = 0, end_ = 0;
 };
 
-void skip_without_gpu() {
-  static const bool has_gpu = [] {
-    int count = 0;
-    return cudaGetDeviceCount(&count) == cudaSuccess && count > 0;
+std::unique_ptr<Device> make_device(int64_t workspace_bytes) {
+  return open_cuda_backend().make_device({.workspace_bytes = workspace_bytes});
+}
+
+// A device that stays, so that the context does, too. Ends the program as skipped where there is none.
+const Driver& driver() {
+  static const std::unique_ptr<Device> device = [] {
+    try {
+      return make_device(CudaOptions{}.workspace_bytes);
+    } catch (const Error& e) {
+      if (e.code() != ExitCode::usage) throw;
+      std::fprintf(stderr, "skipped: %s\n", e.what());
+      std::_Exit(kSkipped);
+    }
   }();
-  if (!has_gpu) std::_Exit(kSkipped);
+  static const Driver driver(*device);
+  return driver;
 }
 
 }  // namespace
@@ -59,22 +90,21 @@ void skip_without_gpu() {
 int num_settings() { return 2; }  // a run and its repetition
 
 std::vector<DType> storage_types() {
-  int major = 0;
-  const bool has_bf16 =
-      cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0) == cudaSuccess && major >= 8;
+  const std::vector<GpuInfo> gpus = ask_driver().gpus;
+  const bool has_bf16 = !gpus.empty() && gpus.front().capability_major >= 8;
   return has_bf16 ? std::vector{DType::f32, DType::f16, DType::bf16} : std::vector{DType::f32, DType::f16};
 }
 
+// One for each of hundreds of runs, and simulated memory is not used again.
 std::unique_ptr<Device> make_test_device(int) {
-  skip_without_gpu();
-  return open_cuda_backend().make_device({});
+  return make_device(driver().is_there() ? CudaOptions{}.workspace_bytes : 1 << 20);
 }
 
 const OpTable& test_op_table() { return open_cuda_backend().op_table(/*tf32=*/false); }
 
 void lend_to_device(const void* memory, size_t bytes) {
-  skip_without_gpu();
-  static const Heap heap;
+  if (!driver().is_there()) return;
+  static const Heap heap(driver());
   static std::set<uintptr_t> registered;
   const auto address = reinterpret_cast<uintptr_t>(memory);
   if (heap.contains(address)) return;
@@ -83,7 +113,7 @@ void lend_to_device(const void* memory, size_t bytes) {
     if (!registered.insert(page).second) continue;
     void* begin = reinterpret_cast<void*>(page);
     ::mprotect(begin, page_bytes, PROT_READ | PROT_WRITE);  // constants too: only what may be written can be registered
-    check(cudaHostRegister(begin, page_bytes, cudaHostRegisterMapped), "cudaHostRegister");
+    driver().register_memory(begin, page_bytes);
   }
 }
 
