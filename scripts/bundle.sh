@@ -40,10 +40,17 @@ fi
 has_target() { ninja -C $build -t query "$1" >/dev/null 2>&1; }
 programs=(runtime/ddp-rank runtime/ddp-rank-x86-64-v4 runtime/ddp-rank-x86-64-v4-avx512bf16)
 modules=()
-has_target runtime/libddp-cuda.so && modules+=(runtime/libddp-cuda.so) || say "without the CUDA backend: no toolkit was found"
+if has_target runtime/libddp-cuda.so; then
+  modules+=(runtime/libddp-cuda.so)
+else
+  say "without the CUDA backend, and with --tests without its tests: no toolkit was found"
+fi
 if $tests; then
-  programs+=(tests/bench/bench_step tests/cuda/test_cuda_ops_on_gpu tests/cuda/test_cuda_attention_on_gpu)
-  modules+=(tests/cuda_sim/api/libddp-cuda-sim.so tests/cuda_sim/api/libsim-nvml.so)
+  programs+=(tests/bench/bench_step)
+  if [ ${#modules[@]} -gt 0 ]; then
+    programs+=(tests/cuda/test_cuda_ops_on_gpu tests/cuda/test_cuda_attention_on_gpu)
+    modules+=(tests/cuda_sim/api/libddp-cuda-sim.so tests/cuda_sim/api/libsim-nvml.so)
+  fi
 fi
 say "building $build"
 ninja -C $build launcher/ddp-entry launcher/ddp-launch "${programs[@]}" "${modules[@]}" >$build/ninja.log 2>&1 ||

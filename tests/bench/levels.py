@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""How fast the bundle's ddp-rank of each machine type is against a native build: levels.py BUNDLE NATIVE_DDP_RANK [ROUNDS].
+"""How fast the bundle's ddp-rank of each machine type is against a native build: levels.py BUNDLE NATIVE_DDP_RANK [ROUNDS [PRECISION]].
 
-GPT-2 tiny in fp32 on one rank of two threads, the programs in turn; medians of a step's time over all rounds but each run's first tenth.
+GPT-2 tiny, in fp32 by default, on one rank of two threads, the programs in turn. Medians of a step's time over all rounds, without the
+first tenth of each run.
 """
 import json
 import os
@@ -14,6 +15,7 @@ STEPS = 100
 
 bundle, native = (os.path.abspath(path) for path in sys.argv[1:3])
 rounds = int(sys.argv[3]) if len(sys.argv) > 3 else 5
+precision = sys.argv[4] if len(sys.argv) > 4 else "fp32"
 programs = {"native": native}
 for program in sorted(os.listdir(os.path.join(bundle, "bin"))):
     if program.startswith("ddp-rank"):
@@ -23,8 +25,9 @@ times = {name: [] for name in programs}
 for _ in range(rounds):
     for name, program in programs.items():
         with tempfile.TemporaryDirectory() as folder:
+            settings = {"train.steps": STEPS, "train.precision": precision, "eval.every": 0, "checkpoint.every": 0}
             command = [os.path.join(bundle, "bin", "ddp-launch"), "--nproc", "1", "--device", "cpu", "--output-dir", folder + "/run",
-                       "--set", f"train.steps={STEPS}", "--set", "eval.every=0", "--set", "checkpoint.every=0", "configs/gpt2-tiny.yaml"]
+                       *(word for key, value in settings.items() for word in ("--set", f"{key}={value}")), "configs/gpt2-tiny.yaml"]
             done = subprocess.run(command, cwd=bundle, env={**os.environ, "DDP_RANK": program}, capture_output=True, text=True, check=False)
             if done.returncode != 0:
                 print(f"{name}: {done.stderr.strip().splitlines()[-1]}")
