@@ -41,11 +41,12 @@ struct TrainConfig {
   std::string recompute = "none";      // none | gelu | gelu+ln | block
   int64_t seed = 1;
   bool deterministic = false;
-  double clip_norm = 1.0;        // 0: never clip
-  bool cuda_graph = false;       // steps as CUDA graphs; no effect on the CPU
-  double bucket_mb = 25;         // MiB of gradients in an all-reduce bucket
-  int64_t threads_per_rank = 0;  // 0: cores / ranks, at least 1
-  double hang_timeout_s = 600;   // a rank that makes no progress for so long ends the run with 124
+  double clip_norm = 1.0;              // 0: never clip
+  bool cuda_graph = false;             // steps as CUDA graphs; no effect on the CPU
+  std::string nccl_blocking = "auto";  // auto | true | false
+  double bucket_mb = 25;               // MiB of gradients in an all-reduce bucket
+  int64_t threads_per_rank = 0;        // 0: cores / ranks, at least 1
+  double hang_timeout_s = 600;         // a rank that makes no progress for so long ends the run with 124
 };
 
 struct OptimizerConfig {

@@ -25,6 +25,7 @@ constexpr std::string_view kFormats[] = {"bytes", "tokens"};
 constexpr std::string_view kPrecisions[] = {"fp32", "tf32", "bf16", "fp16"};
 constexpr std::string_view kGradTypes[] = {"auto", "fp32"};
 constexpr std::string_view kRecomputes[] = {"none", "gelu", "gelu+ln", "block"};
+constexpr std::string_view kAutoOrBool[] = {"auto", "true", "false"};
 constexpr std::string_view kOptimizers[] = {"adamw"};
 constexpr std::string_view kSchedules[] = {"cosine", "linear", "constant"};
 
@@ -172,6 +173,13 @@ constexpr Field kTrain[] = {
      .meaning =
          "launch the work of a step as CUDA graphs, captured in the second step: less time of the host, the same "
          "bits; exposed communication is then not measured. Without effect on the CPU"},
+    {.key = "nccl_blocking",
+     .at = leaf<&Config::train, &TrainConfig::nccl_blocking>,
+     .choices = kAutoOrBool,
+     .resume_may_change = true,
+     .meaning =
+         "NCCL's calls return only when their work is enqueued; auto: false, unless cuda_graph on several GPUs needs "
+         "it, which is tried at the start. Without effect on the CPU"},
     {.key = "clip_norm",
      .at = leaf<&Config::train, &TrainConfig::clip_norm>,
      .range = {0, 1e30},
