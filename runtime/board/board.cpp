@@ -17,7 +17,7 @@ namespace ddp {
 namespace {
 
 constexpr uint64_t kMagic = 0x64'64'70'2d'62'6f'61'72ull;  // "ddp-boar"
-constexpr uint32_t kVersion = 2;
+constexpr uint32_t kVersion = 3;
 
 BoardLayout* map(const Fd& fd, ExitCode code) {
   void* memory = ::mmap(nullptr, sizeof(BoardLayout), PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
@@ -64,6 +64,15 @@ void BoardBarrier::arrive_and_wait(uint32_t n, const WaitPolicy& policy, const c
     return;
   }
   wait_while_equal(generation, seen, policy, where);
+}
+
+// The second barrier keeps the next vote from the eyes of those who still count this one.
+int BoardVote::count_against(bool is_against, uint32_t n, const WaitPolicy& policy, const char* where) {
+  if (is_against) num_against.fetch_add(1, std::memory_order_relaxed);
+  barrier.arrive_and_wait(n, policy, where);
+  const auto result = int(num_against.load(std::memory_order_relaxed));
+  barrier.arrive_and_wait(n, policy, where);
+  return result;
 }
 
 Board Board::create(int world_size) {

@@ -66,6 +66,14 @@ struct BoardBarrier {
   void arrive_and_wait(uint32_t n, const WaitPolicy& policy, const char* where);
 };
 
+// A question on which all ranks must go on alike. A no stands: later votes of the run are lost too.
+struct BoardVote {
+  BoardBarrier barrier;
+  std::atomic<uint32_t> num_against;
+  // Called by each of n processes (or threads): how many of them are against. Throws as wait_while_equal does.
+  int count_against(bool is_against, uint32_t n, const WaitPolicy& policy, const char* where);
+};
+
 struct BoardLayout {
   uint64_t magic;
   uint32_t version;
@@ -79,7 +87,8 @@ struct BoardLayout {
   std::atomic<uint32_t> checkpoint_requests;  // counts SIGUSR1: commit at the next step and go on
   std::atomic<uint32_t> progress;             // changes while the launcher sees ranks advance: renews their deadlines
   BoardBarrier barrier;
-  FutexWord nccl_id_ready;
+  BoardVote nccl_vote;      // that captured collectives work
+  FutexWord nccl_id_ready;  // counts the ids so far: one a communicator
   std::array<unsigned char, 128> nccl_id;
   uint32_t config_bytes;
   std::array<char, kMaxConfigBytes> config;  // the resolved YAML
