@@ -8,7 +8,6 @@
 #include <charconv>
 #include <cmath>
 #include <limits>
-#include <set>
 
 #include "runtime/base/error.h"
 #include "runtime/base/number.h"
@@ -76,9 +75,6 @@ void add_train_options(CLI::App& app, TrainOptions& train) {
 
 void check_train_options(const TrainOptions& train) {
   if (train.config_file.empty()) throw Error(ExitCode::usage, "no train.yaml given", "see ddp-launch --help");
-  std::set<int> seen;
-  for (const int gpu : train.gpus)
-    if (!seen.insert(gpu).second) throw Error(ExitCode::usage, fmt::format("--gpus names GPU {} twice", gpu));
   if (train.gpus.size() > size_t(kMaxRanks))
     throw Error(ExitCode::usage, fmt::format("--gpus names more than {} GPUs", kMaxRanks));
   if (!train.gpus.empty() && train.device == "cpu")

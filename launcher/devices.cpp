@@ -26,6 +26,8 @@ HostDevices probe_host(const TrainOptions& train) {
   HostDevices host;
   if (train.device == "cpu") return host;  // whatever state the driver is in
   // A simulated backend has a module of its own.
+  const char* share = std::getenv("DDP_SHARE_GPU");
+  host.share_gpu = share != nullptr && std::string_view(share) == "1";
   host.cuda_built = DDP_CUDA != 0 || std::getenv("DDP_CUDA_MODULE") != nullptr;
   host.cuda_visible_devices = variable("CUDA_VISIBLE_DEVICES");
   host.nvidia_visible_devices = variable("NVIDIA_VISIBLE_DEVICES");
@@ -103,7 +105,21 @@ Placement on(const std::string& device, const TrainOptions& train) {
   return placement;
 }
 
+// The first GPU that is named again; nullopt: none.
+std::optional<int> named_twice(std::vector<int> gpus) {
+  std::sort(gpus.begin(), gpus.end());
+  const auto twice = std::adjacent_find(gpus.begin(), gpus.end());
+  return twice == gpus.end() ? std::nullopt : std::optional(*twice);
+}
+
+void check_sharing(const TrainOptions& train, const HostDevices& host) {
+  if (const std::optional<int> gpu = named_twice(train.gpus); gpu && !host.share_gpu)
+    throw Error(ExitCode::usage, fmt::format("--gpus names GPU {} twice", *gpu));
+}
+
 }  // namespace
+
+bool Placement::shares_gpu() const { return named_twice(indices).has_value(); }
 
 void check_precision(const std::string& precision, const Placement& placement, const HostDevices& host) {
   if (precision == "tf32" && placement.device == "cpu")
@@ -124,10 +140,12 @@ void check_precision(const std::string& precision, const Placement& placement, c
 }
 
 Placement place_plan(const TrainOptions& train, const HostDevices& host) {
+  check_sharing(train, host);
   return names_gpus(train) ? on("cuda", train) : place_ranks(train, host);
 }
 
 Placement place_ranks(const TrainOptions& train, const HostDevices& host) {
+  check_sharing(train, host);
   const bool wants_cuda = names_gpus(train);
   const int wanted = num_ranks(train);
   const std::string on_cpu = fmt::format("train on the CPU: --nproc {} --device cpu", wanted);

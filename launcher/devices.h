@@ -17,6 +17,7 @@ struct HostDevices {
   bool driver = false;          // an NVIDIA driver is loaded
   bool control_device = false;  // /dev/nvidiactl is there: the kernel has a driver, and this container may use it
   int num_listed = 0;           // GPUs that the driver lists
+  bool share_gpu = false;       // DDP_SHARE_GPU=1: ranks may be on the same GPU, for tests
   std::vector<GpuInfo> gpus;    // those that CUDA_VISIBLE_DEVICES leaves, in nvidia-smi's order: what --gpus counts
   // The variables of CUDA and of NVIDIA's container toolkit, where they are set.
   std::optional<std::string> cuda_visible_devices, nvidia_visible_devices;
@@ -30,6 +31,7 @@ struct Placement {
   std::vector<std::string> uuids = {};  // one a rank, of its GPU; empty on the CPU
   std::string note = {};                // a line for the user; mostly empty
   int ranks() const { return int(indices.size()); }
+  bool shares_gpu() const;            // there is a GPU of two ranks
   std::string label(int rank) const;  // "GPU 3", "cpu 2"
 };
 

@@ -52,6 +52,7 @@ std::vector<RankEnv> rank_environments(const TrainOptions& train, const Placemen
     env.device_index = placement.indices[size_t(rank)];
     if (!placement.uuids.empty()) env.visible_gpu = placement.uuids[size_t(rank)];
     env.site_packages = site_packages;
+    env.shares_gpu = placement.shares_gpu();
     env.tty = tty;
     env.resume = train.resume;
     env.stop_after = train.stop_after;

@@ -56,6 +56,7 @@ RankEnv read_rank_env() {
   env.resume = text_of("DDP_RESUME");
   if (env.resume.empty()) throw Error(ExitCode::usage, "DDP_RESUME is empty", kHint);
   env.stop_after = number_of("DDP_STOP_AFTER", 0, INT64_MAX);
+  env.shares_gpu = number_of("DDP_SHARE_GPU", 0, 1) == 1;
   return env;
 }
 
@@ -70,7 +71,8 @@ std::vector<std::pair<std::string, std::string>> to_environment(const RankEnv& e
                                                           {"DDP_DEVICE_INDEX", std::to_string(env.device_index)},
                                                           {"DDP_TTY", env.tty ? "1" : "0"},
                                                           {"DDP_RESUME", env.resume},
-                                                          {"DDP_STOP_AFTER", std::to_string(env.stop_after)}};
+                                                          {"DDP_STOP_AFTER", std::to_string(env.stop_after)},
+                                                          {"DDP_SHARE_GPU", env.shares_gpu ? "1" : "0"}};
   if (!env.site_packages.empty()) out.emplace_back("DDP_SITE_PACKAGES", env.site_packages);
   if (!env.visible_gpu.empty()) out.emplace_back("CUDA_VISIBLE_DEVICES", env.visible_gpu);
   return out;

@@ -22,6 +22,7 @@ struct RankEnv {
   bool tty = false;             // DDP_TTY: the launcher's stdout is a terminal, so transient status lines are welcome
   std::string resume = "none";  // DDP_RESUME: auto | none | PATH of a checkpoint
   int64_t stop_after = 0;       // DDP_STOP_AFTER: commit and exit 75 after this step; 0: never
+  bool shares_gpu = false;      // DDP_SHARE_GPU: other ranks are on the same GPU, in a test
   std::string site_packages = {};  // DDP_SITE_PACKAGES: Python's, where NVIDIA's libraries are found only there
   std::string visible_gpu = {};    // CUDA_VISIBLE_DEVICES: the UUID of the rank's one GPU; empty: left as it is
 };

@@ -78,7 +78,6 @@ TEST_CASE("usage errors are 64 and one line") {
       {"--nproc", "0", "train.yaml"},
       {"--nproc", "65", "train.yaml"},
       {"--nproc", "four", "train.yaml"},
-      {"--gpus", "0,0", "train.yaml"},
       {"--gpus", "-1", "train.yaml"},
       {"--gpus", "0", "--nproc", "1", "train.yaml"},
       {"--gpus", "0", "--device", "cpu", "train.yaml"},
@@ -186,6 +185,19 @@ TEST_CASE("ranks are placed on what the host has") {
   train.gpus = {3, 1};
   CHECK(place_ranks(train, with_gpus).label(0) == "GPU 3");
   CHECK(place_ranks(train, with_gpus).uuids == std::vector<std::string>{"GPU-d0", "GPU-b0"});
+}
+
+TEST_CASE("a GPU for two ranks is refused, but where tests ask for it") {
+  HostDevices host = four_gpus();
+  TrainOptions train;
+  train.gpus = {2, 1, 2};
+  CHECK_THAT(placement_error(train, host), Catch::Contains("GPU 2 twice"));
+  CHECK_THROWS_AS(place_plan(train, host), Error);
+  host.share_gpu = true;
+  CHECK(place_ranks(train, host).uuids == std::vector<std::string>{"GPU-c0", "GPU-b0", "GPU-c0"});
+  CHECK(place_ranks(train, host).shares_gpu());
+  train.gpus = {2, 1};
+  CHECK(!place_ranks(train, host).shares_gpu());
 }
 
 TEST_CASE("a precision that a rank's device does not have is refused, and what it has is said") {

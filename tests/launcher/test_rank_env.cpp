@@ -29,7 +29,7 @@ int code_of_reading() {
 
 TEST_CASE("a rank reads what the launcher wrote") {
   const Fd board(::open("/dev/null", O_RDWR | O_CLOEXEC)), segment(::open("/dev/null", O_RDWR | O_CLOEXEC));
-  const RankEnv written{2, 1, 4, 2, board.get(), segment.get(), "cuda", 3, true, "runs/a b", 50};
+  const RankEnv written{2, 1, 4, 2, board.get(), segment.get(), "cuda", 3, true, "runs/a b", 50, true};
   set_environment(written);
   const RankEnv read = read_rank_env();
   CHECK(read.rank == 2);
@@ -43,6 +43,7 @@ TEST_CASE("a rank reads what the launcher wrote") {
   CHECK(read.tty);
   CHECK(read.resume == "runs/a b");
   CHECK(read.stop_after == 50);
+  CHECK(read.shares_gpu);
 }
 
 TEST_CASE("an environment that ddp-launch did not make is refused") {
@@ -64,7 +65,8 @@ TEST_CASE("an environment that ddp-launch did not make is refused") {
                                                        {"DDP_TTY", "2"},
                                                        {"DDP_DEVICE", "tpu"},
                                                        {"DDP_RESUME", ""},
-                                                       {"DDP_STOP_AFTER", "-1"}};
+                                                       {"DDP_STOP_AFTER", "-1"},
+                                                       {"DDP_SHARE_GPU", "yes"}};
   for (const auto& [name, value] : wrong) {
     INFO(name << "=" << value);
     set_environment(env);
