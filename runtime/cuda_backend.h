@@ -20,6 +20,10 @@ struct CudaBackend {
 // process ends. Errors: 64 when it or a library is not there or does not load.
 const CudaBackend& open_cuda_backend();
 
+// The handle of NCCL's library, for NcclCommOptions; it stays open until the process ends. To be called after
+// open_cuda_backend: a simulated module holds a NCCL of its own. Errors: 64 when there is none.
+void* open_nccl();
+
 }  // namespace ddp
 
 // What the module exports.

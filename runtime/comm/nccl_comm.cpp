@@ -1,17 +1,19 @@
 #include "runtime/comm/nccl_comm.h"
 
 #include <cuda_runtime_api.h>
-#include <nccl.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
 #include <optional>
 #include <string>
-#include <string_view>
+#include <utility>
 
 #include "runtime/base/check.h"
 #include "runtime/base/log.h"
+#include "runtime/comm/capture_check.h"
+#include "runtime/comm/nccl_api.h"
+#include "runtime/comm/nccl_environment.h"
 #include "runtime/comm/nccl_watchdog.h"
 #include "runtime/comm/symmetric_buffers.h"
 
@@ -43,29 +45,18 @@ void check_tree_type(const TensorView& x) {
   DDP_CHECK(x.dtype == wide(x.dtype), "a deterministic sum of {}", dtype_name(x.dtype));
 }
 
-void prepare_environment(bool print) {
-  ::setenv("NCCL_SOCKET_IFNAME", "lo",
-           /*overwrite=*/0);  // ranks of one host; NCCL may else pick an interface that is down
-  if (!print) return;
-  int version = 0;
-  ncclGetVersion(&version);
-  std::string settings;
-  for (char** entry = environ; *entry != nullptr; ++entry)
-    if (std::string_view(*entry).starts_with("NCCL_")) settings += std::string(" ") + *entry;
-  log::info("NCCL {}.{}.{}:{}", version / 10000, version / 100 % 100, version % 100, settings);
-}
-
-// From rank 0 to the others over the board.
-ncclUniqueId share_unique_id(BoardLayout& board, int rank, const WaitPolicy& wait) {
+// From rank 0 to the others over the board; of the run's communicator number `number`, from 1.
+ncclUniqueId share_unique_id(const NcclApi& api, BoardLayout& board, uint32_t number, int rank,
+                             const WaitPolicy& wait) {
   ncclUniqueId id;
   static_assert(sizeof id.internal == sizeof board.nccl_id);
   if (rank == 0) {
-    check_nccl(ncclGetUniqueId(&id), nullptr, "ncclGetUniqueId");
+    api.check(api.ncclGetUniqueId(&id), nullptr, "ncclGetUniqueId");
     std::memcpy(board.nccl_id.data(), id.internal, sizeof id.internal);
-    board.nccl_id_ready.store(1, std::memory_order_release);
+    board.nccl_id_ready.store(number, std::memory_order_release);
     wake_all(board.nccl_id_ready);
   } else {
-    wait_while_equal(board.nccl_id_ready, 0, wait, "NCCL's unique id");
+    wait_until_reached(board.nccl_id_ready, number, wait, "NCCL's unique id");
     std::memcpy(id.internal, board.nccl_id.data(), sizeof id.internal);
   }
   return id;
@@ -73,35 +64,63 @@ ncclUniqueId share_unique_id(BoardLayout& board, int rank, const WaitPolicy& wai
 
 class NcclComm final : public Communicator {
  public:
-  NcclComm(Device& device, Board& board, const NcclCommOptions& options)
-      : options_(options), size_(int(board->world_size)), symmetric_(device), own_(device, options.own_bytes) {
+  // The run's communicator number `number`, from 1: each has an id of its own.
+  NcclComm(const NcclApi& api, Device& device, Board& board, const NcclCommOptions& options, bool is_blocking,
+           uint32_t number)
+      : api_(api),
+        device_(device),
+        board_(board),
+        options_(options),
+        is_blocking_(is_blocking),
+        wait_(options.wait),
+        size_(int(board->world_size)),
+        symmetric_(device),
+        own_(device, options.own_bytes),
+        watchdog_(std::in_place, api_, calls_, board, options.rank) {
     DDP_CHECK(options.own_bytes >= kNcclBarrierBytes, "no memory for barriers");
     DDP_CHECK(!options.deterministic || (options.tree_sum != nullptr && scratch_bytes() >= size_ * size_ * kUnitBytes),
               "a deterministic communicator needs a sum and scratch memory");
-    prepare_environment(options.rank == 0);
-    const ncclUniqueId id = share_unique_id(*board, options.rank, options.wait);
+    const ncclUniqueId id = share_unique_id(api_, *board, number, options.rank, options.wait);
     ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
-    config.blocking = 0;
+    config.blocking = is_blocking ? 1 : 0;
     try {
       settle("ncclCommInitRankConfig",
-             [&] { return ncclCommInitRankConfig(&comm_, size_, id, options.rank, &config); });
+             [&] { return api_.ncclCommInitRankConfig(&comm_, size_, id, options.rank, &config); });
     } catch (const Error& e) {
-      throw Error(ExitCode::rendezvous, e.what());
+      const std::string what = options.shares_gpu ? "ranks that share a GPU are not possible with this NCCL, " +
+                                                        nccl_version_text(api_.version()) + ": "
+                                                  : "";
+      throw Error(ExitCode::rendezvous, what + e.what());
     }
-    watchdog_.emplace(comm_, calls_, board, options.rank);
+    watchdog_->watch(comm_);
   }
   NcclComm(const NcclComm&) = delete;
   NcclComm& operator=(const NcclComm&) = delete;
 
   // All work must be done: a finalize with work in flight waits for the peers.
   ~NcclComm() override {
+    if (comm_ == nullptr) return;  // aborted
     try {
-      settle("ncclCommFinalize", [&] { return ncclCommFinalize(comm_); });
+      settle("ncclCommFinalize", [&] { return api_.ncclCommFinalize(comm_); });
     } catch (const std::exception& e) {
       log::warn("{}", e.what());
     }
     watchdog_.reset();
-    ncclCommDestroy(comm_);
+    api_.ncclCommDestroy(comm_);
+  }
+
+  // Collective, and before any other: the number of ranks on which captured collectives do not work, the same on each;
+  // `fault` says what this rank found. Where there are some, the communicator is aborted and of no more use.
+  int num_without_capture(std::string& fault) {
+    CaptureCheck check(*this, device_, board_, own_.data());
+    watchdog_->watch(nullptr);  // an error of the communicator is an answer here, and not the end of the run
+    wait_.timeout_ms = std::min(options_.capture_limit_ms, options_.wait.timeout_ms);
+    wait_.progress = nullptr;
+    const int num_failed = check.num_failed(wait_, options_.wait);
+    wait_ = options_.wait;
+    fault = check.fault();
+    num_failed > 0 ? abort() : watchdog_->watch(comm_);
+    return num_failed;
   }
 
   int rank() const override { return options_.rank; }
@@ -119,7 +138,7 @@ class NcclComm final : public Communicator {
   void all_reduce(const TensorView& x, Stream& stream) override {
     if (!options_.deterministic)
       return settle("ncclAllReduce", [&] {
-        return ncclAllReduce(x.data, x.data, size_t(x.numel()), sum_type(x), ncclSum, comm_, stream_of(stream));
+        return api_.ncclAllReduce(x.data, x.data, size_t(x.numel()), sum_type(x), ncclSum, comm_, stream_of(stream));
       });
     check_tree_type(x);
     for_each_piece(x, [&](const TensorView& piece) { tree_all_reduce(piece, stream); });
@@ -127,8 +146,9 @@ class NcclComm final : public Communicator {
 
   void broadcast(const TensorView& x, int root, Stream& stream) override {
     DDP_CHECK(root >= 0 && root < size_, "root {} of {} ranks", root, size_);
-    settle("ncclBroadcast",
-           [&] { return ncclBroadcast(x.data, x.data, size_t(x.bytes()), ncclUint8, root, comm_, stream_of(stream)); });
+    settle("ncclBroadcast", [&] {
+      return api_.ncclBroadcast(x.data, x.data, size_t(x.bytes()), ncclUint8, root, comm_, stream_of(stream));
+    });
   }
 
   void reduce_scatter(const TensorView& in, const TensorView& out, Stream& stream) override {
@@ -136,8 +156,8 @@ class NcclComm final : public Communicator {
               in.numel(), out.numel(), size_);
     if (!options_.deterministic)
       return settle("ncclReduceScatter", [&] {
-        return ncclReduceScatter(in.data, out.data, size_t(out.numel()), sum_type(in), ncclSum, comm_,
-                                 stream_of(stream));
+        return api_.ncclReduceScatter(in.data, out.data, size_t(out.numel()), sum_type(in), ncclSum, comm_,
+                                      stream_of(stream));
       });
     check_tree_type(in);
     const int64_t stride = out.numel(), most = scratch_elements(in) / size_;
@@ -154,8 +174,9 @@ class NcclComm final : public Communicator {
   }
 
   void barrier(Stream& stream) override {
-    settle("ncclAllReduce of a barrier",
-           [&] { return ncclAllReduce(own_.data(), own_.data(), 1, ncclInt32, ncclMax, comm_, stream_of(stream)); });
+    settle("ncclAllReduce of a barrier", [&] {
+      return api_.ncclAllReduce(own_.data(), own_.data(), 1, ncclInt32, ncclMax, comm_, stream_of(stream));
+    });
   }
 
  private:
@@ -166,22 +187,40 @@ class NcclComm final : public Communicator {
     return call();
   }
 
-  // Begins a call and waits until it is complete on the host, which is when NCCL says so; before that no event may be
-  // recorded.
+  // Throws for a result that is an error: Aborted where a peer is its cause.
+  void check(ncclResult_t result, const char* call) const {
+    if (is_aborted_by_peer(result, options_.wait.abort_word)) throw Aborted(call);
+    api_.check(result, comm_, call);
+  }
+
+  // Makes a call, and where it does not block, waits until it is complete on the host, which is when NCCL says so;
+  // before that no event may be recorded.
   template <class Begin>
   void settle(const char* call, Begin begin) {
-    Deadline deadline(options_.wait);
+    if (is_blocking_) {
+      const NcclWatchdog::Limit limit(*watchdog_, call, wait_);
+      return check(alone(begin), call);
+    }
+    Deadline deadline(wait_);
     ncclResult_t result = alone(begin);
     while (result == ncclInProgress) {
-      const FutexWord* abort_word = options_.wait.abort_word;
+      const FutexWord* abort_word = wait_.abort_word;
       if (abort_word != nullptr && abort_word->load(std::memory_order_acquire) != 0) throw Aborted(call);
       if (deadline.passed())
         throw Error(ExitCode::hang,
-                    fmt::format("{} did not begin on every rank within {} s", call, options_.wait.timeout_ms / 1000));
+                    fmt::format("{} did not begin on every rank within {} s", call, wait_.timeout_ms / 1000));
       ::usleep(20);
-      check_nccl(alone([&] { return ncclCommGetAsyncError(comm_, &result); }), comm_, call);
+      check(alone([&] { return api_.ncclCommGetAsyncError(comm_, &result); }), call);
     }
-    check_nccl(result, comm_, call);
+    check(result, call);
+  }
+
+  // The watchdog has let go of it.
+  void abort() {
+    if (!abort_nccl(api_, std::exchange(comm_, nullptr)))  // then nothing on the GPU can be freed either
+      watchdog_->fail(ExitCode::os_resource,
+                      "NCCL cannot capture collectives, and ncclCommAbort does not return; set train.nccl_blocking to "
+                      "true, or train.cuda_graph to false");
   }
 
   uint8_t* scratch() const { return own_.data() + kNcclBarrierBytes; }
@@ -196,7 +235,7 @@ class NcclComm final : public Communicator {
 
   void gather(const TensorView& in, void* out, Stream& stream) {
     settle("ncclAllGather",
-           [&] { return ncclAllGather(in.data, out, size_t(in.bytes()), ncclUint8, comm_, stream_of(stream)); });
+           [&] { return api_.ncclAllGather(in.data, out, size_t(in.bytes()), ncclUint8, comm_, stream_of(stream)); });
   }
 
   TensorView sources(const TensorView& like, int64_t n) { return {scratch(), like.dtype, {size_, n}}; }
@@ -208,20 +247,21 @@ class NcclComm final : public Communicator {
     const TensorView from_all = sources(in, n);
     const size_t bytes = size_t(out.bytes());
     settle("the exchange of a tree sum", [&] {
-      check_nccl(ncclGroupStart(), comm_, "ncclGroupStart");
+      check(api_.ncclGroupStart(), "ncclGroupStart");
       for (int peer = 0; peer < size_; ++peer) {
         const TensorView sent = in.slice(peer * stride + begin, n);
-        begin_in_group(ncclSend(sent.data, bytes, ncclUint8, peer, comm_, stream_of(stream)), "ncclSend");
-        begin_in_group(ncclRecv(bytes_of(from_all.rows(peer, 1)), bytes, ncclUint8, peer, comm_, stream_of(stream)),
-                       "ncclRecv");
+        begin_in_group(api_.ncclSend(sent.data, bytes, ncclUint8, peer, comm_, stream_of(stream)), "ncclSend");
+        begin_in_group(
+            api_.ncclRecv(bytes_of(from_all.rows(peer, 1)), bytes, ncclUint8, peer, comm_, stream_of(stream)),
+            "ncclRecv");
       }
-      return ncclGroupEnd();
+      return api_.ncclGroupEnd();
     });
     options_.tree_sum(out, from_all, stream);
   }
 
   void begin_in_group(ncclResult_t result, const char* call) {
-    if (result != ncclInProgress) check_nccl(result, comm_, call);
+    if (result != ncclInProgress) check(result, call);
   }
 
   // x (at most the scratch memory) = the tree over ranks. The last few elements, which do not divide into equal slices
@@ -241,7 +281,12 @@ class NcclComm final : public Communicator {
     }
   }
 
+  const NcclApi api_;
+  Device& device_;
+  Board& board_;
   const NcclCommOptions options_;
+  const bool is_blocking_;
+  WaitPolicy wait_;
   const int size_;
   SymmetricBuffers symmetric_;
   int64_t symmetric_used_ = 0;
@@ -255,7 +300,36 @@ class NcclComm final : public Communicator {
 
 std::unique_ptr<Communicator> make_nccl_comm(Device& device, Board& board, const NcclCommOptions& options) {
   DDP_CHECK(device.kind() == DeviceKind::cuda, "NCCL is for GPUs");
-  return std::make_unique<NcclComm>(device, board, options);
+  const NcclApi api = load_nccl(options.library);
+  prepare_nccl_environment(api.version(), *board, options.rank, options.shares_gpu);
+  const auto say = [&](const char* how, const std::string& why) {
+    if (options.rank == 0) log::info("calls of NCCL {}: {}", how, why);
+  };
+  const auto make = [&](bool is_blocking, uint32_t number) {
+    return std::make_unique<NcclComm>(api, device, board, options, is_blocking, number);
+  };
+  if (options.blocking == NcclBlocking::yes) {
+    say("block", "train.nccl_blocking is true");
+    return make(true, 1);
+  }
+  auto comm = make(false, 1);
+  if (options.blocking == NcclBlocking::no) {
+    say("do not block", "train.nccl_blocking is false");
+  } else if (!options.is_captured) {
+    say("do not block", "none is captured in a graph");
+  } else {
+    std::string fault;
+    const int num_failed = comm->num_without_capture(fault);
+    if (num_failed == 0) {
+      say("do not block", "a captured all-reduce gave the sum of an eager one");
+    } else {
+      say("block", fmt::format("captured without blocking, an all-reduce failed on {} of {} ranks{}{}", num_failed,
+                               board->world_size, fault.empty() ? "" : ": ", fault));
+      comm.reset();  // its memory first
+      comm = make(true, 2);
+    }
+  }
+  return comm;
 }
 
 }  // namespace ddp

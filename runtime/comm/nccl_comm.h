@@ -6,10 +6,12 @@
 // repeats bits only for the same ranks, NCCL and settings.
 //
 // NCCL over shared memory need not notice a dead peer, and its abort can hang. So a watchdog thread ends this process
-// when the abort word is set or NCCL reports an error: it records the error (with rank, step and bucket), gives
-// ncclCommAbort half a second, and leaves by _exit. Nothing of the run is saved after an abort.
+// when the abort word is set, NCCL reports an error, or a blocking call passes its deadline: it records the error (with
+// rank, step and bucket), gives ncclCommAbort half a second, and leaves by _exit. Nothing of the run is saved after an
+// abort.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 
 #include "runtime/comm/communicator.h"
@@ -18,8 +20,21 @@ namespace ddp {
 
 inline constexpr int64_t kNcclBarrierBytes = 16;
 
+// Whether calls of NCCL return only when their work is on the stream. Non-blocking ones are polled, so that no dead
+// peer can hold the host; but from NCCL 2.23.4 on a thread of NCCL's launches their work, which a capture may miss.
+enum class NcclBlocking : uint8_t {
+  automatic,  // no, unless collectives are to be captured and a self-check at the start finds that this fails
+  yes,
+  no,
+};
+
 struct NcclCommOptions {
   int rank = 0;
+  void* library = nullptr;  // NCCL's, as dlopen returned it
+  NcclBlocking blocking = NcclBlocking::automatic;
+  bool is_captured = false;           // collectives will be part of graphs
+  int64_t capture_limit_ms = 20'000;  // of the self-check's waits
+  bool shares_gpu = false;            // with other ranks of the run, which NCCL takes for ranks of other hosts then
   bool deterministic = false;
   int64_t symmetric_bytes = 0;  // what all allocate_symmetric calls will add up to
   // Of further device memory: a barrier's word, and the rest for deterministic sums, larger ones of which are made in
@@ -31,7 +46,8 @@ struct NcclCommOptions {
 };
 
 // Collective: meets over the board. Sets NCCL_SOCKET_IFNAME=lo where the user did not, and logs the NCCL_* variables in
-// force. Device and board outlive it. Errors: 69 naming NCCL's reason when the ranks cannot meet.
+// force, and whether calls block and why. Device and board outlive it. Errors: 69 naming NCCL's reason when the ranks
+// cannot meet; 64 when the library lacks a function.
 std::unique_ptr<Communicator> make_nccl_comm(Device& device, Board& board, const NcclCommOptions& options);
 
 }  // namespace ddp

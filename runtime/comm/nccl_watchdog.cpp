@@ -1,7 +1,6 @@
 #include "runtime/comm/nccl_watchdog.h"
 
 #include <fmt/format.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -17,55 +16,63 @@ using namespace std::chrono_literals;
 constexpr auto kPeriod = 20ms;          // between looks at the abort word
 constexpr auto kCallPatience = 100ms;   // of a call that the host is in, which may hang
 constexpr auto kAbortPatience = 500ms;  // of ncclCommAbort, which may hang
-constexpr int64_t kAmpleSharedMemory = int64_t(1) << 30;
-
-int64_t shared_memory_bytes() {
-  struct statvfs s;
-  return ::statvfs("/dev/shm", &s) == 0 ? int64_t(s.f_blocks) * int64_t(s.f_frsize) : 0;
-}
+constexpr auto kPeerPatience = 200ms;   // of the launcher, which sees a dead peer within some ms
 
 }  // namespace
 
-std::string nccl_error_text(ncclResult_t result, ncclComm_t comm, const char* call) {
-  const char* detail = comm != nullptr ? ncclGetLastError(comm) : nullptr;
-  const bool has_detail = detail != nullptr && detail[0] != '\0';
-  return fmt::format("{}: {}{}{}", call, ncclGetErrorString(result), has_detail ? ": " : "", has_detail ? detail : "");
+bool is_aborted_by_peer(ncclResult_t result, const FutexWord* abort_word) {
+  if (abort_word == nullptr || (result != ncclRemoteError && result != ncclSystemError)) return false;
+  const auto is_set = [&] { return abort_word->load(std::memory_order_acquire) != 0; };
+  const auto end = std::chrono::steady_clock::now() + kPeerPatience;
+  while (!is_set() && std::chrono::steady_clock::now() < end) std::this_thread::sleep_for(1ms);
+  return is_set();
 }
 
-void check_nccl(ncclResult_t result, ncclComm_t comm, const char* call) {
-  if (result == ncclSuccess) return;
-  throw Error(ExitCode::os_resource, nccl_error_text(result, comm, call), nccl_advice(result, shared_memory_bytes()));
+bool abort_nccl(const NcclApi& api, ncclComm_t comm) {
+  std::promise<void> promise;
+  std::future<void> aborted = promise.get_future();
+  std::thread([abort = api.ncclCommAbort, comm, done = std::move(promise)]() mutable {
+    abort(comm);
+    done.set_value();
+  }).detach();
+  return aborted.wait_for(kAbortPatience) == std::future_status::ready;
 }
 
-std::string nccl_advice(ncclResult_t result, int64_t shared_memory_bytes) {
-  const std::string more = "NCCL_DEBUG=INFO says more";
-  if (result != ncclSystemError || shared_memory_bytes >= kAmpleSharedMemory) return more;
-  return fmt::format("/dev/shm has {} MB, perhaps too few: in Docker start the container with --shm-size=1g; {}",
-                     shared_memory_bytes >> 20, more);
-}
-
-NcclWatchdog::NcclWatchdog(ncclComm_t comm, NcclCalls& calls, Board& board, int rank)
-    : comm_(comm), calls_(calls), board_(board), rank_(rank), thread_([this](const std::stop_token& stop) {
-        watch(stop);
+NcclWatchdog::NcclWatchdog(const NcclApi& api, NcclCalls& calls, Board& board, int rank)
+    : api_(api), calls_(calls), board_(board), rank_(rank), thread_([this](const std::stop_token& stop) {
+        run(stop);
       }) {}
 
-void NcclWatchdog::watch(const std::stop_token& stop) {
+void NcclWatchdog::watch(ncclComm_t comm) {
+  const std::lock_guard lock(mutex_);
+  comm_ = comm;
+}
+
+NcclWatchdog::Limit::Limit(NcclWatchdog& watchdog, const char* call, const WaitPolicy& policy) : watchdog_(watchdog) {
+  const std::lock_guard lock(watchdog_.mutex_);
+  watchdog_.limited_.emplace(LimitedCall{call, policy.timeout_ms, Deadline(policy)});
+}
+
+NcclWatchdog::Limit::~Limit() {
+  const std::lock_guard lock(watchdog_.mutex_);
+  watchdog_.limited_.reset();
+}
+
+void NcclWatchdog::run(const std::stop_token& stop) {
   std::unique_lock lock(mutex_);
   while (!wake_.wait_for(lock, stop, kPeriod, [&] { return stop.stop_requested(); })) {
     if (stop.stop_requested()) return;
-    if (board_->abort_word.load(std::memory_order_acquire) != 0) {
+    const bool is_aborted = board_->abort_word.load(std::memory_order_acquire) != 0;
+    const ncclResult_t error = is_aborted ? ncclSuccess : state();
+    if (is_aborted || is_aborted_by_peer(error, &board_->abort_word)) {
       log::info("aborted in the middle of GPU work: another rank failed first");
-      leave(int(ExitCode::rendezvous));
+      leave(ExitCode::rendezvous);
     }
-    const ncclResult_t error = state();
-    if (error == ncclSuccess || error == ncclInProgress) continue;
-    const RankStatus& at = board_->ranks[size_t(rank_)];
-    const std::string text =
-        fmt::format("rank {} step {} bucket {}: {} ({})", rank_, at.step.load(), at.bucket.load(),
-                    nccl_error_text(error, comm_, "NCCL"), nccl_advice(error, shared_memory_bytes()));
-    board_.report_error(rank_, int(ExitCode::os_resource), text);
-    log::error("{}", text);
-    leave(int(ExitCode::os_resource));
+    if (error != ncclSuccess && error != ncclInProgress)
+      fail(ExitCode::os_resource,
+           fmt::format("{} ({})", api_.error_text(error, comm_, "NCCL"), nccl_advice(error, shared_memory_bytes())));
+    if (limited_ && limited_->deadline.passed())
+      fail(ExitCode::hang, fmt::format("{} did not return within {} s", limited_->name, limited_->timeout_ms / 1000));
   }
 }
 
@@ -73,23 +80,25 @@ void NcclWatchdog::watch(const std::stop_token& stop) {
 ncclResult_t NcclWatchdog::state() const {
   const std::unique_lock call(calls_, std::try_to_lock);
   ncclResult_t state = ncclInProgress;
-  if (!call) return state;
-  const ncclResult_t asked = ncclCommGetAsyncError(comm_, &state);
+  if (!call || comm_ == nullptr) return state;
+  const ncclResult_t asked = api_.ncclCommGetAsyncError(comm_, &state);
   return asked == ncclSuccess ? state : asked;
+}
+
+void NcclWatchdog::fail(ExitCode code, const std::string& what) {
+  const RankStatus& at = board_->ranks[size_t(rank_)];
+  const std::string text = fmt::format("rank {} step {} bucket {}: {}", rank_, at.step.load(), at.bucket.load(), what);
+  board_.report_error(rank_, int(code), text);
+  log::error("{}", text);
+  leave(code);
 }
 
 // The abort frees the GPU from a collective that will not end, so that the driver can take the process down. The host
 // makes no more calls then, unless it is stuck in one.
-void NcclWatchdog::leave(int exit_code) {
+void NcclWatchdog::leave(ExitCode code) {
   const std::unique_lock call(calls_, kCallPatience);
-  std::promise<void> promise;
-  std::future<void> aborted = promise.get_future();
-  std::thread([comm = comm_, done = std::move(promise)]() mutable {
-    ncclCommAbort(comm);
-    done.set_value();
-  }).detach();
-  aborted.wait_for(kAbortPatience);
-  ::_exit(exit_code);
+  if (comm_ != nullptr) abort_nccl(api_, comm_);
+  ::_exit(int(code));
 }
 
 }  // namespace ddp

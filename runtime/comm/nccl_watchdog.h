@@ -1,14 +1,16 @@
 // Ends this process when the run is being aborted or NCCL reports an error, whatever the host thread is stuck in. Why a
-// thread: a dead peer leaves the GPU inside a collective that never ends, and calls of the CUDA runtime then block.
+// thread: a dead peer leaves the GPU inside a collective that never ends, and calls of the CUDA runtime then block, as
+// do those of a blocking communicator.
 #pragma once
-
-#include <nccl.h>
 
 #include <condition_variable>
 #include <mutex>
+#include <optional>
 #include <thread>
 
+#include "runtime/base/exit_codes.h"
 #include "runtime/board/board.h"
+#include "runtime/comm/nccl_api.h"
 
 namespace ddp {
 
@@ -18,31 +20,56 @@ using NcclCalls = std::timed_mutex;
 
 class NcclWatchdog {
  public:
-  // All of them outlive it.
-  NcclWatchdog(ncclComm_t comm, NcclCalls& calls, Board& board, int rank);
+  // All of them outlive it. Until watch() it has no communicator to ask or to abort.
+  NcclWatchdog(const NcclApi& api, NcclCalls& calls, Board& board, int rank);
   NcclWatchdog(const NcclWatchdog&) = delete;
   NcclWatchdog& operator=(const NcclWatchdog&) = delete;
   ~NcclWatchdog() = default;  // the thread is asked to stop and joined
 
- private:
-  void watch(const std::stop_token& stop);
-  ncclResult_t state() const;
-  [[noreturn]] void leave(int exit_code);
+  void watch(ncclComm_t comm);  // nullptr: no more
 
-  ncclComm_t comm_;
+  // Reports the error, with step and bucket, and ends the process.
+  [[noreturn]] void fail(ExitCode code, const std::string& what);
+
+  // Of a call that blocks in NCCL, for as long as this lives: after the deadline the process ends with 124.
+  class Limit {
+   public:
+    Limit(NcclWatchdog& watchdog, const char* call, const WaitPolicy& policy);
+    Limit(const Limit&) = delete;
+    Limit& operator=(const Limit&) = delete;
+    ~Limit();
+
+   private:
+    NcclWatchdog& watchdog_;
+  };
+
+ private:
+  struct LimitedCall {
+    const char* name;
+    int64_t timeout_ms;
+    Deadline deadline;
+  };
+
+  void run(const std::stop_token& stop);
+  ncclResult_t state() const;
+  [[noreturn]] void leave(ExitCode code);
+
+  const NcclApi& api_;
   NcclCalls& calls_;
   Board& board_;
   const int rank_;
   std::mutex mutex_;
+  ncclComm_t comm_ = nullptr;
+  std::optional<LimitedCall> limited_;
   std::condition_variable_any wake_;
   std::jthread thread_;  // last: it uses the others
 };
 
-// Errors: 71 naming the call and NCCL's reason. `comm` may be null.
-void check_nccl(ncclResult_t result, ncclComm_t comm, const char* call);
-std::string nccl_error_text(ncclResult_t result, ncclComm_t comm, const char* call);
-// What to do about it, where /dev/shm is of so many bytes: GPUs that cannot reach each other exchange through files
-// there, some 10 MB for each pair of neighbours and channel.
-std::string nccl_advice(ncclResult_t result, int64_t shared_memory_bytes);
+// NCCL can tell of a peer's death before the launcher does: where `result` may mean that, waits 200 ms for the abort
+// word, so that the dead peer is named as the first cause. True: the run is being aborted.
+bool is_aborted_by_peer(ncclResult_t result, const FutexWord* abort_word);
+
+// False: it did not return within half a second, as it may not where a peer is dead.
+bool abort_nccl(const NcclApi& api, ncclComm_t comm);
 
 }  // namespace ddp

@@ -1,22 +1,31 @@
 // The subset of NCCL that the project calls, between processes over shared memory; built against the real header and
-// linked in place of the library. It is as unhelpful as the real one may be: a dead peer goes unnoticed; calls of a
+// opened in place of the library. It is as unhelpful as the real one may be: a dead peer goes unnoticed; calls of a
 // non-blocking communicator are in progress for a while, and their work reaches the stream only then; a communicator
-// is finalized when all ranks ask for it; sums start at another rank in each block, by seed. It reports ranks whose
-// collectives differ, calls on a communicator that is still in progress or in another call, and destruction with work
-// queued or a live graph. Faults that tests plant: an error in the middle of a collective of rank 1, an abort that
-// hangs, two buckets of rank 1 in the wrong order, queries that take long.
+// is finalized when all ranks ask for it; sums start at another rank in each block, by seed; two ranks on one GPU of
+// one host are refused. It reports ranks whose collectives differ, calls on a communicator that is still in progress or
+// in another call, and destruction with work queued or a live graph. Faults that tests plant: an error in the middle of
+// a collective of rank 1, an abort that hangs, two buckets of rank 1 in the wrong order, queries that take long, a
+// peer's death that is told at once, a host's name that is not asked for, and collectives of a non-blocking
+// communicator that a capture misses or fails by.
 #include <nccl.h>
+#include <poll.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <string_view>
+#include <thread>
 #include <utility>
 #include <vector>
 
 #include "runtime/device/float16.h"
+#include "tests/cuda_sim/api/capture.h"
 #include "tests/cuda_sim/api/gpu.h"
 #include "tests/cuda_sim/api/memory.h"
 #include "tests/cuda_sim/api/nccl_world.h"
@@ -43,6 +52,8 @@ namespace {
 
 constexpr int kPolls = 3;
 constexpr int kLingerUs = 4000;  // a fifth of the watchdog's period
+constexpr int kJoinPollUs = 100;
+constexpr int kMultiRankGpuVersion = 23003;  // from here on two ranks may ask for one GPU
 constexpr uint64_t kPiecesToFailure = 4;
 constexpr int64_t kRotated = 1024;  // elements between two changes of the order of summation
 
@@ -136,7 +147,23 @@ bool progress(ncclComm& comm, Collective& c) {
   return true;
 }
 
+// Of a library whose thread launches the work of a non-blocking communicator: a call of that thread may make the
+// capture fail, here on rank 1, or the capture may miss the work, on all ranks or on rank 1, for which the others then
+// wait. True: it is missed.
+bool is_lost_to_capture(ncclComm& comm, cudaStream_t stream) {
+  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+  if (comm.is_blocking || cudaStreamIsCapturing(stream, &status) != cudaSuccess ||
+      status != cudaStreamCaptureStatusActive)
+    return false;
+  const bool fails = comm.rank == 1 && is_planted("nccl-capture-fails");
+  const bool hangs = comm.rank == 1 && is_planted("nccl-capture-hangs");
+  if (fails) std::thread([=] { refuse_in_capture(stream); }).join();
+  if (fails || hangs) comm.has_failed.store(true);  // NCCL has seen an error too, and will say so
+  return hangs || is_planted("nccl-capture-misses");
+}
+
 void enqueue(ncclComm* comm, cudaStream_t stream, const Collective& collective) {
+  if (is_lost_to_capture(*comm, stream)) return;
   gpu().submit(stream, collective.name, Prepare([comm, collective, keep = comm->captured] {
                  ++comm->num_queued;
                  return Run([comm, state = std::make_shared<Collective>(collective)] {
@@ -275,12 +302,74 @@ ncclResult_t swap_buckets(ncclComm* comm, cudaStream_t stream, const Collective&
   return result;
 }
 
+const char* variable(const char* name) {
+  const char* value = std::getenv(name);
+  return value != nullptr ? value : "";
+}
+
+int version() {
+  const int given = std::atoi(variable("DDP_SIM_NCCL"));
+  return given != 0 ? given : NCCL_VERSION_CODE;
+}
+
+// Of a rank that was pinned to one.
+void note_place(RankPlace& place) {
+  place.pid = ::getpid();
+  std::snprintf(place.gpu, sizeof place.gpu, "%s", variable("CUDA_VISIBLE_DEVICES"));
+  std::snprintf(place.host, sizeof place.host, "%s", variable("NCCL_HOSTID"));
+}
+
+// Once all have joined.
+bool has_duplicate_gpu(const ncclComm& comm) {
+  if (version() >= kMultiRankGpuVersion && std::string_view(variable("NCCL_MULTI_RANK_GPU_ENABLE")) == "1")
+    return false;
+  const RankPlace& mine = comm.world->places[comm.rank];
+  for (int r = 0; r < comm.size; ++r) {
+    const RankPlace& theirs = comm.world->places[r];
+    const bool is_host_the_same = std::strcmp(mine.host, theirs.host) == 0 || is_planted("nccl-ignores-hostid");
+    if (r != comm.rank && mine.gpu[0] != '\0' && std::strcmp(mine.gpu, theirs.gpu) == 0 && is_host_the_same)
+      return true;
+  }
+  return false;
+}
+
+// Also of one that nobody has waited for.
+bool has_ended(int pid) {
+  const auto fd = int(::syscall(SYS_pidfd_open, pid, 0));
+  if (fd < 0) return true;
+  pollfd ended = {.fd = fd, .events = POLLIN, .revents = 0};
+  ::poll(&ended, 1, 0);
+  ::close(fd);
+  return ended.revents != 0;
+}
+
+bool has_dead_peer(const ncclComm& comm) {
+  for (int r = 0; r < comm.size; ++r)
+    if (r != comm.rank && has_ended(comm.world->places[r].pid)) return true;
+  return false;
+}
+
+bool have_all_joined(ncclComm& comm) {
+  comm.has_joined_all = comm.has_joined_all || comm.world->num_joined.load() >= comm.size;
+  return comm.has_joined_all;
+}
+
+bool have_all_finalized(const ncclComm& comm) { return comm.world->num_finalizing.load() >= comm.size; }
+
+thread_local const char* last_error = "";
+
+ncclResult_t state_of_init(const ncclComm& comm) {
+  if (!has_duplicate_gpu(comm)) return ncclSuccess;
+  last_error = "Duplicate GPU detected";
+  return ncclInvalidUsage;
+}
+
 }  // namespace
 
 extern "C" {
 
-ncclResult_t ncclGetVersion(int* version) {
-  *version = NCCL_VERSION_CODE;
+ncclResult_t ncclGetVersion(int* out) {
+  *out = version();
   return ncclSuccess;
 }
 
@@ -299,22 +388,26 @@ const char* ncclGetErrorString(ncclResult_t result) {
   }
 }
 
-const char* ncclGetLastError(ncclComm_t) { return "simulated"; }
+const char* ncclGetLastError(ncclComm_t) { return last_error; }
 
 ncclResult_t ncclGetUniqueId(ncclUniqueId* id) { return create_world(*id) ? ncclSuccess : ncclSystemError; }
 
 ncclResult_t ncclCommInitRankConfig(ncclComm_t* out, int size, ncclUniqueId id, int rank, ncclConfig_t* config) {
   if (size < 1 || size > kMaxNcclRanks || rank < 0 || rank >= size) return ncclInvalidArgument;
-  if (config->blocking != 0) report("simulator", "the project's communicators do not block");
   auto* comm = new ncclComm;
   comm->world = open_world(id, size);
   if (comm->world == nullptr) return ncclSystemError;
   comm->rank = rank;
   comm->size = size;
-  comm->is_blocking = false;
-  comm->polls_left = kPolls;
+  comm->is_blocking = config->blocking != 0;
+  note_place(comm->world->places[rank]);
   comm->world->num_joined.fetch_add(1);
   *out = comm;
+  if (comm->is_blocking) {
+    while (!have_all_joined(*comm)) ::usleep(kJoinPollUs);
+    return state_of_init(*comm);
+  }
+  comm->polls_left = kPolls;
   return ncclInProgress;
 }
 
@@ -330,20 +423,24 @@ ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t* state) {
     *state = ncclSystemError;
     return ncclSuccess;
   }
-  comm->has_joined_all = comm->has_joined_all || comm->world->num_joined.load() >= comm->size;
-  if (!comm->has_joined_all || --comm->polls_left > 0) return ncclSuccess;
-  if (comm->is_finalizing && comm->world->num_finalizing.load() < comm->size) return ncclSuccess;
+  if (!have_all_joined(*comm) || --comm->polls_left > 0) return ncclSuccess;
+  if (comm->is_finalizing && !have_all_finalized(*comm)) return ncclSuccess;
   comm->polls_left = 0;
-  for (const auto& enqueue : std::exchange(comm->begun, {})) enqueue();
-  *state = ncclSuccess;
+  *state = is_planted("nccl-remote-error") && has_dead_peer(*comm) ? ncclRemoteError : state_of_init(*comm);
+  if (*state == ncclSuccess)
+    for (const auto& enqueue : std::exchange(comm->begun, {})) enqueue();
   return ncclSuccess;
 }
 
 ncclResult_t ncclCommFinalize(ncclComm_t comm) {
   const SoleCall call(comm);
-  comm->polls_left = kPolls;
   comm->is_finalizing = true;
   comm->world->num_finalizing.fetch_add(1);
+  if (comm->is_blocking) {
+    while (!have_all_finalized(*comm)) ::usleep(kJoinPollUs);
+    return ncclSuccess;
+  }
+  comm->polls_left = kPolls;
   return ncclInProgress;
 }
 
@@ -364,6 +461,8 @@ ncclResult_t ncclCommDestroy(ncclComm_t comm) {
 
 ncclResult_t ncclCommAbort(ncclComm_t comm) {
   while (is_planted("nccl-abort-hangs")) ::pause();
+  static auto* const kept = new std::vector<ncclComm_t>;  // the GPU may be at work for it yet
+  kept->push_back(comm);
   comm->aborted.store(true);
   return ncclSuccess;
 }

@@ -21,11 +21,18 @@ struct Call {
   int32_t type, op, root;
 };
 
+// Where a rank is: its GPU's UUID, empty where it was pinned to none, and what it takes for its host.
+struct RankPlace {
+  int pid;
+  char gpu[64], host[128];
+};
+
 struct NcclWorld {
   std::atomic<int> num_joined, num_finalizing;
   uint64_t seed;
   std::atomic<uint64_t> put[kMaxNcclRanks], taken[kMaxNcclRanks];  // pieces so far
   Call calls[kMaxNcclRanks];
+  RankPlace places[kMaxNcclRanks];
 };
 
 // Creates the memory and writes how to find it. False: no memory.

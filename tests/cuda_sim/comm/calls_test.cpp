@@ -1,7 +1,10 @@
 // How a rank calls NCCL.
+#include <dlfcn.h>
+
 #include <catch2/catch.hpp>
 
-#include "runtime/comm/nccl_watchdog.h"
+#include "runtime/base/error.h"
+#include "runtime/comm/nccl_api.h"
 #include "tests/cuda_sim/comm/nccl_ranks.h"
 
 using namespace ddp;
@@ -26,9 +29,27 @@ TEST_CASE("the watchdog and the host never call NCCL at the same time") {
   }
 }
 
-TEST_CASE("an error of the system where shared memory is small says how to have more") {
+TEST_CASE("an error of the system where shared memory is small says how to have more in a container") {
   constexpr int64_t kDockers = int64_t(64) << 20, kAmple = int64_t(16) << 30;
-  CHECK_THAT(nccl_advice(ncclSystemError, kDockers), Contains("/dev/shm has 64 MB") && Contains("--shm-size"));
+  CHECK_THAT(nccl_advice(ncclSystemError, kDockers), Contains("/dev/shm has 64 MB") && Contains("--shm-size") &&
+                                                         Contains("--ipc=host") && Contains("--cap-add SYS_NICE"));
   CHECK_THAT(nccl_advice(ncclSystemError, kAmple), !Contains("/dev/shm"));
   CHECK_THAT(nccl_advice(ncclRemoteError, kDockers), !Contains("/dev/shm"));
+}
+
+TEST_CASE("a library without a function that is needed is refused by its version, with the function's name") {
+  const auto refusal = [](void* library) -> std::string {
+    REQUIRE(library != nullptr);
+    try {
+      load_nccl(library);
+    } catch (const Error& e) {
+      CHECK(e.code() == ExitCode::usage);
+      return e.what();
+    }
+    return "";
+  };
+  CHECK(refusal(linked_nccl()) == "");
+  CHECK_THAT(refusal(::dlopen(OLD_NCCL_PATH, RTLD_NOW | RTLD_LOCAL)),
+             Contains("library 2.12.5 lacks ncclGetErrorString") && Contains("2.18"));
+  CHECK_THAT(refusal(::dlopen("libc.so.6", RTLD_NOW)), Contains("library lacks ncclGetVersion"));
 }

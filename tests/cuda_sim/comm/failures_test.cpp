@@ -2,6 +2,8 @@
 #include <signal.h>
 
 #include <catch2/catch.hpp>
+#include <chrono>
+#include <thread>
 
 #include "runtime/base/clock.h"
 #include "tests/cuda_sim/comm/nccl_ranks.h"
@@ -61,6 +63,31 @@ TEST_CASE("an asynchronous error of NCCL is the error of its rank, with step and
   CHECK(ranks.board()->first_failure.load() == 2);
   ranks.board()->abort_word.store(2);
   check_ended_as_victim(ranks.wait(0));
+}
+
+TEST_CASE("NCCL's word of a peer's death does not make a victim the first to fail") {
+  // The launcher may take a while to see a death; an attempt in which this process took too long itself says nothing.
+  constexpr auto kSlowLauncher = std::chrono::milliseconds(100);
+  constexpr double kMostMs = 180;
+  const NcclWorld world = {.size = 3, .fault = "nccl-remote-error"};
+  const auto kill_a_peer = [&] {
+    RankProcesses ranks(world.size, kOptions, parts_of(world, kOptions), reduce_for_ever);
+    wait_until_reached(ranks.board()->ranks[1].phase, 2, kPatient, "progress");
+    const int64_t killed = monotonic_ns();
+    ::kill(ranks.pid(1), SIGKILL);
+    std::this_thread::sleep_for(kSlowLauncher);
+    uint32_t none = 0;
+    ranks.board()->first_failure.compare_exchange_strong(none, 2);
+    ranks.board()->abort_word.store(2);
+    const double took_ms = ms_between(killed, monotonic_ns());
+    for (const int rank : {0, 2}) {
+      const RankResult victim = ranks.wait(rank);
+      if (took_ms < kMostMs) check_ended_as_victim(victim);
+    }
+    if (took_ms < kMostMs) CHECK(ranks.board()->first_failure.load() == 2);
+    return took_ms;
+  };
+  CHECK(best_ms(kMostMs, kill_a_peer) < kMostMs);
 }
 
 TEST_CASE("an abort that hangs does not keep the process for more than 2 s") {

@@ -1,21 +1,28 @@
 #include "tests/cuda_sim/comm/nccl_ranks.h"
 
+#include <dlfcn.h>
+
 #include <cstdlib>
 
 #include "kernels/cuda/tree_sum.h"
-#include "runtime/comm/nccl_comm.h"
 #include "runtime/device/cuda_device.h"
 
 namespace ddp::test {
 namespace {
 
+constexpr int64_t kCaptureLimitMs = 2000;
 constexpr int64_t kScratchBytes = 64 << 10;  // the larger sums of the contract take several pieces
 
 }  // namespace
 
 std::string NcclWorld::name() const {
-  return fmt::format("{} ranks, {}, streams {}, seed {}", size, deterministic ? "deterministic" : "NCCL's order",
-                     streams, seed);
+  return fmt::format("{} ranks, {}, streams {}, seed {}{}", size, deterministic ? "deterministic" : "NCCL's order",
+                     streams, seed, blocking == NcclBlocking::yes ? ", blocking" : "");
+}
+
+void* linked_nccl() {
+  static void* const program = ::dlopen(nullptr, RTLD_NOW);
+  return program;
 }
 
 RankParts parts_of(const NcclWorld& world, const WorldOptions& options) {
@@ -26,6 +33,11 @@ RankParts parts_of(const NcclWorld& world, const WorldOptions& options) {
           [=](Device& device, Board& board, int rank, const WaitPolicy& wait) {
             return make_nccl_comm(device, board,
                                   {.rank = rank,
+                                   .library = linked_nccl(),
+                                   .blocking = world.blocking,
+                                   .is_captured = world.is_captured,
+                                   .capture_limit_ms = kCaptureLimitMs,
+                                   .shares_gpu = world.shares_gpu,
                                    .deterministic = world.deterministic,
                                    .symmetric_bytes = options.symmetric_bytes,
                                    .own_bytes = kNcclBarrierBytes + (world.deterministic ? kScratchBytes : 0),

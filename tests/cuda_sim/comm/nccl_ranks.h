@@ -1,6 +1,7 @@
 // Ranks over NCCL for tests: forked processes, each with a simulated GPU of its own.
 #pragma once
 
+#include "runtime/comm/nccl_comm.h"
 #include "tests/comm/rank_harness.h"
 
 namespace ddp::test {
@@ -11,8 +12,14 @@ struct NcclWorld {
   const char* streams = "late";  // DDP_SIM_STREAMS
   int seed = 1;
   const char* fault = "";  // DDP_SIM_FAULT
+  NcclBlocking blocking = NcclBlocking::automatic;
+  bool is_captured = false;
+  bool shares_gpu = false;
   std::string name() const;
 };
+
+// The simulated NCCL that this program is linked with, as a library.
+void* linked_nccl();
 
 // Sets the simulator's variables, which ranks forked from now on read.
 RankParts parts_of(const NcclWorld& world, const WorldOptions& options);

@@ -19,6 +19,8 @@ void in_every_world(const RankBody& body) {
       {.size = 3, .deterministic = true, .streams = "random", .seed = 8},
       {.size = 4, .deterministic = true, .streams = "late", .seed = 9},
       {.size = 5, .deterministic = true, .streams = "random", .seed = 10},
+      {.size = 3, .streams = "random", .seed = 11, .blocking = NcclBlocking::yes},
+      {.size = 2, .deterministic = true, .streams = "late", .seed = 12, .blocking = NcclBlocking::yes},
   };
   for (const NcclWorld& world : kWorlds) {
     INFO(world.name());

@@ -43,6 +43,26 @@ class Graphs(SimulatedTraining):
                 if name.startswith("kernels/") or name.startswith("other/nccl") or name.startswith("other/cublas"):
                     self.assertEqual(step[name], n - eager[0][name], name)
 
+    def test_where_nccl_cannot_be_captured_without_blocking_its_calls_block_and_the_bits_stay(self):
+        self.configure(steps=4)
+        self.train("eager", "--gpus", "0,1")
+        failed = "calls of NCCL block: captured without blocking, an all-reduce failed on"
+        for fault, line in (("", "calls of NCCL do not block: a captured all-reduce gave the sum of an eager one"),
+                            ("nccl-capture-fails", failed + " 1 of 2 ranks"), ("nccl-capture-misses", failed + " 2 of 2 ranks")):
+            with self.subTest(fault=fault):
+                self.setenv("DDP_SIM_FAULT", fault)
+                name = "graphs " + fault
+                out = self.launch("--gpus", "0,1", "--output-dir", self.run_folder(name), *GRAPHS).out
+                self.assertEqual(out.count(line), 1, out)
+                self.same_bits("eager", name, 4)
+        for answer, line in (("true", "calls of NCCL block: train.nccl_blocking is true"),
+                             ("false", "calls of NCCL do not block: train.nccl_blocking is false")):
+            self.setenv("DDP_SIM_FAULT", "")
+            how = ("--set", f"train.nccl_blocking={answer}", *GRAPHS)
+            out = self.launch("--gpus", "0,1", "--output-dir", self.run_folder(answer), *how).out
+            self.assertEqual(out.count(line), 1, out)
+            self.same_bits("eager", answer, 4)
+
     def test_the_key_has_no_effect_on_the_cpu_and_says_so(self):
         self.configure()
         out = self.launch("--device", "cpu", *GRAPHS).out

@@ -10,7 +10,7 @@ from harness import PATIENCE_S, IntegrationTest, main  # noqa: E402, F401
 CHECKED = os.environ.get("DDP_CHECKED_MODULE")  # every access of a kernel is checked: where there is a clang++
 CAMPAIGN = os.environ.get("DDP_SIM_CAMPAIGN")  # also what takes minutes
 SIMULATOR = ("DDP_SIM_CAPABILITY", "DDP_SIM_COUNTS", "DDP_SIM_FAULT", "DDP_SIM_SEED", "DDP_SIM_STREAMS", "DDP_SIM_DRIVER", "DDP_SIM_GPUS",
-             "DDP_CUDA_MODULE")
+             "DDP_SIM_NCCL", "DDP_SHARE_GPU", "DDP_CUDA_MODULE")
 
 CONFIG = """
 model: {{name: gpt2, layers: 2, heads: 2, width: 128, context: 64, dropout: {dropout}}}
