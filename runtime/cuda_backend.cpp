@@ -29,14 +29,6 @@ const CudaBackend& open_cuda_backend() {
   return *reinterpret_cast<decltype(&ddp_cuda_backend)>(entry)();
 }
 
-void* open_nccl() {
-  void* library = ::dlopen("libnccl.so.2", RTLD_NOW | RTLD_LOCAL);
-  if (library == nullptr)
-    throw Error(
-        ExitCode::usage, "NCCL, which more than one GPU needs, was not found: " + std::string(::dlerror()),
-        "install it (pip install nvidia-nccl-cu12, or -cu13 for CUDA 13) and add its folder to LD_LIBRARY_PATH, "
-        "or train on one GPU");
-  return library;
-}
+void* open_nccl() { return open_cuda_library(kNcclLibrary, cuda_library_places(program_folder())); }
 
 }  // namespace ddp
