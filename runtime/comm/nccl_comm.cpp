@@ -112,10 +112,16 @@ class NcclComm final : public Communicator {
   // Collective, and before any other: the number of ranks on which captured collectives do not work, the same on each;
   // `fault` says what this rank found. Where there are some, the communicator is aborted and of no more use.
   int num_without_capture(std::string& fault) {
-    CaptureCheck check(*this, device_, board_, own_.data());
-    watchdog_->watch(nullptr);  // an error of the communicator is an answer here, and not the end of the run
+    constexpr int kMostWaits = 5;  // one after the other, those for ranks that wait themselves included
+    watchdog_->watch(nullptr);     // an error of the communicator is an answer here, and not the end of the run
     wait_.timeout_ms = std::min(options_.capture_limit_ms, options_.wait.timeout_ms);
     wait_.progress = nullptr;
+    // Work that is stuck may hold whoever frees what it uses.
+    WaitPolicy whole = wait_;
+    whole.timeout_ms *= kMostWaits;
+    const NcclWatchdog::Limit limit(
+        *watchdog_, "the self-check of captured collectives (none with train.nccl_blocking true)", whole);
+    CaptureCheck check(*this, device_, board_, own_.data());
     const int num_failed = check.num_failed(wait_, options_.wait);
     wait_ = options_.wait;
     fault = check.fault();

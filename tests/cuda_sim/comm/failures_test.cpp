@@ -4,6 +4,7 @@
 #include <catch2/catch.hpp>
 #include <chrono>
 #include <thread>
+#include <utility>
 
 #include "runtime/base/clock.h"
 #include "tests/cuda_sim/comm/nccl_ranks.h"
@@ -28,8 +29,11 @@ void check_ended_as_victim(const RankResult& result) {
 }  // namespace
 
 TEST_CASE("a peer that is killed inside an all_reduce ends the others within 2 s, and none of them says it failed") {
-  for (const bool deterministic : {false, true}) {
-    const NcclWorld world = {.size = 3, .deterministic = deterministic, .streams = "random"};
+  for (const auto& [deterministic, blocking] : {std::pair{false, NcclBlocking::no},
+                                                {true, NcclBlocking::no},
+                                                {false, NcclBlocking::yes},
+                                                {true, NcclBlocking::yes}}) {
+    const NcclWorld world = {.size = 3, .deterministic = deterministic, .streams = "random", .blocking = blocking};
     const auto kill_a_peer = [&] {
       RankProcesses ranks(world.size, kOptions, parts_of(world, kOptions), reduce_for_ever);
       wait_until_reached(ranks.board()->ranks[1].phase, 2, kPatient, "progress");
