@@ -1,6 +1,7 @@
-// The backend of tests/ops under test here: a module, the real one on a real GPU or the simulated one (DDP_CUDA_MODULE).
-// The tests keep everything in ordinary memory of the host, which a GPU may read once it is registered: the whole heap
-// at the start, what lies elsewhere page by page. Simulated kernels run on the host and need none of it.
+// The backend of tests/ops under test here: a module, the real one on a real GPU or the simulated one
+// (DDP_CUDA_MODULE). The tests keep everything in ordinary memory of the host, which a GPU may read once it is
+// registered: the whole heap at the start, what lies elsewhere page by page. Simulated kernels run on the host and need
+// none of it.
 #include <dlfcn.h>
 #include <malloc.h>
 #include <sys/mman.h>
