@@ -179,12 +179,12 @@ TEST_CASE("attention dropout: kept probabilities are those of the scalar definit
 }
 
 TEST_CASE("attention: a sample's bits do not depend on the samples around it, nor a position's on later ones") {
-  const AttentionShape s{.b = 2, .t = 40, .h = 2, .d = 24}, one{.b = 1, .t = 40, .h = 2, .d = 24};
+  const AttentionShape s{.b = 2, .t = 40, .h = 2, .d = 64}, one{.b = 1, .t = 40, .h = 2, .d = 64};
   const Floats qkv = randoms(4, s.b * s.t * 3 * s.c());
   const Floats both = forward(s, qkv)[0];
   const Floats second = forward(one, Floats(qkv.begin() + one.t * 3 * s.c(), qkv.end()))[0];
   CHECK(std::equal(second.begin(), second.end(), both.begin() + one.t * s.c()));
-  const AttentionShape shorter{.b = 1, .t = 23, .h = 2, .d = 24};
+  const AttentionShape shorter{.b = 1, .t = 23, .h = 2, .d = 64};
   const Floats prefix = forward(shorter, Floats(qkv.begin(), qkv.begin() + shorter.t * 3 * s.c()))[0];
   CHECK(std::equal(prefix.begin(), prefix.end(), both.begin()));
 }
