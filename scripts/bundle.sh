@@ -100,8 +100,8 @@ cp configs/*.yaml configs/README.md "$top/configs"
 cp scripts/common.sh scripts/prepare_kjv.sh "$top/scripts"
 cp scripts/bundle_readme.txt "$top/README.txt"
 if $tests; then
-  cp -r scripts/gpu_acceptance.sh scripts/acceptance "$top/scripts"
-  rm -rf "$top/scripts/acceptance/__pycache__"
+  cp -r scripts/gpu_acceptance.sh scripts/acceptance scripts/bench_vs_torch.py "$top/scripts"
+  rm -rf "$top"/scripts/acceptance/{,stages/}__pycache__
   ./scripts/prepare_kjv.sh
   mkdir -p "$top/data"
   cp -r data/kjv "$top/data"

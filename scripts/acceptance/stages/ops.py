@@ -1,0 +1,30 @@
+"""The ops' tests of the bundle on the GPU: each against plain loops in double. Attention first, the riskiest kernels."""
+import re
+
+# The rows of linear layers depend on cuBLAS's choice of algorithm; that they do not is a promise of the CPU alone. What throws on the
+# host is no kernel's. The kernels' attention is 64 wide: its own program tests it, with the one case here that has that width.
+ALL_BUT = ["~[host-error]", "~attention*", "~linear: a row*,attention: a sample*"]
+SLOW_IN_REHEARSAL = ["~[many-steps]"]
+
+
+def run(context, section):
+    rows = []
+    filters = context.toy([], SLOW_IN_REHEARSAL) + ALL_BUT
+    for name, program, arguments in (("attention", "test_cuda_attention_on_gpu", []), ("ops", "test_cuda_ops_on_gpu", filters)):
+        argv = [context.bin(program), *arguments]
+        done = context.run(name, argv)
+        passed = re.search(r"All tests passed \((\d+) assertions? in (\d+) test cases?\)", done.text)
+        some = re.search(r"test cases: *(\d+) \|.*?(\d+) failed", done.text)
+        if done.ok and passed:
+            rows.append([name, passed[2], "0", f"{done.seconds:.1f}"])
+            continue
+        rows.append([name, some[1] if some else "n/a", some[2] if some else "n/a", f"{done.seconds:.1f}"])
+        section.fail(f"{name}: {failed_cases(done.text) or done.how}")
+    section.table(["program", "cases", "failed", "s"], rows)
+
+
+def failed_cases(text):
+    """The names of Catch2's cases that failed: a name stands between two lines of dashes before what went wrong."""
+    names = re.findall(r"^-{79}\n(.*?)\n-{79}\n", text, re.M | re.S)
+    unique = list(dict.fromkeys(" ".join(name.split()) for name in names))
+    return "; ".join(unique[:10])

@@ -1,0 +1,58 @@
+"""The same model, batch and optimizer in PyTorch, interleaved with ours: scripts/bench_vs_torch.py."""
+import json
+import os
+import sys
+
+from process import OutOfTime
+
+from .speed import CONTEXT, TOY, batch_that_fits
+
+
+def run(context, section):
+    compare_all(context, section, [(precision, []) for precision in context.gpu.precisions()])
+
+
+def run_compiled(context, section):
+    """torch.compile may take longer than all else together, so it has a stage of its own, the last."""
+    if "bf16" not in context.gpu.precisions():
+        section.unavailable("this GPU does not compute in bf16")
+        return
+    try:
+        compare_all(context, section, [("bf16", ["--compile"])])
+    except OutOfTime:
+        section.unavailable("torch.compile did not end in the time that it was given")
+
+
+def compare_all(context, section, variants):
+    done = context.run("import", [sys.executable, "-c", "import torch; print(torch.__version__, torch.cuda.is_available())"])
+    if not done.ok:
+        section.unavailable(f"{sys.executable} has no PyTorch" if "No module named" in done.text else f"PyTorch does not load: {done.how}")
+        return
+    version, has_cuda = done.last_line.split()
+    if has_cuda != "True" and not context.simulated:
+        section.unavailable(f"PyTorch {version} sees no GPU")
+        return
+    rows, section.data["runs"] = [], []
+    for precision, compiled in variants:
+        compare(context, section, rows, precision, compiled)
+    size = f"GPT-2 small, context {CONTEXT}" if not context.simulated else "one layer of width 64, context 64"
+    section.text(f"PyTorch {version}; {size}; medians of interleaved rounds. A ratio above 1: ours is faster.")
+    section.table(["precision", "PyTorch", "micro-batch", "ours, ms", "PyTorch, ms", "ratio", "ours, tokens/s", "PyTorch, tokens/s"], rows)
+
+
+def compare(context, section, rows, precision, compiled):
+    name = precision + ("-compile" if compiled else "")
+    path = os.path.join(context.folder, name + ".json")
+    size = batch_that_fits(context, precision)
+    argv = [sys.executable, context.script("bench_vs_torch.py"), "--bench-step", context.bin("bench_step"), "--device", "cuda",
+            "--precision", precision, "--batch", str(size), "--context", str(context.toy(CONTEXT, 64)),
+            *context.toy([], [*TOY, "--rounds", "1", "--steps", "2"]), *compiled, "--json", path]
+    done = context.run(name, argv)
+    if not done.ok or not os.path.exists(path):
+        section.fail(f"{name}: {done.how}")
+        return
+    with open(path, encoding="utf-8") as file:
+        r = json.load(file)
+    section.data["runs"].append(r)
+    rows.append([precision, r["mode"], str(size), f"{r['ours_ms']:.2f}", f"{r['torch_ms']:.2f}", f"{r['ratio']:.2f}",
+                 f"{r['ours_tokens_per_s']:,.0f}", f"{r['torch_tokens_per_s']:,.0f}"])

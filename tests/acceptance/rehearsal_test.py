@@ -1,0 +1,300 @@
+#!/usr/bin/env python3
+"""scripts/gpu_acceptance.sh rehearsed where nothing is installed: a bundle carried as a .tar.xz into a path with a space, PATH with
+coreutils, bash and python3 alone, no HOME, stand-ins for NVIDIA's tools and PyTorch. Then with stages that fail, hang, crash, and with
+kills in the middle.
+
+DDP_BUNDLE names a bundle of scripts/bundle.sh --tests; without it one is put together from the build folder (DDP_BUILD_ROOT).
+"""
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+import unittest
+
+ROOT = os.environ["DDP_SOURCE_ROOT"]  # set by meson
+HERE = os.path.join(ROOT, "tests", "acceptance")
+COREUTILS = ("basename", "cat", "cp", "date", "dirname", "env", "head", "ls", "mkdir", "mktemp", "mv", "rm", "sleep", "tail", "touch")
+STAGES = ["gate", "ops", "curve", "speed", "memory", "torch", "share", "sanitizer", "compile"]
+REHEARSAL_S = 180
+PATIENCE_S = 60
+TEXT = "".join(f"{i} bottles of beer on the wall, {i} bottles of beer; take {i % 7} down. " for i in range(900))
+BUILT = {"launcher/ddp-entry": "bin/ddp-launch", "launcher/ddp-launch": "bin/ddp-launcher", "runtime/ddp-rank": "bin/ddp-rank",
+         "tests/bench/bench_step": "bin/bench_step", "tests/cuda/test_cuda_ops_on_gpu": "bin/test_cuda_ops_on_gpu",
+         "tests/cuda/test_cuda_attention_on_gpu": "bin/test_cuda_attention_on_gpu",
+         "tests/cuda_sim/api/libddp-cuda-sim.so": "lib/libddp-cuda-sim.so", "tests/cuda_sim/api/libsim-nvml.so": "lib/libsim-nvml.so"}
+
+
+def put_together(folder):
+    """A .tar.xz of the bundle's layout from what is built here; its programs find their libraries where they were linked."""
+    name = "ddp-launch-0-linux-x86_64"
+    top = os.path.join(folder, name)
+    for built, place in BUILT.items():
+        os.makedirs(os.path.dirname(os.path.join(top, place)), exist_ok=True)
+        subprocess.run(["strip", "--strip-unneeded", "-o", os.path.join(top, place), os.path.join(os.environ["DDP_BUILD_ROOT"], built)],
+                       check=True)
+    for kept in ("configs", "scripts/acceptance"):
+        shutil.copytree(os.path.join(ROOT, kept), os.path.join(top, kept), ignore=shutil.ignore_patterns("__pycache__"))
+    for kept in ("scripts/gpu_acceptance.sh", "scripts/bench_vs_torch.py"):
+        shutil.copy(os.path.join(ROOT, kept), os.path.join(top, kept))
+    os.makedirs(os.path.join(top, "data", "kjv"))
+    for name_of_text in ("train.txt", "valid.txt"):
+        with open(os.path.join(top, "data", "kjv", name_of_text), "w", encoding="utf-8") as file:
+            file.write(TEXT)
+    with open(os.path.join(top, "BUILD"), "w", encoding="utf-8") as file:
+        file.write("version: 0\n")
+    path = top + ".tar.xz"
+    with tarfile.open(path, "w:xz", preset=0) as tar:
+        tar.add(top, arcname=name)
+    shutil.rmtree(top)
+    return path
+
+
+class Rehearsal(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.base = tempfile.mkdtemp(prefix="ddp test ")
+        cls.addClassCleanup(shutil.rmtree, cls.base, True)
+        cls.archive = os.environ.get("DDP_BUNDLE") or put_together(cls.base)
+        with tarfile.open(cls.archive) as tar:
+            tar.extractall(cls.base)
+        cls.top = next(path for path in (os.path.join(cls.base, name) for name in os.listdir(cls.base)) if os.path.isdir(path))
+        cls.tools = os.path.join(cls.base, "tools")
+        os.mkdir(cls.tools)
+        for name in COREUTILS + ("bash",):
+            os.symlink(shutil.which(name), os.path.join(cls.tools, name))
+        os.symlink(sys.executable, os.path.join(cls.tools, "python3"))
+
+    def setUp(self):
+        self.folder = tempfile.mkdtemp(prefix="ddp test ")
+        self.addCleanup(shutil.rmtree, self.folder, True)
+        self.out = os.path.join(self.folder, "out put")
+        self.record = os.path.join(self.folder, "calls")
+        self.temporary = os.path.join(self.folder, "tmp")
+        os.mkdir(self.temporary)
+
+    # ---- how it is run
+
+    def start(self, *arguments, bundle=None, path=(), **environment):
+        stand_ins = os.path.join(HERE, "stand_ins")
+        env = {"PATH": ":".join([*path, self.tools]), "TMPDIR": self.temporary, "DDP_STAND_IN_RECORD": self.record,
+               "PYTHONDONTWRITEBYTECODE": "1", **({"PYTHONPATH": stand_ins} if stand_ins in path else {}), **environment}
+        command = [os.path.join(self.top, "scripts", "gpu_acceptance.sh"), "--bundle", bundle or self.top, "--out", self.out, "--simulate"]
+        process = subprocess.Popen([*command, *arguments], env=env, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE, text=True)
+        self.addCleanup(process.stdout.close)
+        self.addCleanup(process.stderr.close)
+        self.addCleanup(self.assert_nothing_left, process.pid)
+        return process
+
+    def finish(self, process, limit=PATIENCE_S):
+        out, err = process.communicate(timeout=limit)
+        return process.returncode, out, err
+
+    def run_it(self, *arguments, limit=PATIENCE_S, **options):
+        return self.finish(self.start(*arguments, **options), limit)
+
+    def variant(self, **programs):
+        """The bundle with other programs in bin/: a shell script each."""
+        top = os.path.join(self.folder, "variant")
+        os.makedirs(os.path.join(top, "bin"))
+        for name in os.listdir(self.top):
+            if name != "bin":
+                os.symlink(os.path.join(self.top, name), os.path.join(top, name))
+        for name in os.listdir(os.path.join(self.top, "bin")):
+            path = os.path.join(top, "bin", name)
+            if name not in programs:
+                os.symlink(os.path.join(self.top, "bin", name), path)
+                continue
+            with open(os.open(path, os.O_CREAT | os.O_WRONLY, 0o755), "w", encoding="utf-8") as file:
+                file.write("#!/bin/bash\n" + programs[name] + "\n")
+        return top
+
+    # ---- what it left
+
+    def report(self):
+        with open(os.path.join(self.out, "report.json"), encoding="utf-8") as file:
+            return json.load(file)
+
+    def statuses(self):
+        return {stage["name"]: stage["status"] for stage in self.report()["stages"]}
+
+    def stage(self, name):
+        return next(stage for stage in self.report()["stages"] if stage["name"] == name)
+
+    def mine(self):
+        """Processes with this test's environment."""
+        mark = f"DDP_STAND_IN_RECORD={self.record}".encode()
+        found = []
+        for name in os.listdir("/proc"):
+            if name.isdigit():
+                with contextlib.suppress(OSError), open(f"/proc/{name}/environ", "rb") as file:
+                    if mark in file.read().split(b"\0"):
+                        found.append(int(name))
+        return found
+
+    def wait_until(self, condition, what):
+        deadline = time.monotonic() + PATIENCE_S
+        while not condition():
+            self.assertLess(time.monotonic(), deadline, what)
+            time.sleep(0.01)
+
+    def assert_nothing_left(self, pid):
+        def folders():
+            places = (self.temporary, "/dev/shm")
+            return [name for place in places for name in os.listdir(place) if name.startswith(f"ddp-acceptance-{pid}-")]
+
+        self.wait_until(lambda: not self.mine(), "a process is left")
+        self.wait_until(lambda: not folders(), "a folder is left")
+        self.assertEqual(os.listdir(self.temporary), [])
+        if os.path.isdir(self.out):
+            self.assertEqual(sorted(os.listdir(self.out)), ["log.tar.gz", "report.json", "report.md"])
+
+    # ---- the tests
+
+    def test_every_stage_is_rehearsed_and_passes(self):
+        code, out, err = self.run_it(bundle=self.archive, path=[os.path.join(HERE, "stand_ins")], limit=REHEARSAL_S)
+        self.assertEqual(code, 0, out + err)
+        self.assertEqual(self.statuses(), {name: "passed" for name in STAGES}, out)
+        self.assertEqual(err, "")
+        with open(os.path.join(self.out, "report.md"), encoding="utf-8") as file:
+            text = file.read()
+        for name in STAGES:
+            self.assertIn(f"\n## {name}: ", text)
+        self.assertIn("No stage failed", text)
+        self.assertIn("NVIDIA Stand-in", text)
+        self.assertIn("says nothing about hardware", text)
+        with tarfile.open(os.path.join(self.out, "log.tar.gz")) as tar:
+            self.assertIn("gate/run.log", tar.getnames())
+        self.check_options()
+
+    def check_options(self):
+        """The tools were called as the real ones may be."""
+        with open(os.path.join(HERE, "tool_options.json"), encoding="utf-8") as file:
+            known = json.load(file)
+        with open(self.record, encoding="utf-8") as file:
+            calls = [json.loads(line) for line in file]
+        self.assertEqual({call[0] for call in calls}, set(known))
+        checked = set()
+        for tool, *words in calls:
+            at = 0
+            while at < len(words) and words[at].startswith("-"):
+                option, is_joined, value = words[at].partition("=")
+                self.assertIn(option, known[tool]["options"])
+                allowed = known[tool]["options"][option]
+                if allowed is not None and not is_joined:
+                    at += 1
+                    value = words[at]
+                if isinstance(allowed, list):
+                    self.assertIn(value, allowed, option)
+                elif allowed == "number":
+                    self.assertTrue(value.isdecimal(), value)
+                elif allowed == "fields":
+                    self.assertLessEqual(set(value.split(",")), set(known[tool]["fields"]))
+                checked.add((tool, value))
+                at += 1
+        for tool in ("memcheck", "racecheck", "synccheck", "initcheck"):
+            self.assertIn(("compute-sanitizer", tool), checked)
+
+    def test_what_is_not_there_is_no_failure(self):
+        code, out, err = self.run_it("--stages", "torch,sanitizer,compile")
+        self.assertEqual(code, 0, out + err)
+        self.assertEqual(self.statuses(), {"gate": "passed", "torch": "not available", "sanitizer": "not available",
+                                           "compile": "not available"})
+
+    def broken(self, program, words, *arguments, **programs):
+        """A stage whose program is this script: it fails, the next still reports, the exit code and the last line say so."""
+        code, out, err = self.run_it("--stages", "ops,memory", *arguments, bundle=self.variant(
+            test_cuda_attention_on_gpu=program, **programs))
+        self.assertEqual(code, 1, out + err)
+        self.assertEqual(self.statuses(), {"gate": "passed", "ops": "failed", "memory": "passed"}, out)
+        self.assertEqual(out.splitlines()[-1], "FAILED: ops")
+        self.assertEqual(self.report()["failed"], ["ops"])
+        self.assertIn(words, " ".join(self.stage("ops")["failures"]))
+
+    def test_a_stage_that_fails_is_named_and_the_others_report(self):
+        self.broken("echo that is wrong; exit 3", "exit code 3: that is wrong")
+
+    def test_a_stage_that_hangs_ends_at_its_limit_with_all_its_processes(self):
+        pid = os.path.join(self.folder, "pid")
+        loop = "while :; do sleep 1; done"
+        refuse = f"[ -e '{pid}' ] && kill -0 $(cat '{pid}') && {{ echo a process was left; exit 9; }}"
+        self.broken(f"(trap '' TERM; {loop}) & echo $! >'{pid}'; {loop}", "limit of 2 s", "--limit", "ops=2",
+                    **{"ddp-launch": f"{refuse}; exec '{self.top}/bin/ddp-launch' \"$@\""})
+
+    def test_a_stage_that_crashes_is_named_and_the_others_report(self):
+        self.broken("kill -SEGV $$", "SIGSEGV")
+
+    def test_a_bug_of_a_stage_ends_that_stage_alone(self):
+        code, out, err = self.run_it("--stages", "speed,memory", bundle=self.variant(
+            bench_step='for last; do :; done; echo "no JSON" >"$last"'))
+        self.assertEqual(code, 1, out + err)
+        self.assertEqual(self.statuses(), {"gate": "passed", "speed": "failed", "memory": "passed"})
+        self.assertIn("JSONDecodeError", self.stage("speed")["failures"][0])
+
+    def test_after_a_gate_that_failed_the_loader_is_asked_and_only_the_ops_are_tested(self):
+        code, out, err = self.run_it(DDP_RANK="/nowhere/ddp-rank")
+        self.assertEqual(code, 1, out + err)
+        wanted = {name: "not run" for name in STAGES}
+        self.assertEqual(self.statuses(), {**wanted, "gate": "failed", "ops": "passed"})
+        self.assertEqual(out.splitlines()[-1], "FAILED: gate")
+        with tarfile.open(os.path.join(self.out, "log.tar.gz")) as tar:
+            self.assertTrue([name for name in tar.getnames() if name.startswith("gate/ld-debug.")], tar.getnames())
+
+    def test_what_does_not_fit_into_the_minutes_is_named_with_its_command(self):
+        code, out, err = self.run_it("--stages", "ops,memory,share", "--minutes", "0.1",
+                                     bundle=self.variant(test_cuda_attention_on_gpu="sleep 4; exit 3"))
+        self.assertEqual(code, 1, out + err)
+        self.assertEqual((self.statuses()["ops"], self.statuses()["memory"], self.statuses()["share"]), ("failed", "not run", "not run"))
+        with open(os.path.join(self.out, "report.md"), encoding="utf-8") as file:
+            self.assertRegex(file.read(), r"gpu_acceptance.sh --bundle '.*' --out '.*' --simulate --stages memory,share`")
+
+    def hanging(self):
+        """A run that is in its second stage, which does not end."""
+        process = self.start("--stages", "ops,memory", bundle=self.variant(
+            test_cuda_attention_on_gpu="while :; do sleep 1; done"))
+        self.wait_until(lambda: os.path.exists(os.path.join(self.out, "report.json")) and self.statuses().get("ops") == "running",
+                        "the second stage begins")
+        self.wait_until(lambda: self.has_child(process.pid), "its program runs")
+        return process
+
+    def has_child(self, guardian):
+        return len(self.mine()) > 2 and self.worker_of(guardian)
+
+    def worker_of(self, guardian):
+        with open(f"/proc/{guardian}/task/{guardian}/children", encoding="utf-8") as file:
+            return int(file.read().split()[0])
+
+    def test_a_kill_of_the_script_leaves_the_report_of_what_was_done(self):
+        process = self.hanging()
+        process.kill()
+        self.finish(process)
+        self.wait_until(lambda: not self.mine(), "all processes end")
+        self.assertEqual(self.statuses()["gate"], "passed")
+        self.assertNotEqual(self.statuses()["ops"], "passed")
+
+    def test_a_kill_of_its_worker_is_cleaned_up_after(self):
+        process = self.hanging()
+        os.kill(self.worker_of(process.pid), signal.SIGKILL)
+        self.assertEqual(self.finish(process)[0], 128 + signal.SIGKILL)
+        self.assertEqual(self.statuses()["gate"], "passed")
+
+    def test_a_signal_ends_it_with_a_report(self):
+        process = self.hanging()
+        process.send_signal(signal.SIGTERM)
+        self.assertEqual(self.finish(process)[0], 128 + signal.SIGTERM)
+        self.assertEqual(self.statuses(), {"gate": "passed", "ops": "interrupted", "memory": "not run"})
+
+    def test_wrong_arguments_are_64_and_one_line(self):
+        for arguments in (["--stages", "speeed"], ["--minutes", "0"], ["--limit", "ops"], ["--bundle", "/nowhere"], ["--frobnicate"]):
+            code, out, err = self.run_it(*arguments)
+            self.assertEqual((code, out, len(err.splitlines())), (64, "", 1), err)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)

@@ -1,0 +1,152 @@
+"""As much of PyTorch as scripts/bench_vs_torch.py asks for: modules have parameters with shapes, and compute nothing."""
+import contextlib
+import math
+import types
+
+__version__ = "2.11.0+stand.in"
+bfloat16, float16 = "bfloat16", "float16"
+
+
+class Parameter:
+    def __init__(self, *shape):
+        self.shape = shape
+
+    def dim(self):
+        return len(self.shape)
+
+    def numel(self):
+        return math.prod(self.shape)
+
+
+class Module:
+    def children(self):
+        return [(name, child) for name, child in vars(self).items() if isinstance(child, (Module, Parameter))]
+
+    def named_parameters(self):
+        for name, child in self.children():
+            if isinstance(child, Parameter):
+                yield name, child
+            else:
+                for below, parameter in child.named_parameters():
+                    yield f"{name}.{below}", parameter
+
+    def parameters(self):
+        return (parameter for _, parameter in self.named_parameters())
+
+    def to(self, _):
+        return self
+
+    def __call__(self, *_):
+        return Loss()
+
+
+class LayerNorm(Module):
+    def __init__(self, width):
+        self.weight, self.bias = Parameter(width), Parameter(width)
+
+
+class Linear(Module):
+    def __init__(self, inputs, outputs):
+        self.weight, self.bias = Parameter(outputs, inputs), Parameter(outputs)
+
+
+class Embedding(Module):
+    def __init__(self, rows, width):
+        self.num_embeddings, self.weight = rows, Parameter(rows, width)
+
+
+class ModuleList(Module):
+    def __init__(self, modules):
+        self.modules = list(modules)
+
+    def children(self):
+        return [(str(i), module) for i, module in enumerate(self.modules)]
+
+
+class Loss:
+    def backward(self):
+        pass
+
+    def detach(self):
+        return self
+
+    def item(self):
+        return 5.5
+
+
+class Tokens:
+    def __mul__(self, _):
+        return self
+
+    __add__ = __mod__ = __mul__
+
+
+class AdamW:
+    def __init__(self, groups, **_):
+        self.groups = groups
+
+    def zero_grad(self, set_to_none):
+        assert set_to_none
+
+    def step(self):
+        pass
+
+
+class GradScaler:
+    def __init__(self, *_, **__):
+        pass
+
+    def scale(self, loss):
+        return loss
+
+    def unscale_(self, optimizer):
+        pass
+
+    def step(self, optimizer):
+        optimizer.step()
+
+    def update(self):
+        pass
+
+
+class Event:
+    def __init__(self, enable_timing):
+        assert enable_timing
+
+    def record(self):
+        pass
+
+    def synchronize(self):
+        pass
+
+    def elapsed_time(self, _):
+        return 1.0
+
+
+def nothing(*_, **__):
+    pass
+
+
+def autocast(*_, **__):
+    return contextlib.nullcontext()
+
+
+def randint(*_, **__):
+    return Tokens()
+
+
+def compile(model):  # pylint: disable=redefined-builtin
+    return model
+
+
+def get_num_threads():
+    return 1
+
+
+manual_seed = set_float32_matmul_precision = nothing
+nn = types.SimpleNamespace(Module=Module, LayerNorm=LayerNorm, Linear=Linear, Embedding=Embedding, ModuleList=ModuleList, functional=None,
+                           init=types.SimpleNamespace(normal_=nothing, zeros_=nothing),
+                           utils=types.SimpleNamespace(clip_grad_norm_=nothing))
+optim = types.SimpleNamespace(AdamW=AdamW)
+amp = types.SimpleNamespace(GradScaler=GradScaler)
+cuda = types.SimpleNamespace(Event=Event, empty_cache=nothing, OutOfMemoryError=MemoryError, is_available=lambda: True)
