@@ -6,7 +6,7 @@ import time
 import machine
 import verdicts
 
-IMPOSSIBLE = "Not possible with this NCCL"
+IMPOSSIBLE = "not possible with this NCCL"  # as nccl_comm.cpp says where it refuses ranks on one GPU
 STEPS = 10
 GONE_S = 10  # within which the others are to be gone
 STOPPED_S = 0.5  # for so long the rank is stopped before it is killed, so that the others have come to wait for it
