@@ -1,4 +1,5 @@
 """Commands that leave nothing behind: each is a session of its own, killed as a whole at its limit; orphans come back to this program."""
+import contextlib
 import ctypes
 import os
 import signal
@@ -6,6 +7,7 @@ import subprocess
 import time
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
+UNKILLABLE_S = 10
 TAIL_BYTES = 1 << 20  # of a log, as far as verdicts look at it
 libc = ctypes.CDLL(None)
 
@@ -38,7 +40,9 @@ def processes():
 
 
 def kill_all(is_mine):
-    """Kills every process that is_mine(pid, parent, session) names until there is none, and reaps what has come back to this one."""
+    """Kills every process that is_mine(pid, parent, session) names until there is none, and reaps what has come back to this one. One that
+    the driver holds in the kernel is left after a while, so that the next stage has its chance."""
+    deadline = time.monotonic() + UNKILLABLE_S
     while True:
         mine = [pid for pid, (parent, session) in processes().items() if is_mine(pid, parent, session)]
         for pid in mine:
@@ -52,7 +56,7 @@ def kill_all(is_mine):
                     break
             except ChildProcessError:
                 break
-        if not mine:
+        if not mine or time.monotonic() > deadline:
             return
         time.sleep(0.01)
 
@@ -124,7 +128,8 @@ def run(argv, log, limit, cwd, env, watch=None):
     finally:
         if code is None:
             child.kill()
-            child.wait()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(UNKILLABLE_S)
         kill_all(lambda pid, _, session: session == child.pid)
     if code is not None and code < 0:
         code = 128 - code

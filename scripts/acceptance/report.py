@@ -37,14 +37,22 @@ class Section:
         self.blocks.append(text + "\n")
 
     def table(self, header, rows, caption=None):
-        """Cells are text. A column of numbers is aligned to the right."""
+        """Of text, `rows` as they are when the report is written: a stage adds to them, so that none is lost where it ends early."""
+        self.blocks.append((header, rows, caption))
+
+    @staticmethod
+    def rendered(block):
+        """A column of numbers is aligned to the right."""
+        if isinstance(block, str):
+            return block
+        header, rows, caption = block
         if not rows:
-            return
+            return ""
         line = "|".join("---:" if i > 0 and all(is_number(row[i]) for row in rows) else "---" for i in range(len(header)))
         lines = [f"{caption}\n"] if caption else []
         lines += ["| " + " | ".join(header) + " |", f"|{line}|"]
         lines += ["| " + " | ".join(map(cell, row)) + " |" for row in rows]
-        self.blocks.append("\n".join(lines) + "\n")
+        return "\n".join(lines) + "\n"
 
     def verdict(self):
         return f"**{self.status}**" if self.status in ("failed", "interrupted") else self.status
@@ -91,7 +99,7 @@ class Report:
             if s.blocks or s.failures:
                 lines.append(f"\n## {s.name}: {s.title}\n")
                 lines += [f"- failed: {text}" for text in s.failures]
-                lines += ([""] if s.failures else []) + ["\n".join(s.blocks)]
+                lines += ([""] if s.failures else []) + ["\n".join(filter(None, map(s.rendered, s.blocks)))]
         again = [s.name for s in self.sections if s.status == "not run"]
         if again:
             lines.append(f"\n## Not run\n\nAlone: `{self.command} --stages {','.join(again)}`")

@@ -6,7 +6,7 @@ from . import curve, gate, memory, ops, sanitizer, share, speed, torch_compare
 Stage = collections.namedtuple("Stage", "name title limit run")  # limit: seconds
 
 STAGES = (
-    Stage("gate", "libraries, GPU, a run of 3 steps", 20, gate.run),
+    Stage("gate", "libraries, GPU, a run of 3 steps", 45, gate.run),
     Stage("ops", "attention and all ops against double", 60, ops.run),
     Stage("curve", "loss curves of CPU and GPU, in every precision", 90, curve.run),
     Stage("speed", "GPT-2 small: tokens a second, and where the time goes", 90, speed.run),

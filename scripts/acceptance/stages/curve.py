@@ -21,6 +21,9 @@ def run(context, section):
             runs.append((f"gpu {name}", precision(name), ("cpu", verdicts.OF_PRECISION[name])))
             runs.append((f"gpu {name} graphs", precision(name) + graphs, (f"gpu {name}", 0)))
     curves, rows = {}, []
+    section.text(f"{steps} steps of GPT-2 with 2 layers, width 128, context 64, `deterministic: true`; fp32 unless the name says other.")
+    section.table(["run", "against", "demanded", "largest relative difference", "holds", "last loss", "s"], rows)
+    section.data["losses"] = curves
     for name, options, demanded in runs:
         where = [] if name == "cpu" else ["--gpus", "0"]
         done, folder = context.train(name.replace(" ", "-"), config, *where, *options, *common)
@@ -36,6 +39,3 @@ def run(context, section):
         rows.append([name, against, verdicts.demand(tolerance), found, "yes" if holds else "**no**", last, f"{done.seconds:.1f}"])
         if done.ok and not holds:
             section.fail(f"{name} against {against}: {found}, not {verdicts.demand(tolerance)}")
-    section.text(f"{steps} steps of GPT-2 with 2 layers, width 128, context 64, `deterministic: true`; fp32 unless the name says other.")
-    section.table(["run", "against", "demanded", "largest relative difference", "holds", "last loss", "s"], rows)
-    section.data["losses"] = curves

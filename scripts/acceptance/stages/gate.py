@@ -6,6 +6,7 @@ import machine
 import verdicts
 
 STEPS = 3
+RUN_S = 25  # with a cold disk; the rest of the stage's time is to explain a failure
 NCCL = "libnccl.so.2"
 
 
@@ -18,8 +19,7 @@ def run(context, section):
 
     options = ["--gpus", "0", "--set", f"train.steps={STEPS}", "--set", "schedule.warmup_steps=1", "--set", "checkpoint.last=false",
                *small(context)]
-    # As long as it is left time to explain a failure.
-    done, folder = context.train("run", context.script("acceptance/curve.yaml"), *options, limit=context.left() * 0.75, watch=watch)
+    done, folder = context.train("run", context.script("acceptance/curve.yaml"), *options, limit=RUN_S, watch=watch)
     curve = verdicts.losses(folder)
     if done.ok and len(curve) == STEPS and None not in curve:
         section.text(f"{STEPS} steps in {done.seconds:.1f} s, the start included: loss {curve[0]:.4f} to {curve[-1]:.4f}.")
@@ -51,6 +51,9 @@ def libraries(section, seen):
 
 def explain(context, section, options):
     """What a failure's log must hold: the loader's own account, and every place where a library is."""
+    rows = [[name, path] for name in ("libcublasLt.so.13", "libcublasLt.so.12", NCCL, "libcudnn.so.9", "libcuda.so.1")
+            for path in machine.library_files(name) or ["in no folder that ddp-rank looks in, but for the loader's own"]]
+    section.table(["library", "where it is"], rows)
     again = os.path.join(context.folder, "again")
     done = context.run("loader", [context.bin("ddp-launch"), *options, "--output-dir", again, context.script("acceptance/curve.yaml")],
                        env={"LD_DEBUG": "libs", "LD_DEBUG_OUTPUT": os.path.join(context.folder, "ld-debug")})
@@ -58,6 +61,3 @@ def explain(context, section, options):
         if name.startswith("ld-debug."):
             shutil.move(os.path.join(context.folder, name), os.path.join(context.folder, name + ".log"))
     section.text("Again with LD_DEBUG=libs (ld-debug.*.log in log.tar.gz): " + ("it ran." if done.ok else done.how))
-    rows = [[name, path] for name in ("libcublasLt.so.13", "libcublasLt.so.12", NCCL, "libcudnn.so.9", "libcuda.so.1")
-            for path in machine.library_files(name) or ["in no folder that ddp-rank looks in, but for the loader's own"]]
-    section.table(["library", "where it is"], rows)

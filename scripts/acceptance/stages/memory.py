@@ -13,13 +13,13 @@ TOY = ["--set", "model.layers=1", "--set", "model.width=64", "--set", "model.hea
 def run(context, section):
     budget = context.toy(min(BUDGET, int(context.gpu.memory_bytes * 0.9)), TOY_BUDGET)
     rows = []
+    section.text(f"Budget: {budget:,} bytes. Taken: what nvidia-smi reports at the most, less what it reported before; it holds the CUDA "
+                 "context and the libraries' code, which the plan does not.")
+    section.table(["precision", "largest micro-batch", "planned, MiB", "taken, MiB", "above the plan, MiB", "runs", "s"], rows)
     for precision in ("fp16", "fp32"):
         plan = largest_plan(context, section, precision, budget)
         if plan is not None:
             rows.append(train(context, section, precision, budget, *plan))
-    section.text(f"Budget: {budget:,} bytes. Taken: what nvidia-smi reports at the most, less what it reported before; it holds the CUDA "
-                 "context and the libraries' code, which the plan does not.")
-    section.table(["precision", "largest micro-batch", "planned, MiB", "taken, MiB", "above the plan, MiB", "runs", "s"], rows)
 
 
 def options(context, precision):

@@ -9,6 +9,7 @@ SLOW_IN_REHEARSAL = ["~[many-steps]"]
 
 def run(context, section):
     rows = []
+    section.table(["program", "cases", "failed", "s"], rows)
     filters = context.toy([], SLOW_IN_REHEARSAL) + ALL_BUT
     for name, program, arguments in (("attention", "test_cuda_attention_on_gpu", []), ("ops", "test_cuda_ops_on_gpu", filters)):
         argv = [context.bin(program), *arguments]
@@ -20,7 +21,6 @@ def run(context, section):
             continue
         rows.append([name, some[1] if some else "n/a", some[2] if some else "n/a", f"{done.seconds:.1f}"])
         section.fail(f"{name}: {failed_cases(done.text) or done.how}")
-    section.table(["program", "cases", "failed", "s"], rows)
 
 
 def failed_cases(text):

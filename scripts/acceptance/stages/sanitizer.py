@@ -19,6 +19,7 @@ def run(context, section):
         section.unavailable(f"{program}: {version.how}")
         return
     rows, ran = [], 0
+    section.table(["tool", "precision", "result", "what it says", "s"], rows)
     wanted = [(tool, p) for tool, p in RUNS if p in ("fp32", *context.gpu.precisions())]
     for i, (tool, precision) in enumerate(wanted):
         share = context.left() / (len(wanted) - i)  # so that none takes the time of the others
@@ -36,7 +37,6 @@ def run(context, section):
             if not cannot:
                 section.fail(f"{tool} in {precision}: {done.how}")
         rows.append([tool, precision, verdict, summary(done) if done.ok or done.code == FOUND else done.how, f"{done.seconds:.1f}"])
-    section.table(["tool", "precision", "result", "what it says", "s"], rows)
     if not ran and not section.failures:
         section.unavailable(f"{program} ran none of them")
 

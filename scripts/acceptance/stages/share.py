@@ -23,6 +23,8 @@ def run(context, section):
 
 def check(context, section):
     curves, rows = {}, []
+    section.table(["ranks", "against 1 rank", "largest relative difference", "holds"], rows)
+    section.data["losses"] = curves
     base = ["--set", "train.deterministic=true"]
     reduce = ["--set", "train.deterministic=false"]
     graphs = ["--set", "train.cuda_graph=true"]
@@ -50,8 +52,6 @@ def check(context, section):
             section.fail(f"{name} ranks against 1: {found}, not {verdicts.demand(demanded[1])}")
     for path in sorted(nccl):
         section.text(f"NCCL {machine.version_of(path) or 'of a version that it does not tell'}, {path}")
-    section.table(["ranks", "against 1 rank", "largest relative difference", "holds"], rows)
-    section.data["losses"] = curves
     if section.status != "running":
         return
     pair = curves["4 all-reduce"], curves["4 all-reduce again"]

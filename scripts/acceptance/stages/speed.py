@@ -9,8 +9,12 @@ MIB = 1 << 20
 
 
 def run(context, section):
-    rows, tables = [], []
-    section.data["runs"] = []
+    rows, section.data["runs"] = [], []
+    section.text(f"GPT-2 small, context {CONTEXT}, one GPU; medians of {STEPS} steps. MFU: of the largest matrix product's speed in this "
+                 "run and this precision; causal attention counts as half. Used: device memory as the device reports it."
+                 if not context.simulated else "One layer of width 64, context 64.")
+    section.table(["precision", "mode", "micro-batch", "step, ms", "host, ms", "tokens/s", "MFU", "peak, TFLOP/s", "planned, MiB",
+                   "used, MiB"], rows)
     for precision in context.gpu.precisions():
         batch = batch_that_fits(context, precision)
         for graphs in (False, True):
@@ -32,25 +36,17 @@ def run(context, section):
             if not 0 < result["mfu"] <= 1:
                 section.fail(f"{name}: {result['mfu']:.2f} of the peak that was measured cannot be")
             if not graphs:
-                tables.append((f"By op, {precision}, a step of {result['step_ms']:.2f} ms:", result))
-    section.text(f"GPT-2 small, context {CONTEXT}, one GPU; medians of {STEPS} steps. MFU: of the largest matrix product's speed in this "
-                 "run and this precision; causal attention counts as half. Used: device memory as the device reports it."
-                 if not context.simulated else "One layer of width 64, context 64.")
-    section.table(["precision", "mode", "micro-batch", "step, ms", "host, ms", "tokens/s", "MFU", "peak, TFLOP/s", "planned, MiB",
-                   "used, MiB"], rows)
-    for caption, result in tables:
-        section.table(["op", "calls", "ms", "of the step", "TFLOP/s", "GB/s"], op_rows(result), caption)
+                section.table(["op", "calls", "ms", "of the step", "TFLOP/s", "GB/s"], op_rows(result),
+                              f"By op, {precision}, a step of {result['step_ms']:.2f} ms:")
 
 
 def batch_that_fits(context, precision):
-    """The issue's micro-batch, or the largest below it that the plan allows in most of the GPU's memory."""
-    if context.simulated:
-        return 1
+    """The usual micro-batch, or the largest below it that the plan allows in most of the GPU's memory."""
     done = context.run(f"plan-{precision}", [
         context.bin("ddp-launch"), "plan", "--gpus", "0", "--memory", str(int(context.gpu.memory_bytes * 0.85)), "--json",
         *as_text_of_bytes(), "--set", f"train.precision={precision}", "configs/gpt2-small.yaml"])
     largest = json.loads(done.text[done.text.index("{"):])["largest_micro_batch"]["micro_batch"] if done.ok else BATCH
-    return max(1, min(BATCH, largest))
+    return max(1, min(context.toy(BATCH, 1), largest))
 
 
 def as_text_of_bytes():
