@@ -10,6 +10,7 @@ import unittest
 
 import bundle
 
+LOADER = "/lib64/ld-linux-x86-64.so.2"
 GLIBC = {"libc.so.6", "libm.so.6", "libdl.so.2", "librt.so.1", "libpthread.so.0", "ld-linux-x86-64.so.2"}
 LEVELS = {"ddp-rank": "avx2", "ddp-rank-x86-64-v4": "avx512vl", "ddp-rank-x86-64-v4-avx512bf16": "avx512_bf16"}
 # What each level rounds differently is far below this.
@@ -58,6 +59,14 @@ class Bundle(bundle.BundleTest):
             if os.path.basename(path) != "libddp-cuda.so":
                 self.assertFalse(nvidia, path)
             self.assertLessEqual(set(dynamic(path)["NEEDED"]) - nvidia, inside | GLIBC, path)
+
+    def test_the_loader_takes_nothing_from_elsewhere(self):
+        for path in self.programs() + self.libraries():
+            resolved = subprocess.run([LOADER, "--list", path], capture_output=True, text=True, check=False).stdout
+            for name, where in re.findall(r"^\s*(\S+) => (/.*) \(0x", resolved, flags=re.M):
+                ours = os.path.realpath(where).startswith(os.path.realpath(self.top) + "/")
+                nvidia = name.startswith("libcublasLt.so.") and os.path.basename(path) == "libddp-cuda.so"
+                self.assertTrue(ours or name in GLIBC or nvidia, f"{path}: {name} from {where}")
 
     def test_libraries_are_found_from_where_it_lies(self):
         for path in self.programs():
