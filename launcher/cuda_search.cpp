@@ -122,6 +122,7 @@ std::string search_cuda_libraries(const fs::path& rank_program, int num_ranks) {
     places.site_packages.insert(places.site_packages.end(), found.begin(), found.end());
     if (not_found(missing, places).empty()) {
       std::vector<std::string> names;
+      if (const char* given = ::getenv("DDP_SITE_PACKAGES"); given != nullptr) names.emplace_back(given);
       for (const fs::path& site_packages : found) names.push_back(site_packages.string());
       return fmt::format("{}", fmt::join(names, ":"));
     }

@@ -32,15 +32,19 @@ const Package* package_of(std::string_view library) {
   return found == kPackages.end() ? nullptr : &*found;
 }
 
-std::vector<fs::path> folders_of(const char* variable) {
+std::vector<fs::path> folders_of(std::string_view rest) {
   std::vector<fs::path> out;
-  const char* value = std::getenv(variable);
-  for (std::string_view rest = value != nullptr ? value : ""; !rest.empty();) {
+  while (!rest.empty()) {
     const std::string_view folder = rest.substr(0, rest.find(':'));
     rest.remove_prefix(std::min(folder.size() + 1, rest.size()));
     if (!folder.empty()) out.emplace_back(folder);
   }
   return out;
+}
+
+std::string_view environment(const char* variable) {
+  const char* value = std::getenv(variable);
+  return value != nullptr ? value : "";
 }
 
 // nvidia/cublas/lib, nvidia/cu13/lib, ...: the wheels put theirs side by side.
@@ -57,6 +61,7 @@ std::vector<std::string> looked_in(const CudaLibraryPlaces& places) {
   std::vector<std::string> out;
   for (const fs::path& folder : places.given) out.push_back(folder.string());
   out.emplace_back("the loader's own folders");
+  for (const fs::path& folder : places.built_with) out.push_back(folder.string());
   out.push_back(places.toolkit.string());
   for (const fs::path& folder : places.site_packages) out.push_back((folder / "nvidia/*/lib").string());
   if (!places.conda.empty()) out.push_back(places.conda.string());
@@ -67,11 +72,15 @@ std::vector<std::string> looked_in(const CudaLibraryPlaces& places) {
 
 CudaLibraryPlaces cuda_library_places(const fs::path& program_folder) {
   CudaLibraryPlaces places;
-  places.given = folders_of("DDP_CUDA_LIBRARIES");
+  places.given = folders_of(environment("DDP_CUDA_LIBRARIES"));
+  if (const fs::path module = cuda_module_path(program_folder); fs::exists(module))
+    for (fs::path& folder : folders_of(read_shared_object(module).runpath))
+      if (folder.is_absolute()) places.built_with.push_back(std::move(folder));  // and not of $ORIGIN
   // As an installed package: site-packages/ddp_launch/bin.
   places.site_packages.push_back(program_folder.parent_path().parent_path());
-  for (fs::path& folder : folders_of("DDP_SITE_PACKAGES")) places.site_packages.push_back(std::move(folder));
-  if (const char* conda = std::getenv("CONDA_PREFIX"); conda != nullptr && *conda != '\0')
+  for (fs::path& folder : folders_of(environment("DDP_SITE_PACKAGES")))
+    places.site_packages.push_back(std::move(folder));
+  if (const std::string_view conda = environment("CONDA_PREFIX"); !conda.empty())
     places.conda = fs::path(conda) / "lib";
   return places;
 }
@@ -98,6 +107,7 @@ std::vector<fs::path> cuda_library_candidates(const std::string& name, const Cud
   };
   for (const fs::path& folder : places.given) add_if_there(folder);
   out.emplace_back(name);
+  for (const fs::path& folder : places.built_with) add_if_there(folder);
   add_if_there(places.toolkit);
   for (const fs::path& site_packages : places.site_packages)
     for (const fs::path& folder : wheel_folders(site_packages)) add_if_there(folder);

@@ -16,13 +16,15 @@ inline constexpr const char* kNcclLibrary = "libnccl.so.2";
 
 // In the order in which they are looked through; the loader's own places come after `given`.
 struct CudaLibraryPlaces {
-  std::vector<std::filesystem::path> given;  // $DDP_CUDA_LIBRARIES: folders between colons
+  std::vector<std::filesystem::path> given;       // $DDP_CUDA_LIBRARIES: folders between colons
+  std::vector<std::filesystem::path> built_with;  // of the toolkit, where the backend lies in its build folder
   std::filesystem::path toolkit = "/usr/local/cuda/lib64";
   std::vector<std::filesystem::path> site_packages;  // whose nvidia/*/lib are of NVIDIA's wheels
   std::filesystem::path conda;                       // $CONDA_PREFIX/lib
 };
-// For programs in `program_folder`: the environment's, and the site-packages that this package may lie in. What Python
-// says of its own the launcher hands to ranks in DDP_SITE_PACKAGES.
+// For programs in `program_folder`: the environment's, those that the backend's file names, and the site-packages that
+// this package may lie in. What Python says of its own the launcher hands to ranks in DDP_SITE_PACKAGES. Errors: 65, 66
+// when the backend is there and cannot be read.
 CudaLibraryPlaces cuda_library_places(const std::filesystem::path& program_folder);
 
 // The CUDA backend of programs in `program_folder`: $DDP_CUDA_MODULE where set, else libddp-cuda.so beside them or in

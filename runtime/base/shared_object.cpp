@@ -33,6 +33,7 @@ class ElfFile {
       if (entry.d_tag == DT_NULL) break;
       if (entry.d_tag == DT_SONAME) object.soname = name_at(names, entry.d_un.d_val);
       if (entry.d_tag == DT_NEEDED) object.needed.push_back(name_at(names, entry.d_un.d_val));
+      if (entry.d_tag == DT_RUNPATH || entry.d_tag == DT_RPATH) object.runpath = name_at(names, entry.d_un.d_val);
     }
     return object;
   }

@@ -11,6 +11,7 @@ namespace ddp {
 struct SharedObject {
   std::string soname;               // DT_SONAME; empty: none
   std::vector<std::string> needed;  // DT_NEEDED, in order
+  std::string runpath;              // DT_RUNPATH or DT_RPATH: folders between colons, some with $ORIGIN
 };
 
 // Of an ELF file of this machine's kind (64 bits, little-endian). Errors: 66 when it cannot be read, 65 when it is no

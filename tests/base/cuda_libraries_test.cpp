@@ -9,6 +9,7 @@
 #include "runtime/base/error.h"
 #include "runtime/base/fs.h"
 #include "runtime/base/shared_object.h"
+#include "tests/support/environment.h"
 #include "tests/support/temporary_folder.h"
 
 using namespace ddp;
@@ -38,6 +39,7 @@ TEST_CASE("a shared library's name and needs are read from its file") {
   CHECK(read_shared_object(STAND_IN_PATH).soname == kLibrary);
   const SharedObject backend = read_shared_object(NEEDS_CUBLAS_PATH);
   CHECK(std::count(backend.needed.begin(), backend.needed.end(), kLibrary) == 1);
+  CHECK_THAT(backend.runpath, Contains("/nowhere/toolkit/lib64"));
 }
 
 TEST_CASE("a file that is no shared library, or is cut, is refused; damage is never read past the end of the file") {
@@ -71,20 +73,27 @@ TEST_CASE("the backend's needs are NVIDIA's libraries, NCCL among them for sever
   CHECK(needed_cuda_libraries(STAND_IN_PATH, false).empty());
 }
 
+TEST_CASE("a backend in its build folder knows the toolkit that it was linked with, wherever that is") {
+  const test::EnvironmentVariable module("DDP_CUDA_MODULE", NEEDS_CUBLAS_PATH);
+  const std::vector<fs::path> folders = cuda_library_places("/nowhere/bin").built_with;
+  CHECK(std::count(folders.begin(), folders.end(), fs::path("/nowhere/toolkit/lib64")) == 1);
+}
+
 TEST_CASE("libraries are looked for in the documented order") {
   const test::TemporaryFolder folder;
   const CudaLibraryPlaces places = {.given = {folder.path / "given"},
+                                    .built_with = {folder.path / "built"},
                                     .toolkit = folder.path / "toolkit",
                                     .site_packages = {folder.path / "own", folder.path / "python"},
                                     .conda = folder.path / "conda"};
-  for (const char* place : {"given", "toolkit", "own/nvidia/cublas/lib", "python/nvidia/cu13/lib", "conda"})
+  for (const char* place : {"given", "built", "toolkit", "own/nvidia/cublas/lib", "python/nvidia/cu13/lib", "conda"})
     put(folder.path / place);
   fs::create_directories(folder.path / "python/nvidia/nccl/lib");
   std::vector<std::string> order;
   for (const fs::path& candidate : cuda_library_candidates(kLibrary, places))
     order.push_back(candidate.has_parent_path() ? fs::relative(candidate, folder.path).parent_path().string()
                                                 : candidate.string());
-  CHECK(order == std::vector<std::string>{"given", kLibrary, "toolkit", "own/nvidia/cublas/lib",
+  CHECK(order == std::vector<std::string>{"given", kLibrary, "built", "toolkit", "own/nvidia/cublas/lib",
                                           "python/nvidia/cu13/lib", "conda"});
 }
 
@@ -93,8 +102,11 @@ TEST_CASE("a library that does not open is passed over, and the reason told when
   const fs::path broken = folder.path / "given" / kLibrary;
   fs::create_directories(broken.parent_path());
   std::ofstream(broken) << "not a library";
-  CudaLibraryPlaces places = {
-      .given = {broken.parent_path()}, .toolkit = folder.path / "none", .site_packages = {}, .conda = {}};
+  CudaLibraryPlaces places = {.given = {broken.parent_path()},
+                              .built_with = {},
+                              .toolkit = folder.path / "none",
+                              .site_packages = {},
+                              .conda = {}};
   try {
     open_cuda_library(kLibrary, places);
     FAIL("it was opened");

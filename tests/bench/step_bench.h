@@ -50,7 +50,6 @@ class StepBench {
   };
   static Backend make_backend(const StepBenchOptions& options, const DryRun& plan);
   void init_params();
-  void enqueue();
   void make_ceiling();
 
   StepBenchOptions options_;
