@@ -49,7 +49,7 @@ struct RankStatus {
   std::atomic<uint32_t> pid;
   std::atomic<uint32_t> phase;  // Phase
   std::atomic<int64_t> step;    // the step being run, 0 before the first
-  std::atomic<int32_t> bucket;  // the bucket whose all-reduce was last enqueued in this step, -1 none
+  std::atomic<int32_t> bucket;  // whose all-reduce was last enqueued in this step, or is now; -1 none
   std::atomic<int64_t> heartbeat_ns;
   std::atomic<int64_t> memory_bytes;  // device memory in use
   // Start-up stamps (monotonic_ns): main entered, first barrier passed, model and data ready, first step done.

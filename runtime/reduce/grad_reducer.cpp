@@ -134,10 +134,10 @@ void GradReducer::launch(const Bucket& bucket, Stream& compute) {
                        .x = slice,
                        .slot_begin = slot_begin().slice(bucket.first_slot, bucket.num_slots + 1)});
   };
-  if (comm_.size() > 1) squares_into(own_partials_.view());  // only names the rank; the sum decides
+  if (comm_.size() > 1) squares_into(own_partials_.view());       // only names the rank; the sum decides
+  if (options_.on_launch) options_.on_launch(int(next_bucket_));  // before a call in which the host may get stuck
   comm_.all_reduce(slice, comm_stream_);
   squares_into(partials());
-  if (options_.on_launch) options_.on_launch(int(next_bucket_));
 }
 
 // What follows on the communication stream runs after all that is enqueued on compute by now.

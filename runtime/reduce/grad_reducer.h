@@ -32,7 +32,7 @@ struct GradReducerOptions {
   int num_micro_steps = 1;  // of this rank in a step
   int lanes_per_rank = 1;   // a power of two that divides num_micro_steps; 1 unless deterministic
   DType type = DType::f32;  // of the gradients that are all-reduced; 16 bits only with one lane
-  // Called on the host when a bucket's all-reduce has been enqueued; may be empty.
+  // Called on the host right before a bucket's all-reduce is enqueued; may be empty.
   std::function<void(int bucket)> on_launch{};
   WaitPolicy wait{};  // of the host's few waits
 };

@@ -42,7 +42,7 @@ class TrainStep {
     const Model& model;
     WaitPolicy wait = {};
     OpObserver* observer = nullptr;
-    std::function<void(int bucket)> on_bucket = {};  // a bucket's all-reduce was enqueued
+    std::function<void(int bucket)> on_bucket = {};  // a bucket's all-reduce is about to be enqueued
   };
   // Allocates everything a run needs but the arena, which is handed in: recording for a dry run, placed for a run.
   TrainStep(const Parts& parts, Arena& arena);
