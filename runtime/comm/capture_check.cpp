@@ -7,15 +7,16 @@
 namespace ddp {
 namespace {
 
-constexpr int64_t kCount = CaptureCheck::kBytes / int64_t(sizeof(float));
+// A slice of 16 bytes and more for each of the most ranks, and a rest: a deterministic sum is made of both.
+constexpr int64_t kCount = 4 * kMaxRanks + 3;
 
 }  // namespace
 
-CaptureCheck::CaptureCheck(Communicator& comm, Device& device, Board& board, void* memory)
+CaptureCheck::CaptureCheck(Communicator& comm, Device& device, Board& board)
     : comm_(comm),
       device_(device),
       board_(board),
-      x_{memory, DType::f32, {kCount}},
+      x_(device, kCount),
       compute_(device, StreamRole::compute),
       communication_(device, StreamRole::communication),
       forked_(device),
@@ -52,7 +53,7 @@ int CaptureCheck::num_failed(const WaitPolicy& limit, const WaitPolicy& of_run) 
 void CaptureCheck::enqueue_sum() {
   forked_.record(compute_);
   communication_.wait(forked_);
-  comm_.all_reduce(x_, communication_);
+  comm_.all_reduce(x_.view(), communication_);
   joined_.record(communication_);
   compute_.wait(joined_);
 }
@@ -60,9 +61,9 @@ void CaptureCheck::enqueue_sum() {
 template <class Enqueue>
 void CaptureCheck::sum(const HostBuffer<float>& input, const HostBuffer<float>& result, const WaitPolicy& wait,
                        Enqueue enqueue) {
-  device_.copy(x_.data, input.data(), kBytes, compute_.handle());
+  device_.copy(x_.data(), input.data(), x_.bytes(), compute_.handle());
   enqueue();
-  device_.copy(result.data(), x_.data, kBytes, compute_.handle());
+  device_.copy(result.data(), x_.data(), x_.bytes(), compute_.handle());
   done_.record(compute_);
   done_.synchronize(wait);
 }

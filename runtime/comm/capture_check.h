@@ -12,10 +12,8 @@ namespace ddp {
 
 class CaptureCheck {
  public:
-  static constexpr int64_t kBytes = 16;
-
-  // `memory` is device memory of kBytes, which the check overwrites. All of them outlive it.
-  CaptureCheck(Communicator& comm, Device& device, Board& board, void* memory);
+  // All of them outlive it.
+  CaptureCheck(Communicator& comm, Device& device, Board& board);
 
   // Collective: the number of ranks on which it failed, the same on each, where a wait beyond `limit` is a failure.
   // Where there are some, work may be stuck on the device: the communicator is to be aborted before this is destroyed.
@@ -33,7 +31,7 @@ class CaptureCheck {
   Communicator& comm_;
   Device& device_;
   Board& board_;
-  const TensorView x_;
+  const Buffer<float> x_;
   Stream compute_, communication_;
   Event forked_, joined_, done_;
   HostBuffer<float> input_, other_input_, eager_, replayed_;

@@ -87,10 +87,12 @@ class NcclComm final : public Communicator {
       settle("ncclCommInitRankConfig",
              [&] { return api_.ncclCommInitRankConfig(&comm_, size_, id, options.rank, &config); });
     } catch (const Error& e) {
-      const std::string what = options.shares_gpu ? "ranks that share a GPU are not possible with this NCCL, " +
-                                                        nccl_version_text(api_.version()) + ": "
-                                                  : "";
-      throw Error(ExitCode::rendezvous, what + e.what());
+      const bool refused =
+          options.shares_gpu && last_error_ == ncclInvalidUsage;  // what it says to a GPU that it has twice
+      throw Error(ExitCode::rendezvous, (refused ? "ranks that share a GPU are not possible with this NCCL, " +
+                                                       nccl_version_text(api_.version()) + ": "
+                                                 : "") +
+                                            std::string(e.what()));
     }
     watchdog_->watch(comm_);
   }
@@ -121,7 +123,7 @@ class NcclComm final : public Communicator {
     whole.timeout_ms *= kMostWaits;
     const NcclWatchdog::Limit limit(
         *watchdog_, "the self-check of captured collectives (none with train.nccl_blocking true)", whole);
-    CaptureCheck check(*this, device_, board_, own_.data());
+    CaptureCheck check(*this, device_, board_);
     const int num_failed = check.num_failed(wait_, options_.wait);
     wait_ = options_.wait;
     fault = check.fault();
@@ -194,7 +196,8 @@ class NcclComm final : public Communicator {
   }
 
   // Throws for a result that is an error: Aborted where a peer is its cause.
-  void check(ncclResult_t result, const char* call) const {
+  void check(ncclResult_t result, const char* call) {
+    if (result != ncclSuccess) last_error_ = result;
     if (is_aborted_by_peer(result, options_.wait.abort_word)) throw Aborted(call);
     api_.check(result, comm_, call);
   }
@@ -298,6 +301,7 @@ class NcclComm final : public Communicator {
   int64_t symmetric_used_ = 0;
   Buffer<uint8_t> own_;
   ncclComm_t comm_ = nullptr;
+  ncclResult_t last_error_ = ncclSuccess;  // of the host's calls
   NcclCalls calls_;
   std::optional<NcclWatchdog> watchdog_;
 };
