@@ -57,7 +57,7 @@ ninja -C $build launcher/ddp-entry launcher/ddp-launch "${programs[@]}" "${modul
   { tail -n 60 $build/ninja.log; die "the build of the bundle failed"; }
 
 # --- collect
-rm -rf "$top" "$top.tar.xz"
+rm -rf "$out"/ddp-launch-*-linux-x86_64*
 mkdir -p "$top"/{bin,lib,configs,scripts,licenses}
 install $build/launcher/ddp-entry "$top/bin/ddp-launch"
 install $build/launcher/ddp-launch "$top/bin/ddp-launcher"
@@ -84,27 +84,30 @@ for module in "${modules[@]}"; do install "$build/$module" "$top/lib"; done
 strip --strip-unneeded "$top"/bin/* "$top"/lib/*
 for library in "$top"/lib/*; do patchelf --set-rpath '$ORIGIN' "$library"; done
 python3 scripts/weaken_version.py "$top/lib/libstdc++.so.6" GLIBC_2.36
-# A DT_RPATH comes before LD_LIBRARY_PATH, but holds for what the program itself needs: so it needs all.
+# A DT_RPATH comes before LD_LIBRARY_PATH, but holds for what the program itself needs: so it needs all, and all that the modules need
+# which it opens.
 for program in "$top"/bin/*; do
   [ "$program" != "$top/bin/ddp-launch" ] || continue
   patchelf --force-rpath --set-rpath '$ORIGIN/../lib' "$program"
-  mapfile -t needed < <(closure "$program" | xargs -n 1 basename)
+  opened=()
+  [[ $program == */ddp-launcher ]] || opened=("${modules[@]/#*\//$top/lib/}")
+  mapfile -t needed < <(closure "$program" "${opened[@]}" | xargs -n 1 basename)
+  [[ $program == */ddp-launcher ]] || needed+=(libz.so.1)
   for library in "${needed[@]}"; do
     patchelf --print-needed "$program" | grep -qxF "$library" || patchelf --add-needed "$library" "$program"
   done
 done
-[ ! -f "$top/lib/libddp-cuda.so" ] || patchelf --add-needed libz.so.1 "$top/lib/libddp-cuda.so"
 
 # --- texts
 cp configs/*.yaml configs/README.md "$top/configs"
 cp scripts/common.sh scripts/prepare_kjv.sh "$top/scripts"
 cp scripts/bundle_readme.txt "$top/README.txt"
+./scripts/prepare_kjv.sh  # which may not work where the bundle goes
+mkdir "$top/data"
+cp -r data/kjv "$top/data"
 if $tests; then
   cp -r scripts/gpu_acceptance.sh scripts/acceptance scripts/bench_vs_torch.py "$top/scripts"
   rm -rf "$top"/scripts/acceptance/{,stages/}__pycache__
-  ./scripts/prepare_kjv.sh
-  mkdir -p "$top/data"
-  cp -r data/kjv "$top/data"
 fi
 {
   echo "version: $version"

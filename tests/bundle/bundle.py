@@ -18,9 +18,10 @@ OPTIONS = ["--device", "cpu", "--set", "train.steps=20", "--set", "schedule.warm
 def archive():
     """Where the bundle is; ends the test as skipped where none was made."""
     found = glob.glob(os.path.join(ROOT, "build-bundle", "ddp-launch-*-linux-x86_64.tar.xz"))
-    if len(found) != 1:
+    if not found:
         print("no bundle: scripts/bundle.sh --tests makes one")
         sys.exit(SKIPPED)
+    assert len(found) == 1, found
     return found[0]
 
 

@@ -60,6 +60,14 @@ class Bundle(bundle.BundleTest):
                 self.assertFalse(nvidia, path)
             self.assertLessEqual(set(dynamic(path)["NEEDED"]) - nvidia, inside | GLIBC, path)
 
+    def test_what_opens_the_module_has_its_needs_already(self):
+        # The module has a RUNPATH, which comes after LD_LIBRARY_PATH; what is loaded already is taken by its name.
+        needed = {name for name in dynamic(os.path.join(self.top, "lib", "libddp-cuda.so"))["NEEDED"]
+                  if name not in GLIBC and not name.startswith("libcublasLt.so.")}
+        for path in self.programs():
+            if os.path.basename(path) != "ddp-launcher":
+                self.assertLessEqual(needed | {"libz.so.1"}, set(dynamic(path)["NEEDED"]), path)
+
     def test_the_loader_takes_nothing_from_elsewhere(self):
         for path in self.programs() + self.libraries():
             resolved = subprocess.run([LOADER, "--list", path], capture_output=True, text=True, check=False).stdout
