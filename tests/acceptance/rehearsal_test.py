@@ -20,10 +20,10 @@ import unittest
 
 ROOT = os.environ["DDP_SOURCE_ROOT"]  # set by meson
 HERE = os.path.join(ROOT, "tests", "acceptance")
-ARCHIVES = glob.glob(os.path.join(ROOT, "build-bundle", "ddp-launch-*-linux-x86_64.tar.xz"))  # of one version
+ARCHIVES = sorted(glob.glob(os.path.join(ROOT, "build-bundle", "ddp-launch-*-linux-x86_64.tar.xz")))  # there must be one alone
 COREUTILS = ("basename", "cat", "cp", "date", "dirname", "env", "head", "ls", "mkdir", "mktemp", "mv", "rm", "sleep", "tail", "touch")
 STAGES = ["gate", "ops", "curve", "speed", "memory", "torch", "share", "sanitizer", "compile"]
-REHEARSAL_S = 180
+REHEARSAL_S = 180  # all stages together
 PATIENCE_S = 300  # of a busy machine
 SKIPPED = 77
 
@@ -64,12 +64,17 @@ class Rehearsal(unittest.TestCase):
         self.addCleanup(self.assert_nothing_left, process.pid)
         return process
 
-    def finish(self, process, limit=PATIENCE_S):
-        out, err = process.communicate(timeout=limit)
+    def finish(self, process):
+        try:
+            out, err = process.communicate(timeout=PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            process.terminate()  # it ends what it has begun
+            out, err = process.communicate(timeout=PATIENCE_S)
+            self.fail(f"it still ran after {PATIENCE_S} s\n{out}{err}")
         return process.returncode, out, err
 
-    def run_it(self, *arguments, limit=PATIENCE_S, **options):
-        return self.finish(self.start(*arguments, **options), limit)
+    def run_it(self, *arguments, **options):
+        return self.finish(self.start(*arguments, **options))
 
     def variant(self, **programs):
         """The bundle with other programs in bin/: a shell script each."""
@@ -98,6 +103,10 @@ class Rehearsal(unittest.TestCase):
 
     def stage(self, name):
         return next(stage for stage in self.report()["stages"] if stage["name"] == name)
+
+    def text(self):
+        with open(os.path.join(self.out, "report.md"), encoding="utf-8") as file:
+            return file.read()
 
     def mine(self):
         """Processes with this test's environment."""
@@ -130,12 +139,15 @@ class Rehearsal(unittest.TestCase):
     # ---- the tests
 
     def test_every_stage_is_rehearsed_and_passes(self):
-        code, out, err = self.run_it(bundle=ARCHIVES[0], path=[os.path.join(HERE, "stand_ins")], limit=REHEARSAL_S)
-        self.assertEqual(code, 0, out + err)
-        self.assertEqual(self.statuses(), {name: "passed" for name in STAGES}, out)
-        self.assertEqual(err, "")
-        with open(os.path.join(self.out, "report.md"), encoding="utf-8") as file:
-            text = file.read()
+        seconds = []
+        while not seconds or (min(seconds) > REHEARSAL_S and len(seconds) < 2):  # the machine may have been busy the first time
+            code, out, err = self.run_it(bundle=ARCHIVES[0], path=[os.path.join(HERE, "stand_ins")])
+            self.assertEqual(code, 0, out + err)
+            self.assertEqual(self.statuses(), {name: "passed" for name in STAGES}, out)
+            self.assertEqual(err, "")
+            seconds.append(sum(stage["seconds"] for stage in self.report()["stages"]))
+        self.assertLessEqual(min(seconds), REHEARSAL_S)
+        text = self.text()
         for name in STAGES:
             self.assertIn(f"\n## {name}: ", text)
         self.assertIn("No stage failed", text)
@@ -225,12 +237,11 @@ class Rehearsal(unittest.TestCase):
             self.assertTrue([name for name in tar.getnames() if name.startswith("gate/ld-debug.")], tar.getnames())
 
     def test_what_does_not_fit_into_the_minutes_is_named_with_its_command(self):
-        code, out, err = self.run_it("--stages", "ops,memory,share", "--minutes", "0.1",
-                                     bundle=self.variant(test_cuda_attention_on_gpu="sleep 4; exit 3"))
+        code, out, err = self.run_it("--stages", "ops,memory,share", "--minutes", "0.5",
+                                     bundle=self.variant(test_cuda_attention_on_gpu="sleep 60"))
         self.assertEqual(code, 1, out + err)
         self.assertEqual((self.statuses()["ops"], self.statuses()["memory"], self.statuses()["share"]), ("failed", "not run", "not run"))
-        with open(os.path.join(self.out, "report.md"), encoding="utf-8") as file:
-            self.assertRegex(file.read(), r"gpu_acceptance.sh --bundle '.*' --out '.*' --simulate --stages memory,share`")
+        self.assertRegex(self.text(), r"gpu_acceptance.sh --bundle '.*' --out '.*' --simulate --stages memory,share`")
 
     def hanging(self):
         """A run that is in its second stage, which does not end."""
@@ -275,6 +286,8 @@ class Rehearsal(unittest.TestCase):
 
 
 if __name__ == "__main__":
+    if len(ARCHIVES) > 1:
+        sys.exit(f"several bundles, where one is tested; remove the others: {', '.join(ARCHIVES)}")
     if not any("libddp-cuda-sim.so" in name for path in ARCHIVES for name in tarfile.open(path).getnames()):
         print("no bundle with the simulator: scripts/bundle.sh --tests makes one")
         sys.exit(SKIPPED)
