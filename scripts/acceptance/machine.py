@@ -132,11 +132,21 @@ def version_of(path):
     return None
 
 
+def folders_of(variable):
+    return [folder for folder in os.environ.get(variable, "").split(":") if folder]
+
+
+def site_packages():
+    """Those that DDP_SITE_PACKAGES names, then those of this Python that hold NVIDIA's wheels."""
+    return folders_of("DDP_SITE_PACKAGES") + [entry for entry in sys.path if entry and os.path.isdir(os.path.join(entry, "nvidia"))]
+
+
 def library_files(name):
-    """Files of that name where ddp-rank looks: all, in its order."""
-    folders = [f for f in os.environ.get("DDP_CUDA_LIBRARIES", "").split(":") if f] + ["/usr/local/cuda/lib64"]
-    for entry in sys.path:
-        folders += sorted(glob.glob(os.path.join(glob.escape(entry), "nvidia", "*", "lib"))) if entry else []
+    """Files of that name in the order in which ddp-rank looks for it, where this Python is the one that ddp-launch asks. Left out are
+    the loader's own, which come after DDP_CUDA_LIBRARIES, and the folder around the bundle, which is no site-packages."""
+    folders = folders_of("DDP_CUDA_LIBRARIES") + ["/usr/local/cuda/lib64"]
+    for entry in site_packages():
+        folders += sorted(glob.glob(os.path.join(glob.escape(entry), "nvidia", "*", "lib")))
     if os.environ.get("CONDA_PREFIX"):
         folders.append(os.path.join(os.environ["CONDA_PREFIX"], "lib"))
     return [path for path in (os.path.join(folder, name) for folder in folders) if os.path.exists(path)]

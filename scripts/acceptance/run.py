@@ -41,6 +41,7 @@ class Context:
                     "TORCHINDUCTOR_CACHE_DIR": os.path.join(work, "inductor"), "TRITON_CACHE_DIR": os.path.join(work, "triton")}
         if simulated:
             self.env.update(SIMULATED, DDP_CUDA_MODULE=self.lib("libddp-cuda-sim.so"), DDP_NVML=self.lib("libsim-nvml.so"))
+        self.site_packages = ":".join(machine.site_packages())
         self.deadline = 0.0
         self.folder = work
 
@@ -70,8 +71,11 @@ class Context:
         left = self.left()
         if left <= 0:
             raise process.OutOfTime(f"no time was left for {name}")
-        done = process.run(argv, os.path.join(self.folder, name + ".log"), min(left, limit or left), self.top, {**self.env, **(env or {})},
-                           watch)
+        env = {**self.env, **(env or {})}
+        # ddp-launch asks Python itself where NVIDIA's libraries are; programs that open the backend without it are told.
+        if self.site_packages and not os.path.basename(argv[0]).startswith("ddp-launch"):
+            env["DDP_SITE_PACKAGES"] = self.site_packages
+        done = process.run(argv, os.path.join(self.folder, name + ".log"), min(left, limit or left), self.top, env, watch)
         if done.code is None and self.left() <= 0:
             raise process.OutOfTime(f"{name} {done.how}")
         return done

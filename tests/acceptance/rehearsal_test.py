@@ -108,6 +108,10 @@ class Rehearsal(unittest.TestCase):
         with open(os.path.join(self.out, "report.md"), encoding="utf-8") as file:
             return file.read()
 
+    def log(self, name):
+        with tarfile.open(os.path.join(self.out, "log.tar.gz")) as tar, tar.extractfile(name) as file:
+            return file.read().decode()
+
     def mine(self):
         """Processes with this test's environment."""
         mark = f"DDP_STAND_IN_RECORD={self.record}".encode()
@@ -196,6 +200,17 @@ class Rehearsal(unittest.TestCase):
         self.assertEqual(code, 0, out + err)
         self.assertEqual(self.statuses(), {"gate": "passed", "share": "not available"})
         self.assertIn("not possible with this NCCL", self.stage("share")["why"])
+
+    def test_programs_without_the_launcher_are_told_where_python_has_the_libraries(self):
+        packages, wanted = os.path.join(self.folder, "site packages"), "told: ${DDP_SITE_PACKAGES-nothing}"
+        os.makedirs(os.path.join(packages, "nvidia", "cublas", "lib"))
+        launch = f"echo \"{wanted}\"; exec '{self.top}/bin/ddp-launch' \"$@\""
+        code, out, err = self.run_it("--stages", "speed", PYTHONPATH=packages, bundle=self.variant(
+            bench_step=f'echo "{wanted}"; exit 3', **{"ddp-launch": launch}))
+        self.assertEqual(code, 1, out + err)
+        self.assertEqual(self.statuses(), {"gate": "passed", "speed": "failed"})
+        self.assertIn(f"told: {packages}\n", self.log("speed/bf16.log"))
+        self.assertIn("told: nothing\n", self.log("gate/run.log"))
 
     def broken(self, program, words, *arguments, **programs):
         """A stage whose program is this script: it fails, the next still reports, the exit code and the last line say so."""
