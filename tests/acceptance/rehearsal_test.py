@@ -92,6 +92,14 @@ class Rehearsal(unittest.TestCase):
                 file.write("#!/bin/bash\n" + programs[name] + "\n")
         return top
 
+    def instead_of(self, tool, script):
+        """A folder for PATH with this shell script under the tool's name."""
+        folder = os.path.join(self.folder, "instead")
+        os.mkdir(folder)
+        with open(os.open(os.path.join(folder, tool), os.O_CREAT | os.O_WRONLY, 0o755), "w", encoding="utf-8") as file:
+            file.write("#!/bin/bash\n" + script + "\n")
+        return folder
+
     # ---- what it left
 
     def report(self):
@@ -200,6 +208,24 @@ class Rehearsal(unittest.TestCase):
         self.assertEqual(code, 0, out + err)
         self.assertEqual(self.statuses(), {"gate": "passed", "share": "not available"})
         self.assertIn("not possible with this NCCL", self.stage("share")["why"])
+
+    def test_a_sanitizer_that_is_slow_is_no_failure(self):
+        slow = self.instead_of("compute-sanitizer", 'case "$*" in *initcheck*) sleep 60;; esac')
+        code, out, err = self.run_it("--stages", "sanitizer", "--limit", "sanitizer=8", path=[slow])
+        self.assertEqual(code, 0, out + err)
+        self.assertEqual(self.statuses(), {"gate": "passed", "sanitizer": "passed"})
+        self.assertRegex(self.text(), r"\| initcheck \| fp16 \| did not end \|")
+
+    def test_only_the_sanitizer_itself_says_that_it_cannot_work_here(self):
+        says = self.instead_of("compute-sanitizer", """case "$*" in
+--version) exit 0;;
+*memcheck*) echo "Unable to open the corpus"; exit 1;;
+*) echo "========= Error: Unable to use this device"; exit 1;;
+esac""")
+        code, out, err = self.run_it("--stages", "sanitizer", path=[says])
+        self.assertEqual(code, 1, out + err)
+        failures = self.stage("sanitizer")["failures"]
+        self.assertEqual([text.split()[0] for text in failures], ["memcheck"] * 3, failures)
 
     def test_programs_without_the_launcher_are_told_where_python_has_the_libraries(self):
         packages, wanted = os.path.join(self.folder, "site packages"), "told: ${DDP_SITE_PACKAGES-nothing}"

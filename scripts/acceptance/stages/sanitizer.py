@@ -5,6 +5,9 @@ FOUND = 99  # the tool's exit code where it found an error
 RUNS = (("memcheck", "fp32"), ("memcheck", "fp16"), ("memcheck", "bf16"), ("racecheck", "fp16"), ("racecheck", "fp32"),
         ("synccheck", "fp16"), ("synccheck", "fp32"), ("initcheck", "fp16"))
 OPTIONS = {"memcheck": ["--report-api-errors", "no"]}  # the program checks each call itself, and expects some to fail
+SPARE_S = 2  # of the stage, so that the last run ends at its own limit and not at the stage's
+LEAST_S = 0.1
+OWN = "========="  # how a line begins that is the tool's and not the program's
 # What it says where it cannot work on this machine at all.
 CANNOT = ("not supported", "Unable to", "Internal Sanitizer Error", "Target application terminated before first instrumented API call")
 
@@ -22,7 +25,7 @@ def run(context, section):
     section.table(["tool", "precision", "result", "what it says", "s"], rows)
     wanted = [(tool, p) for tool, p in RUNS if p in ("fp32", *context.gpu.precisions())]
     for i, (tool, precision) in enumerate(wanted):
-        share = context.left() / (len(wanted) - i)  # so that none takes the time of the others
+        share = max(LEAST_S, (context.left() - SPARE_S) / (len(wanted) - i))  # so that none takes the time of the others
         done, _ = check(context, program, tool, precision, share)
         ran += done.ok
         verdict = "clean"
@@ -32,13 +35,13 @@ def run(context, section):
             verdict = "**errors**"
             section.fail(f"{tool} in {precision}: {summary(done)}")
         elif not done.ok:
-            cannot = next((line.strip() for line in done.text.splitlines() if any(text in line for text in CANNOT)), None)
+            cannot = any(line.startswith(OWN) and any(text in line for text in CANNOT) for line in done.text.splitlines())
             verdict = "not available" if cannot else "**failed**"
             if not cannot:
                 section.fail(f"{tool} in {precision}: {done.how}")
         rows.append([tool, precision, verdict, summary(done) if done.ok or done.code == FOUND else done.how, f"{done.seconds:.1f}"])
     if not ran and not section.failures:
-        section.unavailable(f"{program} ran none of them")
+        section.unavailable(f"{program} ran none of them to its end")
 
 
 def check(context, program, tool, precision, limit):
