@@ -209,6 +209,19 @@ class Rehearsal(unittest.TestCase):
         self.assertEqual(self.statuses(), {"gate": "passed", "share": "not available"})
         self.assertIn("not possible with this NCCL", self.stage("share")["why"])
 
+    def test_a_pytorch_that_cannot_compile_is_no_failure(self):
+        code, out, err = self.run_it("--stages", "compile", path=[os.path.join(HERE, "stand_ins")], DDP_STAND_IN_NO_COMPILER="1")
+        self.assertEqual(code, 0, out + err)
+        self.assertEqual(self.statuses(), {"gate": "passed", "compile": "not available"})
+        self.assertIn("Failed to find C compiler", self.stage("compile")["why"])
+        self.assertIn("| n/a |", self.text())
+
+    def test_an_error_of_ours_beside_pytorch_is_a_failure(self):
+        code, out, err = self.run_it("--stages", "compile", path=[os.path.join(HERE, "stand_ins")],
+                                     bundle=self.variant(bench_step="echo no device >&2; exit 69"))
+        self.assertEqual(code, 1, out + err)
+        self.assertIn("exited with 69: no device", self.stage("compile")["failures"][0])
+
     def test_a_sanitizer_that_is_slow_is_no_failure(self):
         slow = self.instead_of("compute-sanitizer", 'case "$*" in *initcheck*) sleep 60;; esac')
         code, out, err = self.run_it("--stages", "sanitizer", "--limit", "sanitizer=8", path=[slow])

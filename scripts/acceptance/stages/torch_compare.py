@@ -7,6 +7,8 @@ from process import OutOfTime
 
 from .speed import CONTEXT, TOY, batch_that_fits
 
+UNAVAILABLE = 69  # bench_vs_torch.py's exit code where PyTorch is what fails
+
 
 def run(context, section):
     compare_all(context, section, [(precision, []) for precision in context.gpu.precisions()])
@@ -36,11 +38,13 @@ def compare_all(context, section, variants):
     size = f"GPT-2 small, context {CONTEXT}" if not context.simulated else "one layer of width 64, context 64"
     section.text(f"PyTorch {version}; {size}; medians of interleaved rounds. A ratio above 1: ours is faster.")
     section.table(["precision", "PyTorch", "micro-batch", "ours, ms", "PyTorch, ms", "ratio", "ours, tokens/s", "PyTorch, tokens/s"], rows)
-    for precision, compiled in variants:
-        compare(context, section, rows, precision, compiled)
+    missing = [compare(context, section, rows, precision, compiled) for precision, compiled in variants]
+    if all(missing):
+        section.unavailable(missing[0])
 
 
 def compare(context, section, rows, precision, compiled):
+    """Adds a row, or a failure. Returns why PyTorch did not run it, if it did not."""
     name = precision + ("-compile" if compiled else "")
     path = os.path.join(context.folder, name + ".json")
     size = batch_that_fits(context, precision)
@@ -48,11 +52,17 @@ def compare(context, section, rows, precision, compiled):
             "--precision", precision, "--batch", str(size), "--context", str(context.toy(CONTEXT, 64)),
             *context.toy([], [*TOY, "--rounds", "1", "--steps", "2"]), *compiled, "--json", path]
     done = context.run(name, argv)
+    if done.code == UNAVAILABLE:
+        why = done.last_line
+        section.text(f"{name}: {why}")
+        rows.append([precision, "compile" if compiled else "eager", str(size), *["n/a"] * 5])
+        return why
     if not done.ok or not os.path.exists(path):
         section.fail(f"{name}: {done.how}")
-        return
+        return None
     with open(path, encoding="utf-8") as file:
         r = json.load(file)
     section.data["runs"].append(r)
     rows.append([precision, r["mode"], str(size), f"{r['ours_ms']:.2f}", f"{r['torch_ms']:.2f}", f"{r['ratio']:.2f}",
                  f"{r['ours_tokens_per_s']:,.0f}", f"{r['torch_tokens_per_s']:,.0f}"])
+    return None

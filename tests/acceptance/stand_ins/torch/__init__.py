@@ -1,6 +1,7 @@
 """As much of PyTorch as scripts/bench_vs_torch.py asks for: modules have parameters with shapes, and compute nothing."""
 import contextlib
 import math
+import os
 import types
 
 __version__ = "2.11.0+stand.in"
@@ -135,8 +136,13 @@ def randint(*_, **__):
     return Tokens()
 
 
+def no_compiler(*_):
+    raise RuntimeError("backend='inductor' raised:\nRuntimeError: Failed to find C compiler. Please specify via CC environment variable.")
+
+
 def compile(model):  # pylint: disable=redefined-builtin
-    return model
+    """As the real one, it compiles at the first call. DDP_STAND_IN_NO_COMPILER: what it needs for that is not there."""
+    return no_compiler if os.environ.get("DDP_STAND_IN_NO_COMPILER") else model
 
 
 def get_num_threads():
@@ -149,4 +155,4 @@ nn = types.SimpleNamespace(Module=Module, LayerNorm=LayerNorm, Linear=Linear, Em
                            utils=types.SimpleNamespace(clip_grad_norm_=nothing))
 optim = types.SimpleNamespace(AdamW=AdamW)
 amp = types.SimpleNamespace(GradScaler=GradScaler)
-cuda = types.SimpleNamespace(Event=Event, empty_cache=nothing, OutOfMemoryError=MemoryError, is_available=lambda: True)
+cuda = types.SimpleNamespace(Event=Event, empty_cache=nothing, is_available=lambda: True)
