@@ -64,12 +64,7 @@ TEST_CASE("a capture fails where the library takes no captures and the configura
 TEST_CASE("a call that blocks ends at its deadline") {
   const WorldOptions options = {.timeout_ms = 200};
   const NcclWorld world = {.size = 2, .blocking = NcclBlocking::yes};
-  RankParts parts = parts_of(world, options);
-  const auto make_nccl = parts.make_comm;
-  parts.make_comm = [&](Device& device, Board& board, int rank, const WaitPolicy& wait) {
-    return rank == 0 ? make_nccl(device, board, rank, wait) : make_solo_comm(device);  // rank 1 does not come
-  };
-  RankProcesses ranks(world.size, options, parts, [](RankContext&) {});
+  RankProcesses ranks(world.size, options, parts_of_rank_0_alone(world, options), [](RankContext&) {});
   CHECK(ranks.wait(1).code == 0);
   const RankResult alone = ranks.wait(0);
   CHECK(alone.code == int(ExitCode::hang));
@@ -79,13 +74,9 @@ TEST_CASE("a call that blocks ends at its deadline") {
 TEST_CASE("a call that blocks ends within 2 s when the run is aborted, and its rank does not say it failed") {
   const NcclWorld world = {.size = 2, .blocking = NcclBlocking::yes};
   const auto abort_in_init = [&] {
-    RankParts parts = parts_of(world, kOptions);
-    const auto make_nccl = parts.make_comm;
-    parts.make_comm = [&](Device& device, Board& board, int rank, const WaitPolicy& wait) {
-      if (rank == 0) return make_nccl(device, board, rank, wait);
+    const RankParts parts = parts_of_rank_0_alone(world, kOptions, [](Board& board) {
       wait_until_reached(board->nccl_id_ready, 1, kPatient, "rank 0 on its way into the call");
-      return make_solo_comm(device);  // does not come
-    };
+    });
     RankProcesses ranks(world.size, kOptions, parts, [](RankContext&) {});
     CHECK(ranks.wait(1).code == 0);
     const int64_t begin = monotonic_ns();

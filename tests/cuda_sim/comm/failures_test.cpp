@@ -120,12 +120,7 @@ TEST_CASE("an abort that hangs does not keep the process for more than 2 s") {
 TEST_CASE("ranks that cannot meet say so") {
   const WorldOptions options = {.timeout_ms = 200};
   const NcclWorld world = {.size = 2};
-  RankParts parts = parts_of(world, options);
-  const auto make_nccl = parts.make_comm;
-  parts.make_comm = [&](Device& device, Board& board, int rank, const WaitPolicy& wait) {
-    return rank == 0 ? make_nccl(device, board, rank, wait) : make_solo_comm(device);  // rank 1 does not come
-  };
-  RankProcesses ranks(world.size, options, parts, [](RankContext&) {});
+  RankProcesses ranks(world.size, options, parts_of_rank_0_alone(world, options), [](RankContext&) {});
   CHECK(ranks.wait(1).code == 0);
   const RankResult alone = ranks.wait(0);
   CHECK(alone.code == int(ExitCode::rendezvous));

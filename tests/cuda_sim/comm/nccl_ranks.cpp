@@ -46,4 +46,15 @@ RankParts parts_of(const NcclWorld& world, const WorldOptions& options) {
           }};
 }
 
+RankParts parts_of_rank_0_alone(const NcclWorld& world, const WorldOptions& options,
+                                const std::function<void(Board&)>& others_first) {
+  RankParts parts = parts_of(world, options);
+  parts.make_comm = [=, make_nccl = parts.make_comm](Device& device, Board& board, int rank, const WaitPolicy& wait) {
+    if (rank == 0) return make_nccl(device, board, rank, wait);
+    if (others_first) others_first(board);
+    return make_solo_comm(device);
+  };
+  return parts;
+}
+
 }  // namespace ddp::test
