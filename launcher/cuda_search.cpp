@@ -1,6 +1,7 @@
 #include "launcher/cuda_search.h"
 
 #include <dlfcn.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -114,7 +115,7 @@ std::string search_cuda_libraries(const fs::path& rank_program, int num_ranks) {
   if (!fs::exists(module)) return {};
   CudaLibraryPlaces places = cuda_library_places(folder);
   const std::vector<fs::path> own = places.site_packages;
-  std::vector<std::string> missing = not_found(needed_cuda_libraries(module, num_ranks > 1), places);
+  const std::vector<std::string> missing = not_found(needed_cuda_libraries(module, num_ranks > 1), places);
   if (missing.empty()) return {};
   for (const std::string& python : pythons()) {
     const std::vector<fs::path> found = site_packages_of(python);
