@@ -17,7 +17,7 @@ namespace ddp {
 namespace {
 
 constexpr uint64_t kMagic = 0x64'64'70'2d'62'6f'61'72ull;  // "ddp-boar"
-constexpr uint32_t kVersion = 3;
+constexpr uint32_t kVersion = 4;
 
 BoardLayout* map(const Fd& fd, ExitCode code) {
   void* memory = ::mmap(nullptr, sizeof(BoardLayout), PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
@@ -45,10 +45,10 @@ const char* phase_name(Phase phase) {
       return "backward";
     case Phase::update:
       return "update";
-    case Phase::evaluate:
-      return "evaluate";
     case Phase::checkpoint:
       return "checkpoint";
+    case Phase::evaluate:
+      return "evaluate";
     case Phase::finished:
       return "finished";
   }

@@ -32,8 +32,8 @@ enum class Phase : uint32_t {
   forward,
   backward,  // of the last micro-batch of a step, from its first bucket on
   update,
-  evaluate,
   checkpoint,
+  evaluate,
   finished,
 };
 const char* phase_name(Phase phase);

@@ -59,6 +59,15 @@ std::string json_line(const EvalRecord& r) {
                      exact(r.bits_per_byte));
 }
 
+bool lacks_evaluation(const std::filesystem::path& path, int64_t step) {
+  if (!std::filesystem::exists(path)) return false;
+  const std::string text = read_text(path);
+  const auto holds = [&](const char* type) {
+    return text.find(fmt::format(R"({{"type":"{}","step":{},)", type, step)) != text.npos;
+  };
+  return holds("step") && !holds("eval");
+}
+
 JsonlSink::JsonlSink(const std::filesystem::path& path, int64_t resumed_step) : path_(path) {
   if (std::filesystem::exists(path)) {
     const std::string before = read_text(path);

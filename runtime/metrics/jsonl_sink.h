@@ -11,9 +11,14 @@
 
 namespace ddp {
 
+inline constexpr const char* kMetricsFile = "metrics.jsonl";  // in a run's folder
+
 // One line each, without newline; a number that is not finite is null.
 std::string json_line(const StepRecord& record);
 std::string json_line(const EvalRecord& record);
+
+// Whether the file holds step `step` but no evaluation of it. Errors: 66 where it cannot be read.
+bool lacks_evaluation(const std::filesystem::path& path, int64_t step);
 
 class JsonlSink {
  public:

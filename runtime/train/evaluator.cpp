@@ -9,16 +9,22 @@ Evaluator::Evaluator(Device& device, Communicator& comm, TrainStep& step, EvalBa
       comm_(comm),
       step_(step),
       batches_(batches),
-      host_sums_(device, batches.total()),
-      sums_(device, batches.total()),
+      host_sums_(device, batches.total() + 1),
+      sums_(device, batches.total() + 1),
       done_(device) {}
 
-double Evaluator::run(const WaitPolicy& wait, const std::function<void()>& beat) {
+std::optional<double> Evaluator::run(const WaitPolicy& wait, const std::function<bool()>& goes_on) {
   Stream& compute = step_.compute();
   device_.fill_zero(sums_.data(), sums_.bytes(), compute.handle());
+  const int64_t total = batches_.total();
   for (int64_t i = batches_.begin(); i < batches_.end(); ++i) {
+    if (!goes_on()) {
+      host_sums_.data()[total] = 1;
+      device_.copy(sums_.data() + total, host_sums_.data() + total, sizeof(double), compute.handle());
+      break;
+    }
+    // Waits for earlier batches, since there are few buffers to stage them in: it is never far ahead of the device.
     step_.enqueue_eval(batches_.load(i), sums_.view().slice(i, 1));
-    beat();  // a sign of life, since the line above waits for earlier batches: there are few buffers to stage them in
   }
   done_.record(compute);
   Stream& communication = step_.reducer().comm_stream();
@@ -27,8 +33,9 @@ double Evaluator::run(const WaitPolicy& wait, const std::function<void()>& beat)
   device_.copy(host_sums_.data(), sums_.data(), sums_.bytes(), communication.handle());
   done_.record(communication);
   done_.synchronize(wait);
-  const double tokens = double(batches_.total() * step_.shape().micro_batch * step_.shape().context);
-  return std::accumulate(host_sums_.data(), host_sums_.data() + host_sums_.count(), 0.0) / tokens;
+  if (host_sums_.data()[total] > 0) return std::nullopt;
+  const double tokens = double(total * step_.shape().micro_batch * step_.shape().context);
+  return std::accumulate(host_sums_.data(), host_sums_.data() + total, 0.0) / tokens;
 }
 
 }  // namespace ddp

@@ -1,8 +1,10 @@
 // The loss on held-out samples, identical for every number of ranks: each micro-batch's loss is summed on its rank, all
-// are gathered, and the host adds them in order.
+// are gathered, and the host adds them in order. It may last for minutes, so that it can be broken off: each rank
+// leaves by itself when it is told to, and all learn of it in the one all-reduce in which they meet.
 #pragma once
 
 #include <functional>
+#include <optional>
 
 #include "runtime/comm/communicator.h"
 #include "runtime/data/eval_batches.h"
@@ -14,9 +16,10 @@ class Evaluator {
  public:
   Evaluator(Device& device, Communicator& comm, TrainStep& step, EvalBatches& batches);
 
-  // Mean loss a token (nats) of the parameters as of the work enqueued so far. Collective; blocks. `beat` is called
-  // after each micro-batch: an evaluation may last longer than a hang is waited for.
-  double run(const WaitPolicy& wait, const std::function<void()>& beat);
+  // Mean loss a token (nats) of the parameters as of the work enqueued so far; empty, on every rank, where some rank
+  // was not to go on. Collective; blocks. `goes_on` is asked before each micro-batch, and is where a rank gives a sign
+  // of life: an evaluation may last longer than a hang is waited for.
+  std::optional<double> run(const WaitPolicy& wait, const std::function<bool()>& goes_on);
 
  private:
   Device& device_;
@@ -24,7 +27,9 @@ class Evaluator {
   TrainStep& step_;
   EvalBatches& batches_;
   HostBuffer<double> host_sums_;
-  Buffer<double> sums_;  // (micro-batches over all ranks); this rank's are set, the others' zero, before the all-reduce
+  // (micro-batches over all ranks + 1): before the all-reduce this rank's are set and the others' zero; the last one
+  // counts the ranks that broke off.
+  Buffer<double> sums_;
   Event done_;
 };
 

@@ -9,6 +9,7 @@
 #include "runtime/base/log.h"
 #include "runtime/checkpoint/checkpoint.h"
 #include "runtime/optim/loss_scale.h"
+#include "runtime/train/first_rank_value.h"
 #include "runtime/train/host_flat.h"
 
 namespace ddp {
@@ -71,9 +72,6 @@ TrainingState start_run(const StartRequest& request, const Model& model, Device&
   DDP_CHECK(moments.size() == 2, "a checkpoint holds two moments");
   step.drain();  // the optimizer's initial state is set
   TrainingState state;
-  Buffer<uint8_t> on_device(device, sizeof(Progress));
-  const Progress& sent = state;  // rank 0's; not where it is received: a copy's source must not change before it ran
-  Progress progress;
   if (comm.rank() == 0) {
     HostFlat params(device, step.params(), stream, wait), m(device, moments[0].flat, stream, wait),
         v(device, moments[1].flat, stream, wait);
@@ -83,14 +81,9 @@ TrainingState start_run(const StartRequest& request, const Model& model, Device&
       m.upload();
       v.upload();
     }
-    device.copy(on_device.data(), &sent, sizeof sent, stream.handle());
   }
-  comm.broadcast(on_device.view(), 0, stream);
+  const auto progress = first_rank_value<Progress>(device, comm, stream, wait, state);
   comm.broadcast(step.params(), 0, stream);
-  device.copy(&progress, on_device.data(), sizeof progress, stream.handle());
-  Event done(device);
-  done.record(stream);
-  done.synchronize(wait);
   if (progress.step > 0)
     for (const OptimizerState& moment : moments) comm.broadcast(moment.flat, 0, stream);
 
@@ -103,6 +96,7 @@ TrainingState start_run(const StartRequest& request, const Model& model, Device&
   scalars.growth_count = uint32_t(progress.growth_count);
   scalars.floor_skips = uint32_t(progress.floor_skips);
   device.copy(step.optimizer().scalars(), &scalars, sizeof scalars, stream.handle());
+  Event done(device);
   done.record(stream);
   done.synchronize(wait);
   step.round_params();

@@ -8,6 +8,7 @@
 #include "runtime/base/log.h"
 #include "runtime/checkpoint/checkpoint.h"
 #include "runtime/metrics/text.h"
+#include "runtime/train/first_rank_value.h"
 #include "runtime/train/host_flat.h"
 #include "runtime/train/start.h"
 
@@ -23,6 +24,14 @@ TokenSource open_source(const Config& config, const std::string& path, std::opti
 std::string fingerprint(const TokenSource& source) {
   const DataFingerprint f = source.file().fingerprint();
   return fmt::format("{} bytes, xxh3 {}", f.size_bytes, f.xxh3);
+}
+
+bool is_due(int64_t every, int64_t step) { return every > 0 && step % every == 0; }
+
+// At a step of the schedule and at the end of the run; not where it happens to be stopped, so that a run in pieces has
+// the evaluations of an unbroken one.
+bool is_evaluation_due(const Config& config, int64_t step) {
+  return is_due(config.eval.every, step) || (config.eval.every > 0 && step == config.train.steps);
 }
 
 // The parameter that a slot of the flat buffer belongs to.
@@ -89,7 +98,7 @@ void Trainer::open_sinks() {
   const std::filesystem::path folder = parts_.config.output_dir;
   std::filesystem::create_directories(folder);
   write_text_atomically(folder / "config.yaml", state_.config_yaml);
-  sinks_.emplace(Sinks{.jsonl = JsonlSink(folder / "metrics.jsonl", state_.step),
+  sinks_.emplace(Sinks{.jsonl = JsonlSink(folder / kMetricsFile, state_.step),
                        .console = ConsoleSink(console_mode_from_environment(), parts_.config.log.every)});
   if (parts_.config.train.cuda_graph && !parts_.device.has_graphs())
     sinks_->console.line(
@@ -105,17 +114,18 @@ ExitCode Trainer::run() {
   started_ns_ = last_end_ns_ = monotonic_ns();
   if (first_step_ > last && sinks_)
     sinks_->console.line(fmt::format("nothing to do: the run is at step {}, and was to go to {}", state_.step, last));
+  if (state_.step > 0) make_up_evaluation();
   for (int64_t step = first_step_; step <= last && !stop_; ++step) {
     enqueue(step);
     if (step > first_step_) finish(step - 1);
-    const auto is_due = [step](int64_t every) { return every > 0 && step % every == 0; };
-    const bool eval_due = is_due(config.eval.every), commit_due = is_due(config.checkpoint.every);
+    const bool commit_due = is_due(config.checkpoint.every, step), eval_due = is_evaluation_due(config, step);
     if (step != first_step_ && step != last && !stop_ && !checkpoint_asked_ && !eval_due && !commit_due) continue;
     finish(step);  // may decide to stop here
     const bool is_last = step == last || stop_;
     const bool is_end_committed = is_last && (config.checkpoint.last || stop_ || step == asked);
-    if (eval_due || (is_last && config.eval.every > 0)) evaluate(step);
     if (commit_due || checkpoint_asked_ || is_end_committed) commit(step, is_last);
+    if (eval_due) evaluate(step);  // may stop here
+    if (stop_) commit(step, true);
   }
   // A run that was resumed at or past its end has nothing to do, but what it would leave is there already.
   Stream& stream = step_.reducer().comm_stream();
@@ -123,7 +133,7 @@ ExitCode Trainer::run() {
   Event met(parts_.device);
   met.record(stream);
   met.synchronize(parts_.wait);
-  const bool complete = state_.step >= config.train.steps;
+  const bool complete = state_.step >= config.train.steps && !owes_evaluation_;
   if (is_first_rank()) summarize();
   set_phase(Phase::finished);
   return complete ? ExitCode::complete : ExitCode::stopped_early;
@@ -224,10 +234,27 @@ void Trainer::report_start_up() {
                             .first_step_ms = ms_between(s.loaded_ns, s.first_step_ns)});
 }
 
+void Trainer::make_up_evaluation() {
+  const auto is_owed = [this] {
+    return is_evaluation_due(parts_.config, state_.step) &&
+           lacks_evaluation(std::filesystem::path(parts_.config.output_dir) / kMetricsFile, state_.step);
+  };
+  const int32_t owed = first_rank_value<int32_t>(parts_.device, parts_.comm, step_.reducer().comm_stream(), parts_.wait,
+                                                 is_first_rank() && is_owed());
+  if (owed != 0) evaluate(state_.step);
+}
+
 void Trainer::evaluate(int64_t step) {
   set_phase(Phase::evaluate);
-  const double loss = evaluator_->run(parts_.wait, [this] { set_phase(Phase::evaluate); });
-  const EvalRecord record{.step = step, .loss = loss, .bits_per_byte = is_bytes() ? loss / std::numbers::ln2 : NAN};
+  const auto goes_on = [this] {
+    set_phase(Phase::evaluate);
+    return parts_.board->stop_requested.load(std::memory_order_relaxed) == 0;
+  };
+  const std::optional<double> loss = stop_ ? std::nullopt : evaluator_->run(parts_.wait, goes_on);
+  stop_ = owes_evaluation_ = !loss;
+  if (!loss && sinks_) sinks_->console.line(fmt::format("no evaluation at step {}: the resume makes it up", step));
+  if (!loss) return;
+  const EvalRecord record{.step = step, .loss = *loss, .bits_per_byte = is_bytes() ? *loss / std::numbers::ln2 : NAN};
   if (sinks_) {
     sinks_->jsonl.write(record);
     sinks_->console.write(record);
@@ -240,30 +267,32 @@ void Trainer::commit(int64_t step, bool must_succeed) {
   checkpoints_served_ = parts_.board->checkpoint_requests.load(std::memory_order_relaxed);
   checkpoint_asked_ = false;
   step_.drain();
-  if (is_first_rank()) {
-    const int64_t begin = monotonic_ns();
-    const std::vector<OptimizerState> moments = step_.optimizer().state();
-    HostFlat params(parts_.device, step_.params(), step_.compute(), parts_.wait),
-        m(parts_.device, moments[0].flat, step_.compute(), parts_.wait),
-        v(parts_.device, moments[1].flat, step_.compute(), parts_.wait);
-    for (HostFlat* flat : {&params, &m, &v}) flat->download();
+  if (is_first_rank() && committed_step_ != step) {
     try {
-      const CommittedCheckpoint done = write_checkpoint(std::filesystem::path(parts_.config.output_dir) / "checkpoints",
-                                                        {.layout = step_.layout(),
-                                                         .params = params.data(),
-                                                         .exp_avg = m.data(),
-                                                         .exp_avg_sq = v.data(),
-                                                         .state = state_},
-                                                        parts_.config.checkpoint.keep);
+      write_checkpoint_of(step);
       num_missed_commits_ = 0;
-      last_checkpoint_ = done.checkpoint.path;
-      sinks_->console.checkpoint(step, done.bytes, ms_between(begin, monotonic_ns()));
+      committed_step_ = step;
     } catch (const Error& e) {
       if (must_succeed || e.code() != ExitCode::io || ++num_missed_commits_ == kMaxMissedCommits) throw;
       sinks_->console.warning(fmt::format("no checkpoint at step {}: {}; training goes on", step, e.what()));
     }
   }
   last_end_ns_ = monotonic_ns();
+}
+
+void Trainer::write_checkpoint_of(int64_t step) {
+  const int64_t begin = monotonic_ns();
+  const std::vector<OptimizerState> moments = step_.optimizer().state();
+  HostFlat params(parts_.device, step_.params(), step_.compute(), parts_.wait),
+      m(parts_.device, moments[0].flat, step_.compute(), parts_.wait),
+      v(parts_.device, moments[1].flat, step_.compute(), parts_.wait);
+  for (HostFlat* flat : {&params, &m, &v}) flat->download();
+  const CommittedCheckpoint done = write_checkpoint(
+      std::filesystem::path(parts_.config.output_dir) / "checkpoints",
+      {.layout = step_.layout(), .params = params.data(), .exp_avg = m.data(), .exp_avg_sq = v.data(), .state = state_},
+      parts_.config.checkpoint.keep);
+  last_checkpoint_ = done.checkpoint.path;
+  sinks_->console.checkpoint(step, done.bytes, ms_between(begin, monotonic_ns()));
 }
 
 void Trainer::summarize() {

@@ -1,6 +1,7 @@
 // The training loop of one rank, on the host: feeds steps to the device one ahead of their metrics, and between steps
-// evaluates, commits checkpoints, reports, and stops when asked. What all ranks must decide alike they decide from
-// reduced values.
+// commits checkpoints, evaluates, reports, and stops when asked. What all ranks must decide alike they decide from
+// reduced values. A commit comes before the evaluation of the same step: whoever asks for a stop may not have the
+// patience for an evaluation, which a stop skips or breaks off, and the resume makes up.
 #pragma once
 
 #include <memory>
@@ -55,8 +56,10 @@ class Trainer {
   std::optional<SkippedUpdate> skipped_update(const StepMetrics& m) const;
   // Throws where the run has no more hope (79). Every rank does, since all have the same metrics.
   void stop_at_collapse(const StepMetrics& m, const SkippedUpdate& skipped) const;
-  void evaluate(int64_t step);
-  void commit(int64_t step, bool must_succeed);
+  void evaluate(int64_t step);  // unless a stop was asked for: then it is left to the resume
+  void make_up_evaluation();    // one that was due at the resumed step, and that the stop there cut off
+  void commit(int64_t step, bool must_succeed);  // a second one of a step does nothing
+  void write_checkpoint_of(int64_t step);        // rank 0. Errors: 74, 79
   void summarize();
   void report_start_up();
   void set_phase(Phase phase);
@@ -77,7 +80,9 @@ class Trainer {
   std::optional<Sinks> sinks_;
 
   int64_t first_step_ = 1;
-  bool stop_ = false, checkpoint_asked_ = false;  // decided by the finished steps
+  bool stop_ = false, checkpoint_asked_ = false;  // decided by the finished steps, and by evaluations broken off
+  bool owes_evaluation_ = false;                  // one that was due was left to the resume
+  int64_t committed_step_ = 0;                    // of this process, on rank 0
   uint32_t checkpoints_served_ = 0;
   int num_missed_commits_ = 0;
   std::string last_checkpoint_;

@@ -2,19 +2,10 @@
 // table that is the CPU's but for one faulty entry.
 #include <catch2/catch.hpp>
 #include <cmath>
-#include <cstdio>
 #include <limits>
-#include <nlohmann/json.hpp>
-#include <sstream>
 
-#include "models/registry.h"
-#include "runtime/base/fs.h"
-#include "runtime/checkpoint/manifest.h"
-#include "runtime/device/cpu_device.h"
 #include "runtime/device/float16.h"
-#include "runtime/train/trainer.h"
-#include "tests/comm/rank_harness.h"
-#include "tests/support/temporary_folder.h"
+#include "tests/train/trainer_runs.h"
 
 using namespace ddp;
 using namespace ddp::test;
@@ -60,64 +51,7 @@ void faulty_embedding_backward(Stream& stream, const EmbeddingBackward& a) {
   });
 }
 
-// Runs of GPT-2 with 2 layers in a folder of their own.
-struct Runs {
-  TemporaryFolder folder;
-
-  Runs() {
-    std::string text;
-    for (int i = 0; i < 400; ++i) text += fmt::format("{} bottles of beer on the wall, ", i % 61);
-    write_text_atomically(folder.path / "train.txt", text);
-  }
-
-  std::filesystem::path path(const std::string& name) const { return folder.path / name; }
-  std::filesystem::path checkpoint(const std::string& name, int64_t step) const {
-    return path(name) / "checkpoints" / fmt::format("step-{:08}", step);
-  }
-  TrainingState state(const std::string& name, int64_t step) const {
-    return parse_manifest(read_text(checkpoint(name, step) / kManifestFile), name).state;
-  }
-  std::vector<nlohmann::json> metrics(const std::string& name) const {
-    std::istringstream lines(read_text(path(name) / "metrics.jsonl"));
-    std::vector<nlohmann::json> records;
-    for (std::string line; std::getline(lines, line);) records.push_back(nlohmann::json::parse(line));
-    return records;
-  }
-
-  // How each rank of the run ended.
-  std::vector<RankResult> run(const std::string& name, int ranks, const std::vector<std::string>& settings,
-                              const Fault& fault = {}, const RankEnv& how = {}) const {
-    const Config config = make_config(name, settings);
-    const DryRun plan = dry_run(config, ranks, *make_model(config, DeviceKind::cpu));
-    const auto body = [&](RankContext& c) {
-      RankEnv env = how;
-      env.rank = c.comm.rank();
-      env.world_size = ranks;
-      std::freopen(path(fmt::format("{}-{}.out", name, env.rank)).c_str(), "w", stdout);
-      if (fault.rank < 0 || fault.rank == env.rank) planted = fault;
-      OpTable table = cpu_op_table();
-      table.cross_entropy = watched_cross_entropy;
-      table.embedding_backward = faulty_embedding_backward;
-      const auto model = make_model(config, DeviceKind::cpu);
-      Trainer({.config = config,
-               .env = env,
-               .board = c.board,
-               .device = c.device,
-               .table = table,
-               .comm = c.comm,
-               .model = *model,
-               .plan = plan,
-               .wait = c.wait})
-          .run();
-    };
-    std::fflush(stdout);  // else each rank writes what the parent has not written yet
-    return RankProcesses(ranks, {.symmetric_bytes = plan.symmetric_bytes}, body).wait_for_all();
-  }
-
- private:
-  Config make_config(const std::string& name, const std::vector<std::string>& settings) const {
-    const std::string text = fmt::format(
-        R"(
+constexpr const char* kConfig = R"(
 model: {{name: gpt2, layers: 2, heads: 2, width: 32, context: 16, dropout: 0.1}}
 data: {{format: bytes, train: {0}/train.txt, valid: {0}/train.txt}}
 train: {{steps: 7, micro_batch: 2, global_batch: 8, precision: fp16}}
@@ -125,10 +59,25 @@ optimizer: {{name: adamw, lr: 1e-3}}
 schedule: {{name: linear, warmup_steps: 5, min_lr: 1e-5}}
 eval: {{every: 0}}
 checkpoint: {{every: 1, keep: 20}}
-output_dir: {1}
-)",
-        folder.path.string(), path(name).string());
-    return parse_config(text, "test", settings);
+)";
+
+struct Part {
+  std::string resume = "none";
+  int64_t stop_after = 0;
+};
+
+struct Runs : TrainerRuns {
+  Runs() : TrainerRuns(kConfig) {}
+
+  std::vector<RankResult> run(const std::string& name, int ranks, const std::vector<std::string>& settings,
+                              const Fault& fault = {}, const Part& part = {}) const {
+    How how{.resume = part.resume, .stop_after = part.stop_after};
+    how.table.cross_entropy = watched_cross_entropy;
+    how.table.embedding_backward = faulty_embedding_backward;
+    how.before = [&](RankContext& c) {
+      if (fault.rank < 0 || fault.rank == c.comm.rank()) planted = fault;
+    };
+    return TrainerRuns::run(name, ranks, settings, how);
   }
 };
 
@@ -174,9 +123,9 @@ TEST_CASE("an overflow on one rank skips the step on all, and the run goes on") 
     }
     CHECK(bad[kStep - 1]["non_finite"] == "wpe.weight");
     CHECK(bad[kStep - 1]["non_finite_rank"] == ranks - 1);
-    CHECK(read_text(runs.path("bad-0.out"))
-              .find(fmt::format("\nstep 4: skipped, loss scale 65536 -> 32768: wpe.weight of rank {} is not finite\n",
-                                ranks - 1)) != std::string::npos);
+    CHECK(runs.output("bad").find(fmt::format(
+              "\nstep 4: skipped, loss scale 65536 -> 32768: wpe.weight of rank {} is not finite\n", ranks - 1)) !=
+          std::string::npos);
   }
 }
 
@@ -193,8 +142,7 @@ TEST_CASE("an overflow of the sum of finite gradients skips the step, and no ran
     CHECK(step["skipped"] == true);
     CHECK(step["non_finite"] == "wpe.weight");
     CHECK(step["non_finite_rank"].is_null());
-    CHECK(read_text(runs.path(name + "-0.out")).find("wpe.weight is not finite in the sum over ranks\n") !=
-          std::string::npos);
+    CHECK(runs.output(name).find("wpe.weight is not finite in the sum over ranks\n") != std::string::npos);
   }
   const Fault fault{.first_step = kStep, .last_step = kStep, .rank = -1, .value = 40'000};
   REQUIRE(failures(runs.run("wide", 4, {"train.grad_dtype=fp32"}, fault)) == "");
@@ -225,8 +173,8 @@ TEST_CASE("skips at the floor of the loss scale end the run with 79, and that st
       told = told || result.text.find(text) != std::string::npos;
     }
     CHECK(told);
-    CHECK(std::filesystem::exists(runs.checkpoint(name, last_committed)));
-    CHECK_FALSE(std::filesystem::exists(runs.checkpoint(name, last_committed + 1)));
+    CHECK(runs.is_committed(name, last_committed));
+    CHECK_FALSE(runs.is_committed(name, last_committed + 1));
   };
   check("static", {"train.loss_scale=128", "train.max_floor_skips=3"}, 5,
         "step 6: the gradient of wpe.weight of rank 1 is not finite (skipped in a row: 3; the loss scale, 128,");
@@ -258,7 +206,7 @@ TEST_CASE("a loss that is not finite skips the step like an overflow, though all
     CHECK(result.code == int(ExitCode::non_finite));
     CHECK(result.text.find("step 4: the loss of rank 0 is not finite (loss inf)") != std::string::npos);
   }
-  CHECK_FALSE(std::filesystem::exists(runs.checkpoint("fp32", kStep)));
+  CHECK_FALSE(runs.is_committed("fp32", kStep));
 }
 
 TEST_CASE("a run that was stopped after a skipped step, and again before its scale grows, ends as if it had not been") {
@@ -272,7 +220,7 @@ TEST_CASE("a run that was stopped after a skipped step, and again before its sca
   CHECK(runs.state("cut", kStep).floor_skips == 1);
   REQUIRE(failures(runs.run("cut", 2, settings, fault, {.resume = "auto", .stop_after = 6})) == "");
   CHECK(runs.state("cut", 6).growth_count == 2);
-  CHECK_FALSE(std::filesystem::exists(runs.checkpoint("cut", 7)));
+  CHECK_FALSE(runs.is_committed("cut", 7));
   REQUIRE(failures(runs.run("cut", 2, settings, fault, {.resume = "auto"})) == "");
   for (const char* file : {kModelFile, kOptimizerFile})
     CHECK(read_text(runs.checkpoint("cut", 7) / file) == read_text(runs.checkpoint("whole", 7) / file));
