@@ -9,6 +9,7 @@
 #include "runtime/base/log.h"
 #include "runtime/checkpoint/checkpoint.h"
 #include "runtime/optim/loss_scale.h"
+#include "runtime/state/finite.h"
 #include "runtime/train/first_rank_value.h"
 #include "runtime/train/host_flat.h"
 
@@ -41,6 +42,14 @@ void check_continues(const StartRequest& request, const TrainingState& state, co
                 "restore the file, or start afresh in another output_dir");
 }
 
+// Values that are no numbers would make every step a skipped one, or the first one the last.
+void check_finite(const std::string& source, const char* what, const ParamLayout& layout, HostFlat& flat) {
+  const std::string tensor = first_non_finite(layout, flat.data());
+  if (!tensor.empty())
+    throw Error(ExitCode::non_finite, fmt::format("{}: {}{} is not finite", source, what, tensor),
+                "start from an older checkpoint, or from other weights");
+}
+
 // On rank 0: fills host-side parameters and moments.
 TrainingState load_or_init(const StartRequest& request, const Model& model, HostFlat& params, HostFlat& m,
                            HostFlat& v) {
@@ -49,7 +58,11 @@ TrainingState load_or_init(const StartRequest& request, const Model& model, Host
     // It was verified when it was chosen: hashing gigabytes a second time would only delay the start.
     const std::filesystem::path manifest = checkpoint->path / kManifestFile;
     check_continues(request, parse_manifest(read_text(manifest), manifest.string()).state, checkpoint->path);
-    return load_checkpoint(checkpoint->path, model.layout(), params.data(), m.data(), v.data());
+    TrainingState state = load_checkpoint(checkpoint->path, model.layout(), params.data(), m.data(), v.data());
+    check_finite(checkpoint->path, "", model.layout(), params);
+    check_finite(checkpoint->path, "exp_avg.", model.layout(), m);
+    check_finite(checkpoint->path, "exp_avg_sq.", model.layout(), v);
+    return state;
   }
   std::fill(params.values().begin(), params.values().end(), 0.0f);
   if (request.config.model.init_from.empty()) {
@@ -57,6 +70,7 @@ TrainingState load_or_init(const StartRequest& request, const Model& model, Host
     model.init(params.values(), uint64_t(request.config.train.seed), all_cores);
   } else {
     load_model(request.config.model.init_from, model.layout(), params.data());
+    check_finite(request.config.model.init_from, "", model.layout(), params);
   }
   TrainingState fresh;
   fresh.loss_scale = initial_loss_scale(request.config.train);

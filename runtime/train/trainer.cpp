@@ -8,6 +8,7 @@
 #include "runtime/base/log.h"
 #include "runtime/checkpoint/checkpoint.h"
 #include "runtime/metrics/text.h"
+#include "runtime/state/finite.h"
 #include "runtime/train/first_rank_value.h"
 #include "runtime/train/host_flat.h"
 #include "runtime/train/start.h"
@@ -121,6 +122,7 @@ ExitCode Trainer::run() {
     const bool commit_due = is_due(config.checkpoint.every, step), eval_due = is_evaluation_due(config, step);
     if (step != first_step_ && step != last && !stop_ && !checkpoint_asked_ && !eval_due && !commit_due) continue;
     finish(step);  // may decide to stop here
+    if (step == config.train.steps) check_progress();
     const bool is_last = step == last || stop_;
     const bool is_end_committed = is_last && (config.checkpoint.last || stop_ || step == asked);
     if (commit_due || checkpoint_asked_ || is_end_committed) commit(step, is_last);
@@ -234,6 +236,15 @@ void Trainer::report_start_up() {
                             .first_step_ms = ms_between(s.loaded_ns, s.first_step_ns)});
 }
 
+// The steps so far were skipped, each with its line; together they are a run that learnt nothing.
+void Trainer::check_progress() const {
+  if (state_.applied_steps > 0) return;
+  throw Error(
+      ExitCode::non_finite,
+      fmt::format("none of the {} steps applied an update: a gradient or the loss was not finite in each", state_.step),
+      "see non_finite in metrics.jsonl; lower optimizer.lr or train.loss_scale_init, or train longer");
+}
+
 void Trainer::make_up_evaluation() {
   const auto is_owed = [this] {
     return is_evaluation_due(parts_.config, state_.step) &&
@@ -287,6 +298,12 @@ void Trainer::write_checkpoint_of(int64_t step) {
       m(parts_.device, moments[0].flat, step_.compute(), parts_.wait),
       v(parts_.device, moments[1].flat, step_.compute(), parts_.wait);
   for (HostFlat* flat : {&params, &m, &v}) flat->download();
+  for (const float* flat : {params.data(), m.data(), v.data()})
+    if (const std::string tensor = first_non_finite(step_.layout(), flat); !tensor.empty())
+      throw Error(ExitCode::non_finite,
+                  fmt::format("step {}: {} is not finite{}, and is not committed", step, tensor,
+                              flat == params.data() ? "" : " in the optimizer's state"),
+                  "older checkpoints stay; lower optimizer.lr or lengthen schedule.warmup_steps");
   const CommittedCheckpoint done = write_checkpoint(
       std::filesystem::path(parts_.config.output_dir) / "checkpoints",
       {.layout = step_.layout(), .params = params.data(), .exp_avg = m.data(), .exp_avg_sq = v.data(), .state = state_},

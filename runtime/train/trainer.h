@@ -39,7 +39,7 @@ class Trainer {
 
   // Once: loads or makes the initial state, and trains to the last step, or to where it is asked to stop. Returns
   // complete, or stopped_early after a commit. It fails with this object whole, which its owner may keep until the
-  // error is told. Errors: 65, 66, 71, 73, 74, 78, 79.
+  // error is told. Errors: 65, 66, 71, 73, 74, 78, 79; that of a run which never applied an update is 79.
   ExitCode run();
 
  private:
@@ -56,6 +56,7 @@ class Trainer {
   std::optional<SkippedUpdate> skipped_update(const StepMetrics& m) const;
   // Throws where the run has no more hope (79). Every rank does, since all have the same metrics.
   void stop_at_collapse(const StepMetrics& m, const SkippedUpdate& skipped) const;
+  void check_progress() const;  // at the last step: throws where no update was ever applied (79)
   void evaluate(int64_t step);  // unless a stop was asked for: then it is left to the resume
   void make_up_evaluation();    // one that was due at the resumed step, and that the stop there cut off
   void commit(int64_t step, bool must_succeed);  // a second one of a step does nothing

@@ -238,3 +238,63 @@ TEST_CASE("a run that was stopped after a skipped step, and again before its sca
                     std::string::npos;
   CHECK(told);
 }
+
+TEST_CASE("a run in which every update was skipped ends with 79 and is not committed as a result") {
+  const Runs runs;
+  const Fault always{.first_step = 1, .last_step = 7, .rank = 1, .value = kInfinity};
+  const auto ends_with_79 = [&](const std::string& name, const Part& part) {
+    const std::vector<RankResult> results = runs.run(name, 2, {}, always, part);
+    for (const RankResult& result : results)
+      CHECK((result.code == int(ExitCode::non_finite) || result.code == kVictim));
+    CHECK(std::any_of(results.begin(), results.end(), [](const RankResult& result) {
+      return result.text.find("none of the 7 steps applied an update") != std::string::npos;
+    }));
+    CHECK(runs.is_committed(name, 6));
+    CHECK_FALSE(runs.is_committed(name, 7));
+  };
+  ends_with_79("whole", {});
+  // Over its whole life: a stop is no end, and what a resume adds is not all there was.
+  REQUIRE(failures(runs.run("parts", 2, {}, always, {.stop_after = 3})) == "");
+  ends_with_79("parts", {.resume = "auto"});
+  REQUIRE(failures(runs.run("late", 2, {}, {.first_step = 2, .last_step = 7, .rank = 1, .value = kInfinity})) == "");
+  CHECK(runs.state("late", 7).applied_steps == 1);
+}
+
+// An update that overflows, though its gradient is finite.
+void overflowing_adamw(Stream& stream, const AdamW& a) {
+  cpu_op_table().adamw(stream, a);
+  cpu_enqueue(stream, [a](ThreadPool&) {
+    if (a.scalars->attempted_step == kStep) a.p.as<float>()[a.p.numel() / 2] = kInfinity;
+  });
+}
+
+TEST_CASE("weights that are not finite are never committed, and the older checkpoints stay") {
+  const Runs runs;
+  TrainerRuns::How how;
+  how.table.adamw = overflowing_adamw;
+  const std::vector<RankResult> results = runs.TrainerRuns::run("wild", 2, {"checkpoint.every=2"}, how);
+  CHECK(results[0].code == int(ExitCode::non_finite));
+  CHECK(results[0].text.find("step 4: h.") == 0);
+  CHECK(results[0].text.find(" is not finite, and is not committed") != std::string::npos);
+  CHECK(runs.is_committed("wild", 2));
+  CHECK_FALSE(runs.is_committed("wild", 4));
+}
+
+TEST_CASE("a start from weights that are not finite is refused, naming the tensor") {
+  const Runs runs;
+  REQUIRE(failures(runs.run("good", 1, {})) == "");
+  std::string weights = read_text(runs.checkpoint("good", 7) / kModelFile);
+  const std::array<float, 1> nan = {std::numeric_limits<float>::quiet_NaN()};
+  weights.replace(weights.size() - sizeof nan, sizeof nan, reinterpret_cast<const char*>(nan.data()), sizeof nan);
+  const std::string file = runs.path("bad.safetensors");
+  write_text_atomically(file, weights);
+  for (const char* precision : {"fp32", "fp16"}) {
+    const std::vector<RankResult> results =
+        runs.run("bad", 2, {"model.init_from=" + file, fmt::format("train.precision={}", precision)});
+    CHECK(results[0].code == int(ExitCode::non_finite));
+    CHECK(results[0].text.find(file + ": ") == 0);
+    CHECK(results[0].text.find(" is not finite; start from ") != std::string::npos);
+    CHECK(results[1].code == kVictim);
+    CHECK_FALSE(std::filesystem::exists(runs.path("bad")));
+  }
+}
