@@ -12,6 +12,7 @@
 #include "runtime/base/output.h"
 #include "runtime/checkpoint/checkpoint.h"
 #include "runtime/command_args.h"
+#include "runtime/state/finite.h"
 #include "runtime/train/generator.h"
 
 namespace ddp {
@@ -63,6 +64,9 @@ ExitCode sample_command(std::span<char*> raw) {
   const std::unique_ptr<Device> device = make_cpu_device({.num_threads = usable_cores()});
   Buffer<float> params(*device, model->layout().flat_elements());
   load_model(checkpoint->path, model->layout(), params.data());
+  if (const std::string tensor = first_non_finite(model->layout(), params.data()); !tensor.empty())
+    throw Error(ExitCode::non_finite, fmt::format("{}: {} is not finite", checkpoint->path.string(), tensor),
+                "sample an older checkpoint: move this one away");
 
   const bool is_bytes = config.data.format == "bytes";
   std::vector<int32_t> tokens = parse_prompt(args.text("--prompt"), is_bytes, config.model.vocab);

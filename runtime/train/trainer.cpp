@@ -153,10 +153,9 @@ void Trainer::enqueue(int64_t step) {
     set_phase(Phase::forward);
     return n.batch;
   };
-  const uint32_t requests = parts_.board->checkpoint_requests.load(std::memory_order_relaxed);
   step_.enqueue(step, next,
                 {.stop = parts_.board->stop_requested.load(std::memory_order_relaxed) != 0,
-                 .checkpoint = requests != checkpoints_served_});
+                 .checkpoint = is_checkpoint_requested()});
 }
 
 void Trainer::finish(int64_t step) {
@@ -257,7 +256,8 @@ void Trainer::make_up_evaluation() {
 
 void Trainer::evaluate(int64_t step) {
   set_phase(Phase::evaluate);
-  const auto goes_on = [this] {
+  const auto goes_on = [this, step] {
+    if (is_checkpoint_requested()) commit(step, false);  // as well now as after minutes: nothing changes the weights
     set_phase(Phase::evaluate);
     return parts_.board->stop_requested.load(std::memory_order_relaxed) == 0;
   };
@@ -310,6 +310,10 @@ void Trainer::write_checkpoint_of(int64_t step) {
       parts_.config.checkpoint.keep);
   last_checkpoint_ = done.checkpoint.path;
   sinks_->console.checkpoint(step, done.bytes, ms_between(begin, monotonic_ns()));
+}
+
+bool Trainer::is_checkpoint_requested() const {
+  return parts_.board->checkpoint_requests.load(std::memory_order_relaxed) != checkpoints_served_;
 }
 
 void Trainer::summarize() {

@@ -61,6 +61,7 @@ class Trainer {
   void make_up_evaluation();    // one that was due at the resumed step, and that the stop there cut off
   void commit(int64_t step, bool must_succeed);  // a second one of a step does nothing
   void write_checkpoint_of(int64_t step);        // rank 0. Errors: 74, 79
+  bool is_checkpoint_requested() const;          // and not yet served
   void summarize();
   void report_start_up();
   void set_phase(Phase phase);

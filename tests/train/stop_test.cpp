@@ -107,6 +107,22 @@ TEST_CASE("a made-up evaluation can be broken off as well") {
   CHECK(lines(runs, "cut") == lines(runs, "whole"));
 }
 
+TEST_CASE("a checkpoint that is asked for in an evaluation is written before it goes on") {
+  const TrainerRuns runs(kConfig);
+  REQUIRE(failures(runs.run("whole", 2, {}, kToTheEnd)) == "");
+  TrainerRuns::How how;
+  how.table.cross_entropy = watched_cross_entropy;
+  how.before = [&](RankContext& c) {
+    if (c.comm.rank() != 0) return;  // which has 2 micro-batches, and a third in the evaluation that follows
+    on_evaluated = [&, &board = c.board](int64_t n) {
+      if (n == 1) board->checkpoint_requests.store(1);
+      if (n == 2) expect(runs.is_committed("asked", 2), "no checkpoint of step 2");
+    };
+  };
+  REQUIRE(failures(runs.run("asked", 2, {}, how)) == "");
+  CHECK(lines(runs, "asked") == lines(runs, "whole"));
+}
+
 TEST_CASE("an evaluation that fails does not cost the commit of its step") {
   const TrainerRuns runs(kConfig);
   TrainerRuns::How how;
