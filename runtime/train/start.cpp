@@ -50,6 +50,17 @@ void check_finite(const std::string& source, const char* what, const ParamLayout
                 "start from an older checkpoint, or from other weights");
 }
 
+// Of parameters alone: they are rounded to the storage type, to infinity where it ends.
+void check_params(const std::string& source, const TrainConfig& train, const ParamLayout& layout, HostFlat& params) {
+  check_finite(source, "", layout, params);
+  if (train.precision != "fp16") return;      // bf16 ends where f32 does
+  constexpr float kLargestHalf = 65519.996f;  // the next float, 65520, rounds to infinity
+  const std::string tensor = first_non_finite(layout, params.data(), kLargestHalf);
+  if (!tensor.empty())
+    throw Error(ExitCode::non_finite, fmt::format("{}: {} holds values beyond the range of fp16", source, tensor),
+                "train it with train.precision bf16 or fp32");
+}
+
 // On rank 0: fills host-side parameters and moments.
 TrainingState load_or_init(const StartRequest& request, const Model& model, HostFlat& params, HostFlat& m,
                            HostFlat& v) {
@@ -59,7 +70,7 @@ TrainingState load_or_init(const StartRequest& request, const Model& model, Host
     const std::filesystem::path manifest = checkpoint->path / kManifestFile;
     check_continues(request, parse_manifest(read_text(manifest), manifest.string()).state, checkpoint->path);
     TrainingState state = load_checkpoint(checkpoint->path, model.layout(), params.data(), m.data(), v.data());
-    check_finite(checkpoint->path, "", model.layout(), params);
+    check_params(checkpoint->path, request.config.train, model.layout(), params);
     check_finite(checkpoint->path, "exp_avg.", model.layout(), m);
     check_finite(checkpoint->path, "exp_avg_sq.", model.layout(), v);
     return state;
@@ -70,7 +81,7 @@ TrainingState load_or_init(const StartRequest& request, const Model& model, Host
     model.init(params.values(), uint64_t(request.config.train.seed), all_cores);
   } else {
     load_model(request.config.model.init_from, model.layout(), params.data());
-    check_finite(request.config.model.init_from, "", model.layout(), params);
+    check_params(request.config.model.init_from, request.config.train, model.layout(), params);
   }
   TrainingState fresh;
   fresh.loss_scale = initial_loss_scale(request.config.train);

@@ -2,6 +2,7 @@
 // table that is the CPU's but for one faulty entry.
 #include <catch2/catch.hpp>
 #include <cmath>
+#include <cstring>
 #include <limits>
 
 #include "runtime/device/float16.h"
@@ -280,21 +281,28 @@ TEST_CASE("weights that are not finite are never committed, and the older checkp
   CHECK_FALSE(runs.is_committed("wild", 4));
 }
 
-TEST_CASE("a start from weights that are not finite is refused, naming the tensor") {
+TEST_CASE("a start from weights that are not finite, or that fp16 does not hold, is refused, naming the tensor") {
   const Runs runs;
   REQUIRE(failures(runs.run("good", 1, {})) == "");
-  std::string weights = read_text(runs.checkpoint("good", 7) / kModelFile);
-  const std::array<float, 1> nan = {std::numeric_limits<float>::quiet_NaN()};
-  weights.replace(weights.size() - sizeof nan, sizeof nan, reinterpret_cast<const char*>(nan.data()), sizeof nan);
-  const std::string file = runs.path("bad.safetensors");
-  write_text_atomically(file, weights);
-  for (const char* precision : {"fp32", "fp16"}) {
-    const std::vector<RankResult> results =
-        runs.run("bad", 2, {"model.init_from=" + file, fmt::format("train.precision={}", precision)});
+  const std::string file = runs.path("other.safetensors");
+  const auto results_with = [&](float last_weight, const char* precision) {
+    std::string weights = read_text(runs.checkpoint("good", 7) / kModelFile);
+    std::memcpy(weights.data() + weights.size() - sizeof last_weight, &last_weight, sizeof last_weight);
+    write_text_atomically(file, weights);
+    return runs.run(precision, 2, {"model.init_from=" + file, fmt::format("train.precision={}", precision)});
+  };
+  const auto refused = [&](float last_weight, const char* precision, const std::string& why) {
+    INFO(last_weight << " in " << precision);
+    const std::vector<RankResult> results = results_with(last_weight, precision);
     CHECK(results[0].code == int(ExitCode::non_finite));
     CHECK(results[0].text.find(file + ": ") == 0);
-    CHECK(results[0].text.find(" is not finite; start from ") != std::string::npos);
+    CHECK(results[0].text.find(why) != std::string::npos);
     CHECK(results[1].code == kVictim);
-    CHECK_FALSE(std::filesystem::exists(runs.path("bad")));
-  }
+    CHECK_FALSE(std::filesystem::exists(runs.path(precision)));
+  };
+  refused(NAN, "fp32", " is not finite; start from ");
+  refused(-kInfinity, "bf16", " is not finite; start from ");
+  refused(NAN, "fp16", " is not finite; start from ");
+  refused(-65520, "fp16", " holds values beyond the range of fp16");
+  CHECK(failures(results_with(-65520, "bf16")) == "");
 }
