@@ -1,5 +1,6 @@
 #include "runtime/base/error.h"
 
+#include <errno.h>
 #include <string.h>
 
 #include "runtime/base/check.h"
@@ -7,6 +8,7 @@
 namespace ddp {
 
 std::string errno_text(int error_number) {
+  if (error_number == EFBIG) return "File too large (see ulimit -f)";
   char buffer[128];
   return strerror_r(error_number, buffer, sizeof buffer);  // GNU: returns the text, which need not be in the buffer
 }

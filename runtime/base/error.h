@@ -33,7 +33,7 @@ class Bug : public std::logic_error {
   using std::logic_error::logic_error;
 };
 
-// Text of an errno value; thread-safe, unlike strerror.
+// Text of an errno value; thread-safe, unlike strerror. Of EFBIG it says where the limit comes from.
 std::string errno_text(int error_number);
 
 }  // namespace ddp

@@ -33,6 +33,8 @@ void Fd::reset() {
   fd_ = -1;
 }
 
+bool is_disk_trouble(int error) { return error == ENOSPC || error == EDQUOT || error == EFBIG || error == EIO; }
+
 Fd open_input(const std::filesystem::path& path) {
   Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));  // a FIFO must not block the start
   if (!file) throw Error(ExitCode::no_input, "cannot open " + path.string() + ": " + errno_text(errno));
@@ -94,12 +96,15 @@ std::string read_text(const std::filesystem::path& path) {
 void write_text_atomically(const std::filesystem::path& path, std::string_view text, bool durable) {
   std::filesystem::path temporary = path;
   temporary += ".tmp";
-  {
-    const Fd file = create_output(temporary);
+  const Fd file = create_output(temporary);
+  try {
     write_all(file, std::as_bytes(std::span(text)), temporary);
     if (durable) sync(file, temporary);
+    if (::rename(temporary.c_str(), path.c_str()) != 0) fail_io("rename", temporary);
+  } catch (const Error&) {
+    ::unlink(temporary.c_str());  // on a full disk its room is needed
+    throw;
   }
-  if (::rename(temporary.c_str(), path.c_str()) != 0) fail_io("rename", temporary);
   if (durable) sync_folder(path.has_parent_path() ? path.parent_path() : ".");
 }
 

@@ -28,6 +28,9 @@ class Fd {
   int fd_ = -1;
 };
 
+// The disk is full, over a quota, at a size limit or failing: what may be over later. `error` is an errno.
+bool is_disk_trouble(int error);
+
 // Opens for reading (O_CLOEXEC). Errors: 66 naming the path and the reason.
 Fd open_input(const std::filesystem::path& path);
 // Size in bytes of an open regular file. Errors: 66 when it is not one.
@@ -47,7 +50,7 @@ Fd create_output(const std::filesystem::path& path);
 std::string read_text(const std::filesystem::path& path);  // errors: 66
 // Replaces a small file as one: temporary beside it, fsync, rename, fsync of the folder. Without `durable` no fsync: a
 // reader still sees the old or the new text, but a power cut may lose both; for what is rewritten every second.
-// Errors: 74.
+// Errors: 74; then the old one is untouched and the temporary gone.
 void write_text_atomically(const std::filesystem::path& path, std::string_view text, bool durable = true);
 
 }  // namespace ddp

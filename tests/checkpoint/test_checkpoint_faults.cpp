@@ -1,9 +1,8 @@
 // Broken checkpoints are found and passed over; failed writes void only the checkpoint being written.
-#include <signal.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "tests/checkpoint/fixture.h"
+#include "tests/support/file_size_limit.h"
 
 namespace ddp {
 namespace {
@@ -99,24 +98,6 @@ TEST_CASE("a corrupt newer checkpoint does not push out the one that replaces it
   CHECK(Found(folder.path).checkpoint->step == 12);
 }
 
-// Files of this process may not grow beyond `bytes`: to a writer, a full disk.
-class FileSizeLimit {
- public:
-  explicit FileSizeLimit(rlim_t bytes) : old_handler_(::signal(SIGXFSZ, SIG_IGN)) {
-    ::getrlimit(RLIMIT_FSIZE, &old_);
-    const rlimit limit{bytes, old_.rlim_max};
-    ::setrlimit(RLIMIT_FSIZE, &limit);
-  }
-  ~FileSizeLimit() {
-    ::setrlimit(RLIMIT_FSIZE, &old_);
-    ::signal(SIGXFSZ, old_handler_);
-  }
-
- private:
-  rlimit old_{};
-  void (*old_handler_)(int);
-};
-
 TEST_CASE("a write that fails at any byte voids that checkpoint only and leaves no partial") {
   test::TemporaryFolder folder;
   SmallRun run;
@@ -126,7 +107,7 @@ TEST_CASE("a write that fails at any byte voids that checkpoint only and leaves 
     INFO("limit " << limit << " of " << model << " and " << optimizer);
     std::string message;
     {
-      FileSizeLimit full(limit);
+      const test::FileSizeLimit full(limit);
       CHECK(test::failure([&] { write_checkpoint(folder.path, run.content(2), 1); }, &message) == 74);
     }
     CHECK(message.find("cannot write") != std::string::npos);
