@@ -111,7 +111,7 @@ output_dir: {folder}/run
     subprocess.run([f"{build}/launcher/ddp-launch", "--nproc", str(ranks), "--device", "cpu", f"{folder}/train.yaml"], check=True,
                    stdout=subprocess.DEVNULL)
     with open(f"{folder}/run/metrics.jsonl") as file:
-        records = [json.loads(line) for line in file]
+        records = [r for r in map(json.loads, file) if r["type"] == "step"]
     return [r["loss"] for r in records], [r["grad_norm"] for r in records]
 
 

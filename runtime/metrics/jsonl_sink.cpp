@@ -5,9 +5,11 @@
 #include <fmt/core.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <string_view>
+#include <utility>
 
 #include "runtime/base/error.h"
 
@@ -18,25 +20,96 @@ namespace {
 std::string exact(double x) { return std::isfinite(x) ? fmt::format("{:.17g}", x) : "null"; }
 std::string rounded(double x) { return std::isfinite(x) ? fmt::format("{:.3f}", x) : "null"; }
 
-// The step that a line is about; -1 when it is no line of ours.
-int64_t step_of(std::string_view line) {
-  constexpr std::string_view kKey = "\"step\":";
-  const size_t at = line.find(kKey);
-  int64_t step = -1;
+// The number behind `key` in a line of ours; -1 where there is none.
+int64_t number_of(std::string_view line, std::string_view key) {
+  const size_t at = line.find(key);
+  int64_t number = -1;
   if (line.starts_with('{') && line.ends_with('}') && at != line.npos)
-    std::from_chars(line.data() + at + kKey.size(), line.data() + line.size(), step);
-  return step;
+    std::from_chars(line.data() + at + key.size(), line.data() + line.size(), number);
+  return number;
 }
 
-// The whole lines of `text` about steps up to `last_step`.
-std::string lines_until(std::string_view text, int64_t last_step) {
-  std::string kept;
-  for (size_t end = text.find('\n'); end != text.npos; end = text.find('\n')) {
-    const int64_t step = step_of(text.substr(0, end));
-    if (step >= 0 && step <= last_step) kept += text.substr(0, end + 1);
-    text.remove_prefix(end + 1);
-  }
+// The steps that a line is about, one unless it tells of a gap; -1: it is no line of ours.
+using Steps = PatientFile::Tags;
+constexpr Steps kNoSteps = {-1, -1};
+
+Steps steps_of(std::string_view line) {
+  if (!line.starts_with(R"({"type":"gap",)")) return {number_of(line, R"("step":)"), number_of(line, R"("step":)")};
+  const Steps gap{number_of(line, R"("from":)"), number_of(line, R"("to":)")};
+  return gap.first >= 0 && gap.first <= gap.last ? gap : kNoSteps;
+}
+
+std::string gap_line(const Steps& missing) {
+  return fmt::format(R"({{"type":"gap","from":{},"to":{}}})", missing.first, missing.last);
+}
+
+// What a run that goes on after a step keeps of a file.
+struct Kept {
+  std::string lines;
+  size_t end = 0;            // of the last one, in the file
+  Steps missing = kNoSteps;  // of the steps up to the resumed one these have no line
+};
+
+// Calls each(line, where it ends in the text, newline included) for the whole lines.
+template <class Each>
+void for_each_line(std::string_view text, const Each& each) {
+  for (size_t begin = 0, end = text.find('\n'); end != text.npos; begin = end + 1, end = text.find('\n', begin))
+    each(text.substr(begin, end - begin), end + 1);
+}
+
+Kept keep_until(std::string_view text, int64_t resumed_step) {
+  Kept kept;
+  int64_t newest = -1;
+  for_each_line(text, [&](std::string_view line, size_t end) {
+    const Steps steps = steps_of(line);
+    if (steps.first > resumed_step || steps.first < 0) return;
+    if (steps.last > resumed_step) {  // a gap from before the resumed step to after it
+      kept.missing = {steps.first, resumed_step};
+      return;
+    }
+    kept.lines += line;
+    kept.lines += '\n';
+    kept.end = end;
+    newest = std::max(newest, steps.last);
+  });
+  // A run that died while lines waited in memory left fewer than its checkpoint counts.
+  if (kept.missing.first < 0 && newest >= 0 && newest < resumed_step) kept.missing = {newest + 1, resumed_step};
   return kept;
+}
+
+void cut(const std::filesystem::path& path, size_t size) {
+  const Fd file(::open(path.c_str(), O_WRONLY | O_CLOEXEC | O_NOFOLLOW));
+  if (!file || ::ftruncate(file.get(), off_t(size)) != 0)
+    throw Error(ExitCode::io, "cannot cut " + path.string() + ": " + errno_text(errno));
+}
+
+// Leaves in the file what is kept.
+void cut(const std::filesystem::path& path, std::string_view before, const Kept& kept) {
+  if (kept.lines == before) return;
+  if (!before.starts_with(kept.lines)) {
+    try {
+      return write_text_atomically(path, kept.lines);
+    } catch (const Error&) {  // no room for a copy: what is not ours stays between our lines
+    }
+  }
+  cut(path, kept.end);
+}
+
+PatientFile continue_file(const std::filesystem::path& path, int64_t resumed_step) {
+  Kept kept;
+  if (std::filesystem::exists(path)) {
+    const std::string before = read_text(path);
+    if (resumed_step > 0) kept = keep_until(before, resumed_step);
+    cut(path, before, kept);
+  }
+  PatientFile file(
+      {.open =
+           [path] { return Fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0644)); },
+       .gap_line = [](const PatientFile::Lost& lost) { return gap_line(lost.tags); }});
+  if (!file.is_open() && !is_disk_trouble(file.error()))
+    throw Error(ExitCode::io, "cannot open " + path.string() + ": " + errno_text(file.error()));
+  if (kept.missing.first >= 0) file.append(gap_line(kept.missing), kept.missing);
+  return file;
 }
 
 }  // namespace
@@ -62,33 +135,46 @@ std::string json_line(const EvalRecord& r) {
 bool lacks_evaluation(const std::filesystem::path& path, int64_t step) {
   if (!std::filesystem::exists(path)) return false;
   const std::string text = read_text(path);
-  const auto holds = [&](const char* type) {
-    return text.find(fmt::format(R"({{"type":"{}","step":{},)", type, step)) != text.npos;
-  };
-  return holds("step") && !holds("eval");
+  bool is_past = false, is_evaluated = false;
+  for_each_line(text, [&](std::string_view line, size_t) {
+    const Steps steps = steps_of(line);
+    const bool is_eval = line.starts_with(R"({"type":"eval",)");
+    is_past |= !is_eval && steps.first <= step && step <= steps.last;
+    is_evaluated |= is_eval && steps.first == step;
+  });
+  return is_past && !is_evaluated;
 }
 
-JsonlSink::JsonlSink(const std::filesystem::path& path, int64_t resumed_step) : path_(path) {
-  if (std::filesystem::exists(path)) {
-    const std::string before = read_text(path);
-    const std::string kept = resumed_step > 0 ? lines_until(before, resumed_step) : "";
-    if (kept != before) write_text_atomically(path, kept);
-    size_ = int64_t(kept.size());
-  }
-  file_ = Fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0644));
-  if (!file_) throw Error(ExitCode::io, "cannot open " + path.string() + ": " + errno_text(errno));
+JsonlSink::JsonlSink(const std::filesystem::path& path, int64_t resumed_step, Tell tell)
+    : tell_(std::move(tell)), file_(continue_file(path, resumed_step)) {}
+
+void JsonlSink::append(std::string line, int64_t step) {
+  file_.append(std::move(line), {step, step});
+  tell_changes();
 }
 
-void JsonlSink::append(std::string line) {
-  line += '\n';
-  try {
-    write_all(file_, std::as_bytes(std::span(line)), path_);
-  } catch (const Error&) {
-    // A torn line would swallow the next one. If this fails as well, the next start drops the line.
-    [[maybe_unused]] const int ignored = ::ftruncate(file_.get(), size_);
-    throw;
-  }
-  size_ += int64_t(line.size());
+void JsonlSink::flush() {
+  file_.flush();
+  tell_changes();
+}
+
+void JsonlSink::conclude() {
+  const PatientFile::Lost& lost = file_.give_up();
+  if (tell_ && lost.num_lines > 0)
+    tell_(fmt::format("warning: metrics.jsonl lacks {} line{}, of steps {} to {}{}", lost.num_lines,
+                      lost.num_lines == 1 ? "" : "s", lost.tags.first, lost.tags.last,
+                      file_.is_behind() ? ": " + errno_text(file_.error()) : ""));
+  else
+    tell_changes();
+}
+
+void JsonlSink::tell_changes() {
+  if (file_.is_behind() == told_behind_) return;
+  told_behind_ = file_.is_behind();
+  if (!tell_) return;
+  tell_(told_behind_ ? fmt::format("warning: metrics.jsonl cannot be written: {}; lines wait in memory",
+                                   errno_text(file_.error()))
+                     : "metrics.jsonl is written again");
 }
 
 }  // namespace ddp

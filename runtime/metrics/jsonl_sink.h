@@ -1,12 +1,14 @@
 // metrics.jsonl: one line of JSON a step and an evaluation, for plots and comparisons. Losses have 17 digits, so that
-// two runs can be compared bit for bit with cmp.
+// two runs can be compared bit for bit with cmp. Lines that were lost, to a full disk, are a line of their own:
+// {"type":"gap","from":STEP,"to":STEP}, some or all lines about these steps are missing.
 #pragma once
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <string>
 
-#include "runtime/base/fs.h"
+#include "runtime/base/patient_file.h"
 #include "runtime/metrics/step_record.h"
 
 namespace ddp {
@@ -17,25 +19,32 @@ inline constexpr const char* kMetricsFile = "metrics.jsonl";  // in a run's fold
 std::string json_line(const StepRecord& record);
 std::string json_line(const EvalRecord& record);
 
-// Whether the file holds step `step` but no evaluation of it. Errors: 66 where it cannot be read.
+// Whether the file holds step `step`, or a gap there, but no evaluation of it. Errors: 66 where it cannot be read.
 bool lacks_evaluation(const std::filesystem::path& path, int64_t step);
 
 class JsonlSink {
  public:
+  // Gets a line for people when lines begin to wait, when all are written again, and at the end what is missing.
+  using Tell = std::function<void(const std::string& line)>;
+
   // Opens `path` for a run that continues after `resumed_step` (0: from the start). Lines of later steps, and what a
-  // dying run left of a line, are cut: the file is replaced as one. Errors: 74, and 66 where the old file cannot be
-  // read.
-  JsonlSink(const std::filesystem::path& path, int64_t resumed_step);
-  // Appends a whole line. Errors: 74; then nothing of the line is in the file.
-  void write(const StepRecord& record) { append(json_line(record)); }
-  void write(const EvalRecord& record) { append(json_line(record)); }
+  // dying run left of a line, are cut; where the lines before the resumed step do not reach it, a gap line follows
+  // them. A full disk is no error: cutting needs no room, but for lines of others between ours, which then stay.
+  // Tells nothing yet: flush() does. Errors: 74, and 66 where the old file cannot be read.
+  explicit JsonlSink(const std::filesystem::path& path, int64_t resumed_step, Tell tell = {});
+  // Appends a line; what cannot be written waits.
+  void write(const StepRecord& record) { append(json_line(record), record.step); }
+  void write(const EvalRecord& record) { append(json_line(record), record.step); }
+  void flush();     // tries again what waits
+  void conclude();  // the last try; says what is missing
 
  private:
-  void append(std::string line);
+  void append(std::string line, int64_t step);
+  void tell_changes();
 
-  std::filesystem::path path_;
-  Fd file_;
-  int64_t size_ = 0;
+  Tell tell_;
+  PatientFile file_;
+  bool told_behind_ = false;
 };
 
 }  // namespace ddp

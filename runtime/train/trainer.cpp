@@ -3,6 +3,7 @@
 #include <cmath>
 #include <filesystem>
 #include <numbers>
+#include <utility>
 
 #include "runtime/base/clock.h"
 #include "runtime/base/log.h"
@@ -98,13 +99,38 @@ void Trainer::load() {
 void Trainer::open_sinks() {
   const std::filesystem::path folder = parts_.config.output_dir;
   std::filesystem::create_directories(folder);
-  write_text_atomically(folder / "config.yaml", state_.config_yaml);
-  sinks_.emplace(Sinks{.jsonl = JsonlSink(folder / kMetricsFile, state_.step),
+  sinks_.emplace(Sinks{.jsonl = JsonlSink(folder / kMetricsFile, state_.step,
+                                          [this](const std::string& text) { sinks_->console.line(text); }),
                        .console = ConsoleSink(console_mode_from_environment(), parts_.config.log.every)});
+  write_waiting();
   if (parts_.config.train.cuda_graph && !parts_.device.has_graphs())
     sinks_->console.line(
         "train.cuda_graph has no effect on this device, which has no graphs: the results are the same");
   if (state_.step > 0) sinks_->console.line(fmt::format("resumed after step {}", state_.step));
+}
+
+void Trainer::write_config() {
+  if (config_written_) return;
+  try {
+    write_text_atomically(std::filesystem::path(parts_.config.output_dir) / "config.yaml", state_.config_yaml);
+    config_written_ = true;
+  } catch (const Error& e) {
+    if (!std::exchange(config_told_, true))
+      sinks_->console.warning(fmt::format("{}; it is tried again before each checkpoint", e.what()));
+  }
+}
+
+void Trainer::write_waiting() {
+  if (!sinks_) return;
+  write_config();
+  sinks_->jsonl.flush();
+}
+
+void Trainer::conclude() {
+  if (!sinks_) return;
+  write_waiting();
+  sinks_->jsonl.conclude();
+  if (!config_written_) sinks_->console.warning("the run's folder lacks its config.yaml, which sample needs");
 }
 
 ExitCode Trainer::run() {
@@ -136,6 +162,7 @@ ExitCode Trainer::run() {
   met.record(stream);
   met.synchronize(parts_.wait);
   const bool complete = state_.step >= config.train.steps && !owes_evaluation_;
+  conclude();
   if (is_first_rank()) summarize();
   set_phase(Phase::finished);
   return complete ? ExitCode::complete : ExitCode::stopped_early;
@@ -278,6 +305,7 @@ void Trainer::commit(int64_t step, bool must_succeed) {
   checkpoints_served_ = parts_.board->checkpoint_requests.load(std::memory_order_relaxed);
   checkpoint_asked_ = false;
   step_.drain();
+  write_waiting();
   if (is_first_rank() && committed_step_ != step) {
     try {
       write_checkpoint_of(step);

@@ -41,6 +41,9 @@ class Trainer {
   // complete, or stopped_early after a commit. It fails with this object whole, which its owner may keep until the
   // error is told. Errors: 65, 66, 71, 73, 74, 78, 79; that of a run which never applied an update is 79.
   ExitCode run();
+  // Tries a last time to write what a full disk kept from the run's folder, and says what is missing there. Of use
+  // after a run that failed; one that did not has done so.
+  void conclude();
 
  private:
   // Rank 0's outlets.
@@ -51,6 +54,9 @@ class Trainer {
 
   void load();
   void open_sinks();
+  void write_config();
+  // Tries again what a full disk kept from the run's folder: it must not end the run, which may find room.
+  void write_waiting();
   void enqueue(int64_t step);
   void finish(int64_t step);  // waits for the step, reports it, notes what it decided
   std::optional<SkippedUpdate> skipped_update(const StepMetrics& m) const;
@@ -80,6 +86,7 @@ class Trainer {
   TrainingState state_;  // of the last finished step
   std::optional<Prefetcher> prefetcher_;
   std::optional<Sinks> sinks_;
+  bool config_written_ = false, config_told_ = false;
 
   int64_t first_step_ = 1;
   bool stop_ = false, checkpoint_asked_ = false;  // decided by the finished steps, and by evaluations broken off

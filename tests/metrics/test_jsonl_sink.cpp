@@ -1,6 +1,3 @@
-#include <signal.h>
-#include <sys/resource.h>
-
 #include <catch2/catch.hpp>
 #include <cmath>
 #include <filesystem>
@@ -8,6 +5,7 @@
 
 #include "runtime/base/error.h"
 #include "runtime/metrics/jsonl_sink.h"
+#include "tests/support/file_size_limit.h"
 #include "tests/support/temporary_folder.h"
 
 namespace ddp {
@@ -102,7 +100,7 @@ TEST_CASE("torn and foreign lines are dropped at a resume") {
        {second, second.substr(0, 20), second.substr(0, second.size() - 1) + "\n", std::string("\n"),
         std::string(30, '\0') + "\n", std::string("{\"type\":\"step\"}\n")}) {
     file.put(first + torn);
-    JsonlSink sink(file.path, 5);
+    JsonlSink sink(file.path, 1);
     CHECK(file.text() == first);
   }
 }
@@ -114,28 +112,124 @@ TEST_CASE("a fresh start begins an empty file") {
   CHECK(file.text().empty());
 }
 
-TEST_CASE("a line that does not fit on the disk leaves nothing of itself") {
+// Lines about steps, of "step", "eval" and "gap FROM TO", as a file holds them.
+std::string lines(std::initializer_list<std::string> of) {
+  std::string text;
+  for (const std::string& line : of) text += line + "\n";
+  return text;
+}
+std::string step(int64_t at) { return json_line(record(at)); }
+std::string eval(int64_t at) { return json_line(EvalRecord{at, 2, 3}); }
+std::string gap(int64_t from, int64_t to) {
+  return R"({"type":"gap","from":)" + std::to_string(from) + R"(,"to":)" + std::to_string(to) + "}";
+}
+
+TEST_CASE("lines that a full disk does not take wait, and come in order when there is room again") {
   MetricsFile file;
-  JsonlSink sink(file.path, 0);
+  std::vector<std::string> told;
+  JsonlSink sink(file.path, 0, [&](const std::string& line) { told.push_back(line); });
   sink.write(record(1));
   const std::string before = file.text();
-  rlimit old;
-  ::getrlimit(RLIMIT_FSIZE, &old);
-  const rlimit limit{before.size() + 10, old.rlim_max};
-  const auto handler = ::signal(SIGXFSZ, SIG_IGN);
-  ::setrlimit(RLIMIT_FSIZE, &limit);
-  int code = 0;
-  try {
-    sink.write(record(2));
-  } catch (const Error& error) {
-    code = int(error.code());
+  {
+    const test::FileSizeLimit full(before.size() + 10);
+    for (int64_t at = 2; at <= 4; ++at) sink.write(record(at));
+    sink.write(EvalRecord{4, 2, 3});
+    sink.flush();
+    CHECK(file.text() == before);
+    CHECK(told == std::vector<std::string>{"warning: metrics.jsonl cannot be written: File too large (see ulimit -f); "
+                                           "lines wait in memory"});
   }
-  ::setrlimit(RLIMIT_FSIZE, &old);
-  ::signal(SIGXFSZ, handler);
-  CHECK(code == 74);
-  CHECK(file.text() == before);
-  sink.write(record(3));
-  CHECK(file.text() == before + json_line(record(3)) + "\n");
+  SECTION("at the next line") { sink.write(record(5)); }
+  SECTION("at a flush") {
+    sink.flush();
+    sink.write(record(5));
+  }
+  SECTION("at the end") {
+    sink.conclude();
+    sink.write(record(5));
+  }
+  CHECK(file.text() == lines({step(1), step(2), step(3), step(4), eval(4), step(5)}));
+  CHECK(told.size() == 2);
+  CHECK(told.back() == "metrics.jsonl is written again");
+}
+
+TEST_CASE("what is missing at the end is said, and in the file too where a gap line finds room") {
+  MetricsFile file;
+  std::vector<std::string> told;
+  JsonlSink sink(file.path, 0, [&](const std::string& line) { told.push_back(line); });
+  sink.write(record(1));
+  const std::string before = file.text();
+  const bool has_room = GENERATE(false, true);
+  {
+    const test::FileSizeLimit full(before.size() + (has_room ? 50 : 10));
+    for (int64_t at = 2; at <= 4; ++at) sink.write(record(at));
+    sink.conclude();
+  }
+  CHECK(told.back() == std::string("warning: metrics.jsonl lacks 3 lines, of steps 2 to 4") +
+                           (has_room ? "" : ": File too large (see ulimit -f)"));
+  CHECK(file.text() == before + (has_room ? gap(2, 4) + "\n" : ""));
+}
+
+TEST_CASE("a resume cuts a gap at the resumed step, and makes one of lines that are missing before it") {
+  struct Row {
+    const char* what;
+    std::string before;
+    std::string after;  // of a resume at step 5
+  };
+  const Row row = GENERATE_COPY(values<Row>({
+      {"before it", lines({step(1), gap(2, 4), step(5), step(6)}), lines({step(1), gap(2, 4), step(5)})},
+      {"up to it", lines({step(1), gap(2, 5), step(6)}), lines({step(1), gap(2, 5)})},
+      {"over it", lines({step(1), gap(2, 9), step(10)}), lines({step(1), gap(2, 5)})},
+      {"over it, from the first line", lines({gap(1, 9), eval(9)}), lines({gap(1, 5)})},
+      {"from it: its evaluation is missing", lines({gap(1, 4), step(5), gap(5, 7), step(8)}),
+       lines({gap(1, 4), step(5), gap(5, 5)})},
+      {"behind it", lines({gap(1, 4), step(5), gap(6, 7), step(8)}), lines({gap(1, 4), step(5)})},
+      {"none, but lines are missing", lines({step(1), step(2), eval(2)}),
+       lines({step(1), step(2), eval(2), gap(3, 5)})},
+      {"before it, and lines are missing", lines({step(1), gap(2, 3)}), lines({step(1), gap(2, 3), gap(4, 5)})},
+      {"torn", lines({step(1), gap(2, 9)}).substr(0, step(1).size() + 20), lines({step(1), gap(2, 5)})},
+      {"of no sense", lines({step(1), gap(4, 2), step(2)}), lines({step(1), step(2), gap(3, 5)})},
+      {"not known: an empty file", "", ""},
+  }));
+  INFO(row.what);
+  MetricsFile file;
+  file.put(row.before);
+  JsonlSink sink(file.path, 5);
+  CHECK(file.text() == row.after);
+  sink.write(record(6));
+  CHECK(file.text() == row.after + step(6) + "\n");
+}
+
+TEST_CASE("an evaluation is missing where its step, or a gap over it, has none") {
+  MetricsFile file;
+  const auto lacks = [&](std::initializer_list<std::string> of) {
+    file.put(lines(of));
+    return lacks_evaluation(file.path, 5);
+  };
+  CHECK_FALSE(lacks_evaluation(file.path, 5));
+  CHECK_FALSE(lacks({}));
+  CHECK_FALSE(lacks({step(4), eval(4)}));
+  CHECK(lacks({step(4), eval(4), step(5)}));
+  CHECK(lacks({step(5), eval(50)}));
+  CHECK(lacks({step(1), gap(2, 5)}));
+  CHECK_FALSE(lacks({gap(1, 4)}));
+  CHECK_FALSE(lacks({step(5), eval(5)}));
+  CHECK_FALSE(lacks({gap(1, 5), eval(5)}));
+}
+
+TEST_CASE("on a full disk a resume cuts later lines all the same, and leaves no other file") {
+  MetricsFile file;
+  const bool has_foreign_line = GENERATE(false, true);
+  const std::string foreign = has_foreign_line ? "# a note\n" : "";
+  file.put(lines({step(1)}) + foreign + lines({step(2), step(3)}));
+  {
+    const test::FileSizeLimit full(0);
+    JsonlSink sink(file.path, 2);
+    CHECK(file.text() == lines({step(1)}) + foreign + lines({step(2)}));
+  }
+  CHECK(std::distance(std::filesystem::directory_iterator(file.folder.path), {}) == 1);
+  JsonlSink sink(file.path, 2);
+  CHECK(file.text() == lines({step(1), step(2)}));
 }
 
 }  // namespace
