@@ -74,6 +74,8 @@ void keep_only(unsigned a, unsigned b) {
   struct sigaction action = {};
   action.sa_handler = SIG_DFL;
   for (const int signal : {SIGINT, SIGTERM, SIGPIPE}) ::sigaction(signal, &action, nullptr);
+  action.sa_handler = SIG_IGN;
+  ::sigaction(SIGXFSZ, &action, nullptr);
   sigset_t none;
   sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
@@ -182,6 +184,8 @@ void exec_program(const std::filesystem::path& program, const std::vector<std::s
 Fd text_as_input(std::string_view text) {
   Fd fd(::memfd_create("ddp-input", MFD_CLOEXEC));
   if (!fd) fail_os("create a memory file");
+  errno = ::posix_fallocate(fd.get(), 0, off_t(text.size()));
+  if (errno != 0) fail_os("reserve a memory file");
   write_all(fd, std::as_bytes(std::span(text)), "a memory file");
   ::lseek(fd.get(), 0, SEEK_SET);
   return fd;

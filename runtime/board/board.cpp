@@ -81,7 +81,8 @@ Board Board::create(int world_size) {
   if (!fd) throw Error(ExitCode::os_resource, "cannot create the board: " + errno_text(errno));
   // posix_fallocate reports a full memory here, as an error; ftruncate alone would end in a SIGBUS at the first touch.
   if (const int e = ::posix_fallocate(fd.get(), 0, sizeof(BoardLayout)); e != 0)
-    throw Error(ExitCode::os_resource, "cannot reserve the board's memory: " + errno_text(e));
+    throw Error(ExitCode::os_resource, "cannot reserve the board's memory: " + errno_text(e),
+                e == EFBIG ? "raise the limit, which counts for memory too" : "");
   if (::fcntl(fd.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0)
     throw Error(ExitCode::os_resource, "cannot seal the board: " + errno_text(errno));
   ::fchmod(fd.get(), 0600);

@@ -41,7 +41,7 @@ void ShmSegment::reserve(const Fd& memory, int num_ranks, int64_t symmetric_byte
     throw Error(
         ExitCode::os_resource,
         fmt::format("cannot reserve {} bytes of shared memory for {} ranks: {}", bytes, num_ranks, errno_text(e)),
-        "use fewer ranks or a smaller model");
+        e == EFBIG ? "raise the limit, which counts for memory too" : "use fewer ranks or a smaller model");
   if (::fcntl(memory.get(), F_ADD_SEALS, kSeals) != 0)
     throw Error(ExitCode::os_resource, "cannot seal the shared memory: " + errno_text(errno));
 }
