@@ -14,6 +14,7 @@
 #include "runtime/base/clock.h"
 #include "runtime/base/cores.h"
 #include "runtime/base/error.h"
+#include "runtime/base/output.h"
 
 namespace ddp {
 namespace {
@@ -40,7 +41,7 @@ Stages launch_once(const std::filesystem::path& program, int num_ranks, int64_t 
     env.board_fd = board.fd().get();
     env.segment_fd = segment.get();
   }
-  LogMux logs(num_ranks, -1, console);
+  LogMux logs(num_ranks, Fd(), console);
   RankGroup ranks(program, envs, board);
   Stages stages = {monotonic_ns(), 0, 0, 0};
   const Outcome outcome = supervise({board, ranks, logs, console, signals, {}, {}});
@@ -55,6 +56,16 @@ Stages launch_once(const std::filesystem::path& program, int num_ranks, int64_t 
   return stages;
 }
 
+void print_table(const BenchOptions& options, std::array<std::vector<double>, kStages>& all_ms) {
+  fmt::print("{} ranks, {} launches: ms since the launch began, median (fastest, slowest)\n", options.nproc,
+             options.repeat);
+  for (int s = 0; s < kStages; ++s) {
+    std::vector<double>& ms = all_ms[size_t(s)];
+    std::sort(ms.begin(), ms.end());
+    fmt::print("  {:<22}{:7.2f}  ({:.2f}, {:.2f})\n", kStageNames[size_t(s)], ms[ms.size() / 2], ms.front(), ms.back());
+  }
+}
+
 }  // namespace
 
 void bench_launch(const BenchOptions& options, int64_t launched_ns, const Signals& signals) {
@@ -66,18 +77,12 @@ void bench_launch(const BenchOptions& options, int64_t launched_ns, const Signal
     const Stages stages = launch_once(program, options.nproc, began, signals, console);
     for (int s = 0; s < kStages; ++s) all_ms[size_t(s)].push_back(ms_between(began, stages[size_t(s)]));
     if (options.json)
-      console.line(fmt::format(R"({{"launched_ns":{},"forked_ns":{},"entered_ns":{},"met_ns":{},"gone_ns":{}}})", began,
-                               stages[0], stages[1], stages[2], stages[3]));
+      write_output([&] {
+        fmt::print("{{\"launched_ns\":{},\"forked_ns\":{},\"entered_ns\":{},\"met_ns\":{},\"gone_ns\":{}}}\n", began,
+                   stages[0], stages[1], stages[2], stages[3]);
+      });
   }
-  if (options.json) return;
-  console.line(fmt::format("{} ranks, {} launches: ms since the launch began, median (fastest, slowest)", options.nproc,
-                           options.repeat));
-  for (int s = 0; s < kStages; ++s) {
-    std::vector<double>& ms = all_ms[size_t(s)];
-    std::sort(ms.begin(), ms.end());
-    console.line(fmt::format("  {:<22}{:7.2f}  ({:.2f}, {:.2f})", kStageNames[size_t(s)], ms[ms.size() / 2], ms.front(),
-                             ms.back()));
-  }
+  if (!options.json) write_output([&] { print_table(options, all_ms); });
 }
 
 }  // namespace ddp

@@ -6,6 +6,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <utility>
+
+#include "runtime/base/error.h"
+#include "runtime/base/fs.h"
 
 namespace ddp {
 namespace {
@@ -41,18 +45,51 @@ std::string_view fit(std::string_view text, size_t columns) {
 
 }  // namespace
 
-Console::Console(int out_fd, int err_fd) : out_fd_(out_fd), err_fd_(err_fd), is_terminal_(::isatty(out_fd) == 1) {}
+bool Console::Outlet::has_room_for(std::string_view text) const { return pending.size() + text.size() <= kMaxPending; }
+
+bool Console::Outlet::write_some() {
+  const ssize_t n = ::write(fd, pending.data(), std::min(pending.size(), kPiece));
+  if (n >= 0) {
+    pending.erase(0, size_t(n));
+    return true;
+  }
+  const int why = errno;
+  if (why == EINTR) return true;
+  if (why == EAGAIN) return false;
+  if (is_disk_trouble(why) && ::isatty(fd) == 0) {  // of a terminal EIO says that it hung up
+    trouble = why;
+    return false;
+  }
+  gone = true;
+  pending.clear();
+  return false;
+}
+
+void Console::Outlet::write_all(int patience_ms) {
+  trouble = 0;
+  while (!pending.empty() && !gone && writable(fd, patience_ms) && write_some()) {}
+}
+
+size_t Console::Outlet::num_missing() const {
+  return gone ? 0 : num_dropped + size_t(std::count(pending.begin(), pending.end(), '\n'));
+}
+
+Console::Console(int out_fd, int err_fd)
+    : out_{.fd = out_fd, .pending = {}}, err_{.fd = err_fd, .pending = {}}, is_terminal_(::isatty(out_fd) == 1) {}
 
 Console::~Console() {
   clear_status();
   flush();
-  while (!pending_.empty() && !gone_ && writable(out_fd_, kPatienceMs)) flush();
+  out_.write_all(kPatienceMs);
+  if (out_.trouble != 0)
+    message("ddp-launch: warning: standard output lacks " + std::to_string(out_.num_missing()) +
+            (out_.num_missing() == 1 ? " line: " : " lines: ") + errno_text(out_.trouble));
 }
 
 void Console::line(std::string_view text) {
   flush();
-  if (pending_.size() + text.size() > kMaxPending) {
-    ++num_dropped_;
+  if (!out_.has_room_for(text)) {
+    ++out_.num_dropped;
     return;
   }
   clear_status();
@@ -65,19 +102,15 @@ void Console::line(std::string_view text) {
 void Console::message(std::string_view text) {
   clear_status();
   flush();
-  const std::string whole = std::string(text) + "\n";
-  for (size_t done = 0; done < whole.size() && writable(err_fd_, kPatienceMs);) {
-    const ssize_t n = ::write(err_fd_, whole.data() + done, whole.size() - done);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) break;  // nobody listens
-    done += size_t(n);
-  }
+  if (err_.has_room_for(text)) err_.pending += std::string(text) + "\n";
+  err_.write_all(kPatienceMs);
+  if (err_.trouble == 0) err_.pending.clear();  // nobody listens
   draw_status();
   flush();
 }
 
 void Console::status(std::string_view text) {
-  if (!is_terminal_ || pending_.size() > kMaxPending) return;
+  if (!is_terminal_ || !out_.has_room_for({})) return;
   clear_status();
   status_ = text;
   draw_status();
@@ -85,21 +118,15 @@ void Console::status(std::string_view text) {
 }
 
 void Console::flush() {
-  while (!pending_.empty() && !gone_ && writable(out_fd_, 0)) {
-    const ssize_t n = ::write(out_fd_, pending_.data(), std::min(pending_.size(), kPiece));
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0 && errno == EAGAIN) return;
-    if (n < 0) {
-      gone_ = true;
-      pending_.clear();
-      return;
-    }
-    pending_.erase(0, size_t(n));
+  out_.write_all(0);
+  err_.write_all(0);
+  if (out_.num_dropped > 0 && out_.pending.empty() && !out_.gone) {
+    append("(" + std::to_string(out_.num_dropped) + " lines left out here, see the log files)\n");
+    out_.num_dropped = 0;
   }
-  if (num_dropped_ > 0 && pending_.empty() && !gone_) {
-    append("(" + std::to_string(num_dropped_) + " lines left out here, see the log files)\n");
-    num_dropped_ = 0;
-  }
+  if (out_.trouble != 0 && !std::exchange(told_trouble_, true))
+    message("ddp-launch: warning: standard output cannot be written: " + errno_text(out_.trouble) +
+            "; lines wait in memory");
 }
 
 void Console::clear_status() {
@@ -109,12 +136,12 @@ void Console::clear_status() {
 
 void Console::draw_status() {
   if (status_.empty()) return;
-  append(fit(status_, terminal_columns(out_fd_) - 1));
+  append(fit(status_, terminal_columns(out_.fd) - 1));
   drawn_ = true;
 }
 
 void Console::append(std::string_view text) {
-  if (!gone_) pending_ += text;
+  if (!out_.gone) out_.pending += text;
 }
 
 }  // namespace ddp

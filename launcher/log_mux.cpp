@@ -46,11 +46,23 @@ void LineSplitter::finish(const Sink& sink) {
   partial_.clear();
 }
 
-LogMux::LogMux(int num_ranks, int logs_fd, Console& console) : console_(console), splitters_(size_t(num_ranks)) {
-  for (int rank = 0; rank < num_ranks && logs_fd >= 0; ++rank) {
+LogMux::LogMux(int num_ranks, Fd logs, Console& console)
+    : console_(console), logs_(std::move(logs)), splitters_(size_t(num_ranks)) {
+  for (int rank = 0; rank < num_ranks && logs_; ++rank) {
     const std::string name = fmt::format("rank-{}.log", rank);
-    files_.emplace_back(::openat(logs_fd, name.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0644));
-    if (!files_.back()) throw cannot_create("cannot create logs/" + name, errno);
+    files_.emplace_back(PatientFile::Options{
+        .open =
+            [folder = logs_.get(), name] {
+              return Fd(::openat(folder, name.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0644));
+            },
+        .gap_line =
+            [](const PatientFile::Lost& lost) {
+              return fmt::format("({} line{} missing here: the disk was full)", lost.num_lines,
+                                 lost.num_lines == 1 ? " is" : "s are");
+            },
+        .max_waiting_bytes = PatientFile::kMaxWaitingBytes / size_t(num_ranks)});
+    if (!files_.back().is_open() && !is_disk_trouble(files_.back().error()))
+      throw cannot_create("cannot create logs/" + name, files_.back().error());
   }
 }
 
@@ -74,13 +86,37 @@ void LogMux::take(int rank, std::string_view line) {
 
 void LogMux::log(int rank, std::string_view line) {
   if (files_.empty()) return;
-  const std::string whole = std::string(line) + "\n";
-  try {
-    write_all(files_[size_t(rank)], std::as_bytes(std::span(whole)), fmt::format("logs/rank-{}.log", rank));
-  } catch (const Error& e) {  // a full disk must not end the training
-    if (!std::exchange(log_failed_, true))
-      console_.message(fmt::format("ddp-launch: warning: {}; logs are incomplete", e.what()));
+  files_[size_t(rank)].append(std::string(line));
+  tell_changes();
+}
+
+void LogMux::flush() {
+  for (PatientFile& file : files_) file.flush();
+  tell_changes();
+}
+
+void LogMux::conclude() {
+  bool is_whole = true;
+  for (size_t rank = 0; rank < files_.size(); ++rank) {
+    PatientFile& file = files_[rank];
+    const int64_t n = file.give_up().num_lines;
+    if (n == 0) continue;
+    is_whole = false;
+    console_.message(fmt::format("ddp-launch: warning: logs/rank-{}.log lacks {} line{}{}", rank, n, n == 1 ? "" : "s",
+                                 file.is_behind() ? ": " + errno_text(file.error()) : ""));
   }
+  if (is_whole) tell_changes();
+}
+
+// One line for all files.
+void LogMux::tell_changes() {
+  const auto behind = std::find_if(files_.begin(), files_.end(), [](const PatientFile& f) { return f.is_behind(); });
+  if ((behind != files_.end()) == told_behind_) return;
+  told_behind_ = !told_behind_;
+  console_.message(told_behind_ ? fmt::format("ddp-launch: warning: logs/rank-{}.log cannot be written: {}; lines wait "
+                                              "in memory",
+                                              behind - files_.begin(), errno_text(behind->error()))
+                                : "ddp-launch: the logs are written again");
 }
 
 }  // namespace ddp

@@ -12,6 +12,7 @@
 #include "launcher/console.h"
 #include "runtime/base/fs.h"
 #include "runtime/base/line_marks.h"
+#include "runtime/base/patient_file.h"
 
 namespace ddp {
 
@@ -31,20 +32,25 @@ class LineSplitter {
 
 class LogMux {
  public:
-  // `logs` is an open folder, -1 for no log files. Files are appended to, so that a resumed run keeps its history.
-  LogMux(int num_ranks, int logs_fd, Console& console);
+  // `logs` is an open folder, empty for no log files. Files are appended to, so that a resumed run keeps its history.
+  // On a full disk their lines wait. Errors: 71, 73.
+  LogMux(int num_ranks, Fd logs, Console& console);
 
   void feed(int rank, std::string_view bytes);
   void finish(int rank);
+  void flush();     // tries again what a full disk kept from the files
+  void conclude();  // the last try; says what is missing
 
  private:
   void take(int rank, std::string_view line);
   void log(int rank, std::string_view line);
+  void tell_changes();
 
   Console& console_;
+  Fd logs_;
   std::vector<LineSplitter> splitters_;
-  std::vector<Fd> files_;
-  bool log_failed_ = false;  // told once
+  std::vector<PatientFile> files_;
+  bool told_behind_ = false;
 };
 
 }  // namespace ddp

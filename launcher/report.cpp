@@ -87,7 +87,11 @@ void StatusFile::update(int64_t step, int64_t now_ns) {
                                  {"started", started_},
                                  {"exit_code", nullptr},
                                  {"error", nullptr}};
-  write(status.dump() + "\n", false);
+  try {
+    write_text_atomically(path_, status.dump() + "\n", false);
+  } catch (const Error& e) {
+    if (!std::exchange(told_, true)) warn(e, "it is tried again");
+  }
 }
 
 void StatusFile::conclude(const Outcome& outcome, int64_t step, const std::string& sentence) {
@@ -101,15 +105,22 @@ void StatusFile::conclude(const Outcome& outcome, int64_t step, const std::strin
                            {"error", nullptr}};
   if (!sentence.empty()) status["error"] = sentence;
   if (outcome.state == RunState::failed) status["failure"] = failure_json(outcome.failure, placement_);
-  write(status.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n", true);
+  const std::string text = status.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+  try {
+    write_text_atomically(path_, text, true);
+  } catch (const Error&) {
+    // The old one says that the run goes on: better none than that, and its room may be what the new one needs.
+    ::unlink(path_.c_str());
+    try {
+      write_text_atomically(path_, text, true);
+    } catch (const Error& e) {
+      warn(e, "the run leaves none");
+    }
+  }
 }
 
-void StatusFile::write(const std::string& text, bool durable) {
-  try {
-    write_text_atomically(path_, text, durable);
-  } catch (const Error& e) {
-    if (!std::exchange(failed_, true)) console_.message(fmt::format("ddp-launch: warning: {}", e.what()));
-  }
+void StatusFile::warn(const Error& why, const char* consequence) {
+  console_.message(fmt::format("ddp-launch: warning: {}; {}", why.what(), consequence));
 }
 
 }  // namespace ddp

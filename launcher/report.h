@@ -8,6 +8,7 @@
 #include "launcher/console.h"
 #include "launcher/devices.h"
 #include "launcher/supervisor.h"
+#include "runtime/base/error.h"
 
 namespace ddp {
 
@@ -19,7 +20,8 @@ std::string failure_sentence(const Failure& failure, const Placement& placement,
 std::string final_sentence(const Outcome& outcome, int64_t step, const Placement& placement, const std::string& resume);
 
 // status.json of a run's folder: state running | finished | stopped | failed, step, pid, started, exit_code, error, and
-// for a failure its parts. Always replaced as one. A disk that is full is told once and does not end the run.
+// for a failure its parts. Always replaced as one. A disk that is full does not end the run: it is told once, and at
+// the end if that could not be written.
 class StatusFile {
  public:
   StatusFile(const std::filesystem::path& folder, const Placement& placement, Console& console);
@@ -28,14 +30,14 @@ class StatusFile {
   void conclude(const Outcome& outcome, int64_t step, const std::string& sentence);
 
  private:
-  void write(const std::string& text, bool durable);
+  void warn(const Error& why, const char* consequence);
 
   std::filesystem::path path_;
   const Placement& placement_;
   Console& console_;
   std::string started_;  // UTC, ISO 8601
   int64_t written_ns_ = 0;
-  bool failed_ = false;
+  bool told_ = false;
 };
 
 }  // namespace ddp

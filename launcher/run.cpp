@@ -95,7 +95,7 @@ Outcome run_training(const TrainOptions& train, const std::string& resume, int64
 
   Console console(STDOUT_FILENO, STDERR_FILENO);
   if (!placement.note.empty()) console.message("ddp-launch: " + placement.note);
-  LogMux logs(placement.ranks(), folder.open_logs().get(), console);
+  LogMux logs(placement.ranks(), folder.open_logs(), console);
   StatusFile status(folder.path(), placement, console);
   RankGroup ranks(program, rank_environments(train, placement, board, segment, site_packages, console.is_terminal()),
                   board);
@@ -105,6 +105,7 @@ Outcome run_training(const TrainOptions& train, const std::string& resume, int64
   const Outcome outcome = supervise(job);
   const int64_t step = newest_step(board);
   const std::string sentence = final_sentence(outcome, step, placement, resume);
+  logs.conclude();
   status.conclude(outcome, step, sentence);
   console.status({});
   if (!sentence.empty()) console.message(sentence);

@@ -65,7 +65,8 @@ void RunFolder::lock() {
       char owner[16] = {};
       [[maybe_unused]] const ssize_t n = ::pread(file.get(), owner, sizeof owner - 1, 0);
       throw Error(ExitCode::cannot_create,
-                  fmt::format("output folder {} is in use by process {}", path_.string(), owner),
+                  fmt::format("output folder {} is in use by {}{}", path_.string(),
+                              *owner == '\0' ? "another process" : "process ", owner),
                   "wait for it, or choose another --output-dir");
     }
     // The last owner may have removed the file between our open and our lock: then a lock on it protects nothing.
@@ -74,7 +75,10 @@ void RunFolder::lock() {
         ours.st_ino != named.st_ino)
       continue;
     const std::string pid = std::to_string(::getpid());
-    if (::ftruncate(file.get(), 0) == 0) write_all(file, std::as_bytes(std::span(pid)), path_ / kLockName);
+    // For the message above only: the lock holds on a full disk too.
+    if (::ftruncate(file.get(), 0) == 0) {
+      [[maybe_unused]] const ssize_t n = ::write(file.get(), pid.data(), pid.size());
+    }
     lock_ = std::move(file);
     return;
   }

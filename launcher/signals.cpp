@@ -20,6 +20,7 @@ Signals::Signals() {
   struct sigaction ignore = {};
   ignore.sa_handler = SIG_IGN;
   ::sigaction(SIGPIPE, &ignore, &old_pipe_);
+  ::sigaction(SIGXFSZ, &ignore, nullptr);  // a write at a size limit fails with EFBIG, for what is executed too
   struct sigaction standard = {};
   standard.sa_handler = SIG_DFL;
   ::sigaction(SIGCHLD, &standard, &old_child_);

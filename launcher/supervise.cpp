@@ -79,6 +79,7 @@ class Loop {
     carry_out(supervisor_.on_tick(views(), job_.board->first_failure.load(std::memory_order_acquire), now));
     if (supervisor_.saw_progress()) job_.board->progress.fetch_add(1, std::memory_order_relaxed);
     if (job_.on_tick) job_.on_tick(now);
+    job_.logs.flush();
     job_.console.flush();
   }
 

@@ -6,6 +6,7 @@
 #include <catch2/catch.hpp>
 
 #include "launcher/log_mux.h"
+#include "tests/support/file_size_limit.h"
 #include "tests/support/temporary_folder.h"
 
 using namespace ddp;
@@ -20,6 +21,8 @@ std::vector<std::string> split(const std::vector<std::string>& pieces) {
   splitter.finish(sink);
   return lines;
 }
+
+Fd open_folder(const std::filesystem::path& path) { return Fd(::open(path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC)); }
 
 // A pipe whose read end does not block, as stdout and stderr of a console.
 struct Pipe {
@@ -80,10 +83,9 @@ TEST_CASE("a line goes to the console with its rank and to that rank's log, appe
   const test::TemporaryFolder folder;
   const Pipe out, err;
   {
-    const Fd logs(::open(folder.path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
     for (int start = 0; start < 2; ++start) {
       Console console(out.out.get(), err.out.get());
-      LogMux mux(2, logs.get(), console);
+      LogMux mux(2, open_folder(folder.path), console);
       mux.feed(1, "hello\n");
       mux.feed(0,
                "\x1fplain\n\x1etransient\n\x1d"
@@ -102,7 +104,7 @@ TEST_CASE("on a terminal the status line is cut to the width, cleared before a l
   const Terminal terminal;
   const Pipe err;
   Console console(terminal.out.get(), err.out.get());
-  LogMux mux(1, -1, console);
+  LogMux mux(1, Fd(), console);
   mux.feed(0, "\x1estep 1 and much more text\n");
   CHECK(terminal.text() == "step 1 and much mor");
   mux.feed(0, "a line\n");
@@ -129,4 +131,104 @@ TEST_CASE("a reader that is slow or gone does not block the launcher") {
   console.line("nobody listens");
   console.message("to the other end");
   CHECK(err.text() == "to the other end\n");
+}
+
+TEST_CASE("log lines that a full disk does not take wait; it is told when it begins and ends, and what is missing") {
+  const test::TemporaryFolder folder;
+  const Pipe out, err;
+  Console console(out.out.get(), err.out.get());
+  LogMux mux(2, open_folder(folder.path), console);
+  mux.feed(0,
+           "\x1d"
+           "one\n");
+  {
+    const test::FileSizeLimit full(4);
+    mux.feed(0,
+             "\x1d"
+             "two\n\x1d"
+             "three\n");
+    mux.feed(1,
+             "\x1d"
+             "other\n");
+    mux.flush();
+    CHECK(read_text(folder.path / "rank-0.log") == "one\n");
+    CHECK(err.text() ==
+          "ddp-launch: warning: logs/rank-0.log cannot be written: File too large (see ulimit -f); lines wait in "
+          "memory\n");
+  }
+  mux.flush();
+  CHECK(read_text(folder.path / "rank-0.log") == "one\ntwo\nthree\n");
+  CHECK(read_text(folder.path / "rank-1.log") == "other\n");
+  CHECK(err.text() == "ddp-launch: the logs are written again\n");
+  {
+    const test::FileSizeLimit full(14);
+    mux.feed(0,
+             "\x1d"
+             "four\n\x1d"
+             "five\n");
+    err.text();
+    mux.conclude();
+    CHECK(err.text() == "ddp-launch: warning: logs/rank-0.log lacks 2 lines: File too large (see ulimit -f)\n");
+  }
+  mux.feed(0,
+           "\x1d"
+           "six\n");
+  CHECK(read_text(folder.path / "rank-0.log") ==
+        "one\ntwo\nthree\n(2 lines are missing here: the disk was full)\nsix\n");
+}
+
+TEST_CASE("output to a file on a full disk waits within bounds, and what is missing at the end is said") {
+  const test::TemporaryFolder folder;
+  const std::filesystem::path path = folder.path / "out.txt";
+  const Pipe err;
+  const std::string told =
+      "ddp-launch: warning: standard output cannot be written: File too large (see ulimit -f); lines wait in memory\n";
+  const auto open_output = [&] { return Fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644)); };
+  SECTION("there is room again") {
+    const Fd out = open_output();
+    {
+      Console console(out.get(), err.out.get());
+      console.line("one");
+      {
+        const test::FileSizeLimit full(6);
+        console.line("two");
+        console.line("three");
+        CHECK(read_text(path) == "one\ntw");
+      }
+      console.flush();
+      CHECK(read_text(path) == "one\ntwo\nthree\n");
+      {
+        const test::FileSizeLimit full(16);
+        const std::string line(1000, 'y');
+        for (int i = 0; i < 3000; ++i) console.line(line);
+      }
+      console.flush();
+    }
+    const std::string text = read_text(path);
+    CHECK(text.size() < 1'100'000);
+    CHECK_THAT(text, Catch::EndsWith("lines left out here, see the log files)\n"));
+    CHECK(err.text() == told);
+  }
+  SECTION("there is none to the end") {
+    const Fd out = open_output();
+    const test::FileSizeLimit full(6);
+    {
+      Console console(out.get(), err.out.get());
+      for (const char* line : {"one", "two", "three"}) console.line(line);
+    }
+    CHECK(read_text(path) == "one\ntw");
+    CHECK(err.text() == told + "ddp-launch: warning: standard output lacks 2 lines: File too large (see ulimit -f)\n");
+  }
+  SECTION("messages wait too") {
+    const Fd both = open_output();
+    Console console(both.get(), both.get());
+    {
+      const test::FileSizeLimit full(2);
+      console.message("a message");
+      console.message("another");
+      CHECK(read_text(path) == "a ");
+    }
+    console.flush();
+    CHECK(read_text(path) == "a message\nanother\n");
+  }
 }
