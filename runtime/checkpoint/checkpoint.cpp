@@ -75,7 +75,8 @@ class TemporaryFolder {
 
 // A checkpoint of that step that is there already steps aside, and back again when the new one cannot take its place.
 void move_into_place(const fs::path& complete, const fs::path& place) {
-  const bool replaces = fs::exists(place);
+  std::error_code ignored;
+  const bool replaces = fs::exists(place, ignored);  // where that cannot be told, the rename fails
   const fs::path replaced = aside(place, kReplaced);
   if (replaces) rename_folder(place, replaced);
   try {
@@ -85,7 +86,6 @@ void move_into_place(const fs::path& complete, const fs::path& place) {
     throw;
   }
   sync_folder(place.parent_path());
-  std::error_code ignored;
   fs::remove_all(replaced, ignored);
 }
 
@@ -157,7 +157,10 @@ CommittedCheckpoint write_checkpoint(const fs::path& folder, const CheckpointCon
   sync_folder(writing.path());
   move_into_place(writing.path(), target.path);
 
-  remove_all_but_newest(folder, target.step, keep);
+  try {
+    remove_all_but_newest(folder, target.step, keep);
+  } catch (const Error&) {  // a folder that cannot be read now: this one is committed, and the next commit tries again
+  }
   return {target, model.bytes + optimizer.bytes};
 }
 
