@@ -153,7 +153,7 @@ class Tools(harness.IntegrationTest):
 
     def test_output_that_cannot_be_written_is_74(self):
         self.config()
-        for args in [["plan", os.path.join(self.folder, "train.yaml")], ["--explain"], ["--help"]]:
+        for args in [["plan", os.path.join(self.folder, "train.yaml")], ["bench", "launch", "--repeat", "1"], ["--explain"], ["--help"]]:
             with open("/dev/full", "w") as full:
                 run = subprocess.run([harness.LAUNCH, *args], stdout=full, stderr=subprocess.PIPE, text=True)
             self.assertEqual(run.returncode, 74, args)
