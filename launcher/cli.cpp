@@ -11,6 +11,8 @@
 
 #include "runtime/base/error.h"
 #include "runtime/base/number.h"
+#include "runtime/base/shell_word.h"
+#include "runtime/base/text_check.h"
 #include "runtime/board/board.h"
 
 namespace ddp {
@@ -180,26 +182,23 @@ Command parse_bench(std::span<const std::string> args) {
   return command;
 }
 
-bool needs_quotes(std::string_view word) {
-  constexpr std::string_view kPlain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_=+./,:@%";
-  return word.empty() || word.find_first_not_of(kPlain) != std::string_view::npos;
-}
-
-std::string shell_quoted(std::string_view word) {
-  if (!needs_quotes(word)) return std::string(word);
-  std::string out = "'";
-  for (const char c : word) {
-    if (c == '\'')
-      out += "'\\''";
-    else
-      out += c;
+// The values arrive here as bytes; past this point they are text. Only a prompt may have several lines.
+void check_words(std::span<const std::string> args) {
+  constexpr std::string_view kPrompt = "--prompt";
+  const bool is_sample = !args.empty() && args.front() == "sample";
+  for (size_t i = 0; i < args.size(); ++i) {
+    const bool is_prompt = args[i].starts_with("--prompt=") || (i > 0 && args[i - 1] == kPrompt);
+    const auto flaw = find_text_flaw(args[i], is_sample && is_prompt ? TextForm::block : TextForm::name);
+    if (flaw)
+      throw Error(ExitCode::usage, fmt::format("argument {}, '{}', holds {}", i + 1, one_line(args[i], 60), flaw->what),
+                  "names and values are UTF-8 on one line");
   }
-  return out + "'";
 }
 
 }  // namespace
 
 Command parse_command_line(std::span<const std::string> args) {
+  check_words(args);
   const std::string first = args.empty() ? "" : args.front();
   if (first == "plan") return parse_plan(args.subspan(1));
   if (first == "sample") return parse_sample(args.subspan(1));
@@ -236,7 +235,7 @@ int64_t parse_bytes(std::string_view text) {
 }
 
 std::string resume_command(std::string_view program, std::span<const std::string> args) {
-  std::string out = shell_quoted(program);
+  std::string out = shell_word(program);
   if (!args.empty() && args.front() == "run") {
     out += " run";
     args = args.subspan(1);
@@ -247,7 +246,7 @@ std::string resume_command(std::string_view program, std::span<const std::string
     if (word == "--resume" || word == "--stop-after")
       ++i;  // and its value
     else if (!word.starts_with("--resume=") && !word.starts_with("--stop-after="))
-      out += " " + shell_quoted(word);
+      out += " " + shell_word(word);
   }
   return out;
 }

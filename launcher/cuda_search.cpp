@@ -19,6 +19,7 @@
 #include "runtime/base/clock.h"
 #include "runtime/base/cuda_libraries.h"
 #include "runtime/base/fs.h"
+#include "runtime/base/text_check.h"
 
 namespace ddp {
 namespace {
@@ -95,15 +96,16 @@ std::vector<fs::path> site_packages_of(const std::string& python) {
   wait_for(pid);
   std::vector<fs::path> out;
   for (std::string line; std::getline(lines, line);)
-    if (!line.empty() && fs::is_directory(fs::path(line) / "nvidia")) out.emplace_back(line);
+    if (!line.empty() && !find_text_flaw(line, TextForm::name) && fs::is_directory(fs::path(line) / "nvidia"))
+      out.emplace_back(line);
   return out;
 }
 
 std::vector<std::string> pythons() {
   std::vector<std::string> out;
   for (const char* variable : {"VIRTUAL_ENV", "CONDA_PREFIX"})
-    if (const char* prefix = ::getenv(variable); prefix != nullptr && *prefix != '\0')
-      out.push_back(fmt::format("{}/bin/python3", prefix));
+    if (const std::string prefix = plain_variable(variable).value_or(""); !prefix.empty())
+      out.push_back(prefix + "/bin/python3");
   out.emplace_back("python3");
   return out;
 }

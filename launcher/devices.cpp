@@ -11,13 +11,19 @@
 #include <utility>
 
 #include "runtime/base/error.h"
+#include "runtime/base/text_check.h"
 
 namespace ddp {
 namespace {
 
+// Passing over one that says which GPUs there are could take others than those given.
 std::optional<std::string> variable(const char* name) {
   const char* value = std::getenv(name);
-  return value != nullptr ? std::optional<std::string>(value) : std::nullopt;
+  if (value == nullptr) return std::nullopt;
+  if (const auto flaw = find_text_flaw(value, TextForm::name))
+    throw Error(ExitCode::usage, fmt::format("{} holds {}", name, flaw->what),
+                "set it to one line of text, or use --device cpu, which does not look at it");
+  return value;
 }
 
 }  // namespace

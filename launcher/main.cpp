@@ -15,6 +15,7 @@
 #include "runtime/base/clock.h"
 #include "runtime/base/error.h"
 #include "runtime/base/output.h"
+#include "runtime/base/text_check.h"
 #include "runtime/config/config.h"
 
 namespace ddp {
@@ -59,6 +60,7 @@ int run(int argc, char** argv, int64_t launched_ns) {
   const Signals signals;
   const std::vector<std::string> args(argv + 1, argv + argc);
   const Command command = parse_command_line(args);
+  check_own_environment();
   switch (command.verb) {
     case Verb::run: {
       const Outcome outcome = run_training(command.train, resume_command(argv[0], args), launched_ns, signals);

@@ -63,8 +63,7 @@ std::vector<RankEnv> rank_environments(const TrainOptions& train, const Placemen
 }  // namespace
 
 Config resolve_config(const TrainOptions& train, const Placement& placement) {
-  Config config = load_config(train.config_file, train.overrides);
-  if (!train.output_dir.empty()) config.output_dir = train.output_dir;
+  const Config config = load_config(train.config_file, train.overrides, train.output_dir);
   check_config(config, placement.ranks());
   return config;
 }

@@ -10,6 +10,7 @@
 
 #include "runtime/base/error.h"
 #include "runtime/base/shared_object.h"
+#include "runtime/base/text_check.h"
 
 namespace ddp {
 namespace {
@@ -80,7 +81,7 @@ CudaLibraryPlaces cuda_library_places(const fs::path& program_folder) {
   places.site_packages.push_back(program_folder.parent_path().parent_path());
   for (fs::path& folder : folders_of(environment("DDP_SITE_PACKAGES")))
     places.site_packages.push_back(std::move(folder));
-  if (const std::string_view conda = environment("CONDA_PREFIX"); !conda.empty())
+  if (const std::string conda = plain_variable("CONDA_PREFIX").value_or(""); !conda.empty())
     places.conda = fs::path(conda) / "lib";
   return places;
 }

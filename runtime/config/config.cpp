@@ -55,6 +55,12 @@ class Builder {
     set_field(*section, dot == std::string::npos ? key : key.substr(dot + 1), where, value);
   }
 
+  // As `--set output_dir=DIR` with every sign of DIR standing for itself.
+  void apply_output_dir(const std::string& folder) {
+    const std::string where = "--output-dir";
+    set_field(*find_section(""), "output_dir", where, literal_scalar(folder, where));
+  }
+
   // Presets, dependent defaults and required keys; `root` is where a missing key belongs.
   Config finish(const YamlNode& root) {
     for (const Preset& preset : kPresets)
@@ -120,17 +126,20 @@ class Builder {
 
 }  // namespace
 
-Config load_config(const std::filesystem::path& file, std::span<const std::string> overrides) {
+Config load_config(const std::filesystem::path& file, std::span<const std::string> overrides,
+                   const std::string& output_dir) {
   // Before reading: it may be a data file, of any size.
   check_yaml_size(file_size(open_input(file), file), file.string());
-  return parse_config(read_text(file), file.string(), overrides);
+  return parse_config(read_text(file), file.string(), overrides, output_dir);
 }
 
-Config parse_config(std::string_view text, const std::string& name, std::span<const std::string> overrides) {
+Config parse_config(std::string_view text, const std::string& name, std::span<const std::string> overrides,
+                    const std::string& output_dir) {
   const YamlNode root = read_yaml(text, {.name = name});
   Builder builder;
   builder.apply_file(root);
   for (const std::string& text_of_override : overrides) builder.apply_override(text_of_override);
+  if (!output_dir.empty()) builder.apply_output_dir(output_dir);
   return builder.finish(root);
 }
 

@@ -87,13 +87,15 @@ struct Config {
   std::string output_dir = "runs/default";
 };
 
-// Parses, applies `overrides` ("key.path=value"), expands the preset, and checks every value by itself (type, range,
-// choice). Errors: 66 when the file is missing; 78 as "file:line:column: ..." with the nearest known key for an unknown
-// one.
-Config load_config(const std::filesystem::path& file, std::span<const std::string> overrides);
+// Parses, applies `overrides` ("key.path=value") and then `output_dir`, as it is and where not empty, expands the
+// preset, and checks every value by itself (type, range, choice). Errors: 66 when the file is missing; 78 as
+// "file:line:column: ..." with the nearest known key for an unknown one.
+Config load_config(const std::filesystem::path& file, std::span<const std::string> overrides,
+                   const std::string& output_dir = {});
 // The same for a text (a resolved configuration from the board or a run's folder); `name` stands for the file in
 // errors.
-Config parse_config(std::string_view text, const std::string& name, std::span<const std::string> overrides = {});
+Config parse_config(std::string_view text, const std::string& name, std::span<const std::string> overrides = {},
+                    const std::string& output_dir = {});
 
 // Checks the values against each other and against `ranks`: global_batch = micro_batch x ranks x accumulation, heads
 // divide width, deterministic with this number of ranks. Errors: 78 with the values that would work.

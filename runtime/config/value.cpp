@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "runtime/base/number.h"
+#include "runtime/base/text_check.h"
 #include "runtime/config/nearest.h"
 
 namespace ddp {
@@ -40,8 +41,8 @@ class ValueReader {
     if (node_.kind != YamlNode::Kind::scalar)
       fail_type(node_, field_.choices.empty() ? "text (\"\" for none)"
                                               : fmt::format("one of {}", fmt::join(field_.choices, ", ")));
-    const auto is_control = [](char c) { return uint8_t(c) < 0x20 || c == 0x7F; };
-    if (std::any_of(node_.text.begin(), node_.text.end(), is_control)) fail_type(node_, "text on one line");
+    if (const auto flaw = find_text_flaw(node_.text, TextForm::name))
+      throw config_error(node_.where, fmt::format("{} holds {}", key_, flaw->what), "give text on one line");
     const bool may_be_empty = !field_.required && field_.at.get(Config{}) == Value(std::string());
     if (node_.text.empty() && !may_be_empty) fail_type(node_, "text that is not empty");
     check_choice(node_.text);

@@ -6,7 +6,10 @@
 #include <yaml-cpp/parser.h>
 
 #include <algorithm>
+#include <optional>
 #include <sstream>
+
+#include "runtime/base/text_check.h"
 
 namespace ddp {
 namespace {
@@ -19,35 +22,21 @@ std::string position(const YamlSource& source, int line, int column) {
   return source.has_lines ? fmt::format("{}:{}:{}", source.name, line + 1, column + 1) : source.name;
 }
 
-// Length of the UTF-8 sequence at the start of `s` (1-4), or 0: a stray or overlong byte, a surrogate, a control
-// character.
-size_t valid_character(std::string_view s) {
-  const auto byte = [s](size_t i) { return i < s.size() ? uint8_t(s[i]) : uint8_t(0); };
-  const auto tail = [&](size_t i) { return (byte(i) & 0xC0) == 0x80; };
-  const uint8_t b = byte(0);
-  if (b < 0x80) return (b >= 0x20 && b != 0x7F) || b == '\n' || b == '\r' || b == '\t' ? 1 : 0;
-  if (b >= 0xC2 && b <= 0xDF && tail(1)) return 2;
-  if ((b & 0xF0) == 0xE0 && tail(1) && tail(2)) {
-    const bool overlong = b == 0xE0 && byte(1) < 0xA0, surrogate = b == 0xED && byte(1) >= 0xA0;
-    return overlong || surrogate ? 0 : 3;
-  }
-  if (b >= 0xF0 && b <= 0xF4 && tail(1) && tail(2) && tail(3)) {
-    const bool overlong = b == 0xF0 && byte(1) < 0x90, too_large = b == 0xF4 && byte(1) >= 0x90;
-    return overlong || too_large ? 0 : 4;
-  }
-  return 0;
+void check_characters(std::string_view text, const YamlSource& source) {
+  const std::optional<TextFlaw> flaw = find_text_flaw(text, TextForm::block);
+  if (!flaw) return;
+  const std::string_view before = text.substr(0, flaw->at);
+  const std::string_view line = before.substr(before.rfind('\n') + 1);  // npos + 1 is 0
+  const auto is_first_byte = [](char c) { return (uint8_t(c) & 0xC0) != 0x80; };
+  throw config_error(position(source, int(std::count(before.begin(), before.end(), '\n')),
+                              int(std::count_if(line.begin(), line.end(), is_first_byte))),
+                     flaw->what, "a configuration is UTF-8 without control characters");
 }
 
-void check_characters(std::string_view text, const YamlSource& source) {
-  int line = 0, column = 0;
-  for (size_t i = 0; i < text.size(); ++column) {
-    const size_t length = valid_character(text.substr(i));
-    if (length == 0)
-      throw config_error(position(source, line, column), fmt::format("byte 0x{:02x} is not text", uint8_t(text[i])),
-                         "a configuration is UTF-8 without control characters");
-    if (text[i] == '\n') ++line, column = -1;
-    i += length;
-  }
+void check_scalar_size(const std::string& text, const std::string& where) {
+  if (text.size() > kMaxScalarBytes)
+    throw config_error(where, fmt::format("a scalar of {} bytes", text.size()),
+                       fmt::format("the limit is {}", kMaxScalarBytes));
 }
 
 class TreeBuilder final : public YAML::EventHandler {
@@ -64,8 +53,7 @@ class TreeBuilder final : public YAML::EventHandler {
   void OnAlias(const YAML::Mark& mark, YAML::anchor_t) override { fail(mark, "an alias", "write the value out"); }
   void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
                 const std::string& text) override {
-    if (text.size() > kMaxScalarBytes)
-      fail(mark, fmt::format("a scalar of {} bytes", text.size()), fmt::format("the limit is {}", kMaxScalarBytes));
+    check_scalar_size(text, position(source_, mark.line, mark.column));
     if (expects_key()) return set_key(mark, tag, anchor, text);
     YamlNode& node = add(mark, tag, anchor, YamlNode::Kind::scalar);
     node.text = text;
@@ -157,16 +145,19 @@ YamlNode read_yaml(std::string_view text, const YamlSource& source) {
   return root;
 }
 
+YamlNode literal_scalar(const std::string& text, const std::string& where) {
+  check_scalar_size(text, where);
+  return {.kind = YamlNode::Kind::scalar, .where = where, .text = text, .quoted = true};
+}
+
 Error config_error(const std::string& where, const std::string& what, const std::string& hint) {
   return Error(ExitCode::config, where + ": " + what, hint);
 }
 
 std::string in_quotes(std::string_view text) {
   constexpr size_t kShown = 60;
-  std::string shown(text.substr(0, kShown));
-  for (char& c : shown)
-    if (uint8_t(c) < 0x20 || c == 0x7F) c = ' ';
-  return '"' + shown + (text.size() > kShown ? "...\"" : "\"");
+  const std::string shown = one_line(text, kShown);
+  return '"' + shown + (text.size() > shown.size() ? "...\"" : "\"");
 }
 
 }  // namespace ddp

@@ -1,7 +1,7 @@
 // YAML text as a small tree, read strictly: what YAML allows and a configuration does not need is an error with its
-// position, not a surprise: aliases, anchors, tags, duplicate keys, second documents, deep nesting, huge scalars, bytes
-// that are not UTF-8. Built on yaml-cpp's events instead of its nodes, which silently accept all of these. Scalars stay
-// text; value.h types them.
+// position, not a surprise: aliases, anchors, tags, duplicate keys, second documents, deep nesting, huge scalars, what
+// is not UTF-8 text (runtime/base/text_check.h). Built on yaml-cpp's events instead of its nodes, which silently accept
+// all of these. Scalars stay text; value.h types them.
 #pragma once
 
 #include <cstdint>
@@ -19,8 +19,8 @@ struct YamlNode {
   std::string where;  // position for errors, e.g. "train.yaml:3:5" (line and column from 1)
   std::string text;   // of a scalar
   bool quoted = false;
-  std::string key, key_where;  // of a map's child
-  std::vector<YamlNode> children;
+  std::string key = {}, key_where = {};  // of a map's child
+  std::vector<YamlNode> children = {};
 };
 
 // How errors name the text: "name:line:column", or "name" alone for a value from the command line.
@@ -34,6 +34,9 @@ void check_yaml_size(int64_t size_bytes, const std::string& name);
 
 // An empty text is a null node. Errors: 78.
 YamlNode read_yaml(std::string_view text, const YamlSource& source);
+
+// A value that is taken as it is, not read as YAML, under the limits of one that was read. Errors: 78.
+YamlNode literal_scalar(const std::string& text, const std::string& where);
 
 // "where: what; hint", exit code 78.
 Error config_error(const std::string& where, const std::string& what, const std::string& hint = {});

@@ -6,6 +6,7 @@
 #include <cstdlib>
 
 #include "runtime/base/line_marks.h"
+#include "runtime/base/shell_word.h"
 #include "runtime/metrics/text.h"
 
 namespace ddp {
@@ -90,8 +91,8 @@ void ConsoleSink::summary(const RunEnd& end) {
   line(fmt::format("  metrics     {}", (end.run_folder / "metrics.jsonl").string()));
   if (end.checkpoint.empty()) return;
   line(fmt::format("  checkpoint  {}", end.checkpoint.string()));
-  line(fmt::format("  sample      ddp-launch sample {} --prompt \"{}\" --tokens 200", end.run_folder.string(),
-                   end.example_prompt));
+  line(fmt::format("  sample      ddp-launch sample {} --prompt \"{}\" --tokens 200",
+                   shell_word(end.run_folder.string()), end.example_prompt));
 }
 
 void ConsoleSink::line(std::string_view text) { put(kConsoleMark, text); }

@@ -1,0 +1,12 @@
+// Words of commands that are printed for people to paste into a shell.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace ddp {
+
+// The word as it is where that is safe, else in single quotes.
+std::string shell_word(std::string_view word);
+
+}  // namespace ddp
