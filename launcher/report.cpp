@@ -2,12 +2,12 @@
 
 #include <fmt/format.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "runtime/base/clock.h"
 #include "runtime/base/error.h"
 
 namespace ddp {
@@ -15,14 +15,7 @@ namespace {
 
 constexpr int64_t kUpdateNs = 1'000'000'000;
 
-std::string utc_now() {
-  const time_t now = ::time(nullptr);
-  tm parts;
-  ::gmtime_r(&now, &parts);
-  char text[32];
-  ::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts);
-  return text;
-}
+std::string utc_now() { return utc_text("%Y-%m-%dT%H:%M:%SZ"); }
 
 bool worth_resuming(int exit_code) {
   const auto code = ExitCode(exit_code);

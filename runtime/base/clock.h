@@ -4,6 +4,7 @@
 #include <time.h>
 
 #include <cstdint>
+#include <string>
 
 namespace ddp {
 
@@ -15,5 +16,14 @@ inline int64_t monotonic_ns() {
 }
 
 inline double ms_between(int64_t begin_ns, int64_t end_ns) { return double(end_ns - begin_ns) * 1e-6; }
+
+// The time of day in UTC as strftime's `format` writes it: for people, and for names of files.
+inline std::string utc_text(const char* format) {
+  const time_t now = ::time(nullptr);
+  tm parts;
+  ::gmtime_r(&now, &parts);
+  char text[64];
+  return {text, ::strftime(text, sizeof text, format, &parts)};
+}
 
 }  // namespace ddp

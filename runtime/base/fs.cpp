@@ -80,6 +80,17 @@ void sync_folder(const std::filesystem::path& path) {
   sync(folder, path);
 }
 
+void rename_path(const std::filesystem::path& from, const std::filesystem::path& to) {
+  if (::rename(from.c_str(), to.c_str()) != 0)
+    throw Error(ExitCode::io, "cannot rename " + from.string() + " to " + to.string() + ": " + errno_text(errno));
+}
+
+void create_folder(const std::filesystem::path& path) {
+  std::error_code error;
+  if (std::filesystem::create_directories(path, error)) sync_folder(path.has_parent_path() ? path.parent_path() : ".");
+  if (error) throw Error(ExitCode::io, "cannot create " + path.string() + ": " + error.message());
+}
+
 Fd create_output(const std::filesystem::path& path) {
   Fd file(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644));
   if (!file) fail_io("create", path);
@@ -100,7 +111,7 @@ void write_text_atomically(const std::filesystem::path& path, std::string_view t
   try {
     write_all(file, std::as_bytes(std::span(text)), temporary);
     if (durable) sync(file, temporary);
-    if (::rename(temporary.c_str(), path.c_str()) != 0) fail_io("rename", temporary);
+    rename_path(temporary, path);
   } catch (const Error&) {
     ::unlink(temporary.c_str());  // on a full disk its room is needed
     throw;

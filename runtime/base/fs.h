@@ -44,6 +44,10 @@ void write_all(const Fd& file, std::span<const std::byte> bytes, const std::file
 // pages.
 void sync(const Fd& file, const std::filesystem::path& path);
 void sync_folder(const std::filesystem::path& path);
+// Errors of both: 74.
+void rename_path(const std::filesystem::path& from, const std::filesystem::path& to);
+// With what is missing above it, durably: its entry in the parent is on the disk.
+void create_folder(const std::filesystem::path& path);
 // Creates a new file for writing (0644, O_CLOEXEC, O_NOFOLLOW); an existing one is truncated. Errors: 74.
 Fd create_output(const std::filesystem::path& path);
 

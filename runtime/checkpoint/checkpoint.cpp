@@ -1,6 +1,5 @@
 #include "runtime/checkpoint/checkpoint.h"
 
-#include <errno.h>
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -28,11 +27,6 @@ fs::path aside(const fs::path& path, std::string_view prefix) {
   return path.parent_path() / (std::string(prefix) + path.filename().string());
 }
 
-void rename_folder(const fs::path& from, const fs::path& to) {
-  if (::rename(from.c_str(), to.c_str()) != 0)
-    throw Error(ExitCode::io, fmt::format("cannot rename {} to {}: {}", from.string(), to.string(), errno_text(errno)));
-}
-
 // Empty where there is no such folder. One that cannot be read is an error: it must not look like a run without
 // checkpoints.
 std::vector<fs::path> entries_of(const fs::path& folder) {
@@ -44,13 +38,6 @@ std::vector<fs::path> entries_of(const fs::path& folder) {
     throw Error(ExitCode::no_input, fmt::format("cannot read {}: {}", folder.string(), why.code().message()));
   }
   return entries;
-}
-
-// Creates the folder durably: its entry in the parent is on the disk.
-void create_folder(const fs::path& path) {
-  std::error_code error;
-  if (fs::create_directories(path, error)) sync_folder(path.has_parent_path() ? path.parent_path() : ".");
-  if (error) throw Error(ExitCode::io, fmt::format("cannot create {}: {}", path.string(), error.message()));
 }
 
 // An empty folder to write in, removed with whatever is in it unless it has been renamed away.
@@ -78,11 +65,11 @@ void move_into_place(const fs::path& complete, const fs::path& place) {
   std::error_code ignored;
   const bool replaces = fs::exists(place, ignored);  // where that cannot be told, the rename fails
   const fs::path replaced = aside(place, kReplaced);
-  if (replaces) rename_folder(place, replaced);
+  if (replaces) rename_path(place, replaced);
   try {
-    rename_folder(complete, place);
+    rename_path(complete, place);
   } catch (const Error&) {
-    if (replaces) rename_folder(replaced, place);
+    if (replaces) rename_path(replaced, place);
     throw;
   }
   sync_folder(place.parent_path());
@@ -100,13 +87,8 @@ void remove_checkpoint(const fs::path& path) {
 }
 
 void remove_all_but_newest(const fs::path& folder, int64_t newest_step, int64_t keep) {
-  std::vector<Checkpoint> past;
-  for (Checkpoint& c : list_checkpoints(folder)) {
-    if (c.step > newest_step)
-      remove_checkpoint(c.path);
-    else
-      past.push_back(std::move(c));
-  }
+  std::vector<Checkpoint> past = list_checkpoints(folder);
+  std::erase_if(past, [newest_step](const Checkpoint& c) { return c.step > newest_step; });
   for (size_t i = 0; int64_t(i) < int64_t(past.size()) - keep; ++i) remove_checkpoint(past[i].path);
 }
 
@@ -169,7 +151,7 @@ void recover_checkpoints(const fs::path& folder) {
     const std::string name = path.filename().string();
     if (name.starts_with(kReplaced)) {
       const fs::path place = folder / name.substr(kReplaced.size());
-      if (!fs::exists(place)) rename_folder(path, place);
+      if (!fs::exists(place)) rename_path(path, place);
     }
     std::error_code ignored;
     if (name.starts_with(kReplaced) || name.starts_with(kWriting) || name.starts_with(kRemoving))

@@ -38,9 +38,9 @@ struct CommittedCheckpoint {
 // In all of these `folder` is the run's checkpoints/ folder, which need not exist but for write access to its parent.
 
 // Commits `content` as step-<state.step>, in place of an older one of that step, then removes what is not among the
-// `keep` (at least 1) newest up to that step, and those of later steps: they belong to a past that was abandoned by
-// resuming before them. Errors: 74 when something could not be written; then this checkpoint is void, its partial gone,
-// and the others untouched.
+// `keep` (at least 1) newest up to that step. Those of later steps stay: a resume before them has moved them away
+// (abandoned.h). Errors: 74 when something could not be written; then this checkpoint is void, its partial gone, and
+// the others untouched.
 CommittedCheckpoint write_checkpoint(const std::filesystem::path& folder, const CheckpointContent& content,
                                      int64_t keep);
 

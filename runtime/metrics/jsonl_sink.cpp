@@ -114,6 +114,18 @@ PatientFile continue_file(const std::filesystem::path& path, int64_t resumed_ste
 
 }  // namespace
 
+std::string metrics_lines(std::string_view text, int64_t first_step, int64_t last_step) {
+  std::string lines;
+  for_each_line(text, [&](std::string_view line, size_t) {
+    const Steps steps = steps_of(line);
+    const Steps part = {std::max(steps.first, first_step), std::min(steps.last, last_step)};
+    if (steps.first < 0 || part.first > part.last) return;
+    const bool is_whole = part.first == steps.first && part.last == steps.last;
+    lines += (is_whole ? std::string(line) : gap_line(part)) + "\n";
+  });
+  return lines;
+}
+
 std::string json_line(const StepRecord& r) {
   std::string non_finite;
   if (r.skipped)

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <functional>
 #include <string>
+#include <string_view>
 
 #include "runtime/base/patient_file.h"
 #include "runtime/metrics/step_record.h"
@@ -21,6 +22,9 @@ std::string json_line(const EvalRecord& record);
 
 // Whether the file holds step `step`, or a gap there, but no evaluation of it. Errors: 66 where it cannot be read.
 bool lacks_evaluation(const std::filesystem::path& path, int64_t step);
+// The whole lines of a metrics.jsonl's `text` about the steps from `first_step` (at least 0) to `last_step`; a
+// gap is cut to them.
+std::string metrics_lines(std::string_view text, int64_t first_step, int64_t last_step);
 
 class JsonlSink {
  public:

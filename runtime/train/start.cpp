@@ -18,10 +18,10 @@ namespace {
 
 std::optional<Checkpoint> choose_checkpoint(const StartRequest& request) {
   if (request.resume == "none") return std::nullopt;
-  if (request.resume != "auto")
-    return Checkpoint{.step = verify_checkpoint(request.resume).state.step, .path = request.resume};
   const std::filesystem::path folder = std::filesystem::path(request.config.output_dir) / "checkpoints";
   recover_checkpoints(folder);
+  if (request.resume != "auto")
+    return Checkpoint{.step = verify_checkpoint(request.resume).state.step, .path = request.resume};
   return find_newest_verified(folder, [](const std::string& text) { log::warn("{}", text); });
 }
 

@@ -12,6 +12,7 @@
 #include "runtime/state/finite.h"
 #include "runtime/train/first_rank_value.h"
 #include "runtime/train/host_flat.h"
+#include "runtime/train/leave_later.h"
 #include "runtime/train/start.h"
 
 namespace ddp {
@@ -99,9 +100,11 @@ void Trainer::load() {
 void Trainer::open_sinks() {
   const std::filesystem::path folder = parts_.config.output_dir;
   std::filesystem::create_directories(folder);
+  ConsoleSink console(console_mode_from_environment(), parts_.config.log.every);
+  leave_later(folder, parts_.env.resume, state_.step, console);
   sinks_.emplace(Sinks{.jsonl = JsonlSink(folder / kMetricsFile, state_.step,
                                           [this](const std::string& text) { sinks_->console.line(text); }),
-                       .console = ConsoleSink(console_mode_from_environment(), parts_.config.log.every)});
+                       .console = std::move(console)});
   write_waiting();
   if (parts_.config.train.cuda_graph && !parts_.device.has_graphs())
     sinks_->console.line(

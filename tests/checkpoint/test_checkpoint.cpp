@@ -75,12 +75,12 @@ TEST_CASE("the keep newest checkpoints stay") {
   CHECK(entries_in(folder.path) == 2);
 }
 
-TEST_CASE("checkpoints of an abandoned future go once their past is written anew") {
+TEST_CASE("a commit removes no checkpoint of a later step, and does not count it among those to keep") {
   test::TemporaryFolder folder;
   SmallRun run;
   for (int64_t step : {10, 20, 30}) write_checkpoint(folder.path, run.content(step), 3);
-  write_checkpoint(folder.path, run.content(15), 1);  // after a resume from 10
-  CHECK(steps_in(folder.path) == std::vector<int64_t>{15});
+  write_checkpoint(folder.path, run.content(15), 1);
+  CHECK(steps_in(folder.path) == std::vector<int64_t>{15, 20, 30});
 }
 
 TEST_CASE("a checkpoint of the same step is replaced") {

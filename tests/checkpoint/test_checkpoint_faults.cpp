@@ -89,15 +89,6 @@ TEST_CASE("checkpoints of which none is intact are an error, never a fresh start
   CHECK(message.starts_with("none of the 3 checkpoints in " + folder.path.string() + " is intact; "));
 }
 
-TEST_CASE("a corrupt newer checkpoint does not push out the one that replaces its past") {
-  test::TemporaryFolder folder;
-  SmallRun run;
-  write_checkpoint(folder.path, run.content(10), 2);
-  test::flip_bit(write_checkpoint(folder.path, run.content(20), 2).checkpoint.path / kModelFile, 200);
-  write_checkpoint(folder.path, run.content(12), 1);
-  CHECK(Found(folder.path).checkpoint->step == 12);
-}
-
 TEST_CASE("a write that fails at any byte voids that checkpoint only and leaves no partial") {
   test::TemporaryFolder folder;
   SmallRun run;

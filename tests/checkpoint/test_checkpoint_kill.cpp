@@ -1,43 +1,14 @@
 // SIGKILL before each system call of a commit: what had been committed stays, and stays whole.
-#include <signal.h>
-#include <sys/ptrace.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "tests/checkpoint/fixture.h"
+#include "tests/checkpoint/traced.h"
 
 namespace ddp {
 namespace {
 
 namespace fs = std::filesystem;
-
-[[noreturn]] void commit_traced(const fs::path& folder, int64_t step, int64_t keep) {
-  test::SmallRun run;
-  if (::ptrace(PTRACE_TRACEME, 0, nullptr, nullptr) != 0) ::_exit(2);
-  ::raise(SIGSTOP);
-  write_checkpoint(folder, run.content(step), keep);
-  ::_exit(0);
-}
-
-enum class End { killed, finished, untraceable };
-
-// Commits in a process of its own, which is killed as it enters system call number `call`.
-End commit_until(int call, const fs::path& folder, int64_t step, int64_t keep) {
-  const pid_t writer = ::fork();
-  REQUIRE(writer >= 0);
-  if (writer == 0) commit_traced(folder, step, keep);
-  int status = 0;
-  REQUIRE(::waitpid(writer, &status, 0) == writer);
-  // Stops come in pairs: entry, exit.
-  for (int stop = 0; WIFSTOPPED(status) && stop < 2 * call + 1; ++stop) {
-    REQUIRE(::ptrace(PTRACE_SYSCALL, writer, nullptr, nullptr) == 0);
-    REQUIRE(::waitpid(writer, &status, 0) == writer);
-  }
-  if (WIFEXITED(status)) return WEXITSTATUS(status) == 0 ? End::finished : End::untraceable;
-  ::kill(writer, SIGKILL);
-  REQUIRE(::waitpid(writer, &status, 0) == writer);
-  return End::killed;
-}
+using test::End;
 
 TEST_CASE("a writer killed before any of its system calls leaves every earlier checkpoint whole") {
   const bool in_memory = ::access("/dev/shm", W_OK) == 0;  // where an fsync costs nothing, and there are thousands
@@ -52,7 +23,7 @@ TEST_CASE("a writer killed before any of its system calls leaves every earlier c
   int call = 0;
   for (; end == End::killed; ++call) {
     fs::copy(before, checkpoints, fs::copy_options::recursive);
-    end = commit_until(call, checkpoints, step, keep);
+    end = test::run_until_call(call, [&] { write_checkpoint(checkpoints, run.content(step), keep); });
     recover_checkpoints(checkpoints);
     INFO("step " << step << ", system call " << call);
     const std::vector<Checkpoint> left = list_checkpoints(checkpoints);

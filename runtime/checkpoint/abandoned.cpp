@@ -1,0 +1,71 @@
+#include "runtime/checkpoint/abandoned.h"
+
+#include <fmt/core.h>
+
+#include <charconv>
+#include <string>
+#include <vector>
+
+#include "runtime/base/clock.h"
+#include "runtime/base/error.h"
+#include "runtime/base/fs.h"
+#include "runtime/checkpoint/checkpoint.h"
+
+namespace ddp {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kPrefix = "abandoned-";
+constexpr const char* kMetrics = "metrics.jsonl";
+
+// A new folder: two starts within a second must not share one.
+fs::path create_abandoned(const fs::path& folder, int64_t step) {
+  const std::string name = fmt::format("{}{}-{}", kPrefix, step, utc_text("%Y%m%dT%H%M%SZ"));
+  std::error_code error;
+  for (int n = 1; !error; ++n) {
+    const fs::path path = folder / (n == 1 ? name : fmt::format("{}-{}", name, n));
+    if (fs::create_directory(path, error)) return path;
+  }
+  throw Error(ExitCode::io, fmt::format("cannot create {}: {}", (folder / name).string(), error.message()));
+}
+
+int64_t bytes_in(const fs::path& folder) {
+  int64_t bytes = 0;
+  std::error_code ignored;  // the size is told to people, no more
+  for (fs::recursive_directory_iterator at(folder, ignored), end; !ignored && at != end; at.increment(ignored))
+    if (at->is_regular_file(ignored)) bytes += int64_t(at->file_size(ignored));
+  return bytes;
+}
+
+}  // namespace
+
+std::optional<Abandoned> abandon_later_checkpoints(const fs::path& folder, int64_t step, std::string_view metrics) {
+  std::vector<Checkpoint> later = list_checkpoints(folder);
+  std::erase_if(later, [step](const Checkpoint& c) { return c.step <= step; });
+  if (later.empty()) return std::nullopt;
+  Abandoned left{.folder = create_abandoned(folder, step), .num_checkpoints = int64_t(later.size()), .bytes = 0};
+  if (!metrics.empty()) write_text_atomically(left.folder / kMetrics, metrics);
+  // The newest first: a start that comes after half of it sees a shorter past, never one with a hole.
+  for (auto c = later.rbegin(); c != later.rend(); ++c) {
+    const fs::path place = left.folder / c->path.filename();
+    rename_path(c->path, place);
+    left.bytes += bytes_in(place);
+  }
+  sync_folder(left.folder);
+  sync_folder(folder);
+  return left;
+}
+
+std::optional<AbandonedPast> abandoned_past(const fs::path& checkpoint, const fs::path& folder) {
+  std::error_code none;
+  const fs::path abandoned = fs::canonical(checkpoint, none).parent_path();
+  const std::string name = abandoned.filename().string();
+  if (none || !name.starts_with(kPrefix) || !fs::equivalent(abandoned.parent_path(), folder, none)) return std::nullopt;
+  int64_t step = -1;
+  std::from_chars(name.data() + kPrefix.size(), name.data() + name.size(), step);
+  if (step < 0) return std::nullopt;
+  return AbandonedPast{.forked_at = step, .metrics = abandoned / kMetrics};
+}
+
+}  // namespace ddp

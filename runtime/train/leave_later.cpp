@@ -1,0 +1,42 @@
+#include "runtime/train/leave_later.h"
+
+#include <fmt/core.h>
+
+#include <limits>
+#include <optional>
+
+#include "runtime/base/fs.h"
+#include "runtime/checkpoint/abandoned.h"
+#include "runtime/metrics/jsonl_sink.h"
+#include "runtime/metrics/text.h"
+
+namespace ddp {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string text_of(const fs::path& path) { return fs::exists(path) ? read_text(path) : std::string(); }
+
+std::string told(const Abandoned& left, int64_t step, bool with_metrics) {
+  const bool one = left.num_checkpoints == 1;
+  return fmt::format("{} checkpoint{} of steps after {} ({}) moved{} to {}: not used, and never removed by ddp-launch",
+                     left.num_checkpoints, one ? "" : "s", step, bytes_text(left.bytes),
+                     with_metrics ? " with the metrics of these steps" : "", left.folder.string());
+}
+
+}  // namespace
+
+void leave_later(const fs::path& run_folder, const std::string& resume, int64_t step, ConsoleSink& console) {
+  const fs::path checkpoints = run_folder / "checkpoints", metrics = run_folder / "metrics.jsonl";
+  const std::optional<AbandonedPast> chosen = abandoned_past(resume, checkpoints);
+  const int64_t common = chosen ? chosen->forked_at : step;  // up to here the past is the same
+  const std::string lines = text_of(metrics);
+  const std::string later = metrics_lines(lines, common + 1, std::numeric_limits<int64_t>::max());
+  if (const auto left = abandon_later_checkpoints(checkpoints, common, later))
+    console.line(told(*left, common, !later.empty()));
+  if (chosen)
+    write_text_atomically(metrics,
+                          metrics_lines(lines, 0, common) + metrics_lines(text_of(chosen->metrics), common + 1, step));
+}
+
+}  // namespace ddp
