@@ -234,13 +234,13 @@ int64_t parse_bytes(std::string_view text) {
   return int64_t(std::llround(bytes));
 }
 
-std::string resume_command(std::string_view program, std::span<const std::string> args) {
+std::string command_with_resume(std::string_view program, std::span<const std::string> args, std::string_view resume) {
   std::string out = shell_word(program);
   if (!args.empty() && args.front() == "run") {
     out += " run";
     args = args.subspan(1);
   }
-  out += " --resume auto";
+  if (!resume.empty()) out += " --resume " + shell_word(resume);
   for (size_t i = 0; i < args.size(); ++i) {
     const std::string& word = args[i];
     if (word == "--resume" || word == "--stop-after")

@@ -65,8 +65,8 @@ Command parse_command_line(std::span<const std::string> args);
 // "11GiB", "500 MB", "4096" as bytes. Errors: 64.
 int64_t parse_bytes(std::string_view text);
 
-// The command that goes on where this one ended: the same arguments with `--resume auto` and without --stop-after,
-// quoted for a shell. `args` without the program's name.
-std::string resume_command(std::string_view program, std::span<const std::string> args);
+// The same command with another --resume (empty: without one) and without --stop-after, quoted for a shell. It is for
+// the same working directory. `args` without the program's name.
+std::string command_with_resume(std::string_view program, std::span<const std::string> args, std::string_view resume);
 
 }  // namespace ddp

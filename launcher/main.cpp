@@ -63,7 +63,8 @@ int run(int argc, char** argv, int64_t launched_ns) {
   check_own_environment();
   switch (command.verb) {
     case Verb::run: {
-      const Outcome outcome = run_training(command.train, resume_command(argv[0], args), launched_ns, signals);
+      const auto again = [&](std::string_view resume) { return command_with_resume(argv[0], args, resume); };
+      const Outcome outcome = run_training(command.train, again, launched_ns, signals);
       if (outcome.signal != 0) die_of(outcome.signal);
       return outcome.exit_code;
     }

@@ -4,6 +4,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -17,9 +19,15 @@ constexpr int64_t kUpdateNs = 1'000'000'000;
 
 std::string utc_now() { return utc_text("%Y-%m-%dT%H:%M:%SZ"); }
 
-bool worth_resuming(int exit_code) {
-  const auto code = ExitCode(exit_code);
-  return code != ExitCode::usage && code != ExitCode::no_input && code != ExitCode::config;
+// Whether the same command may do better than this: a replay is deterministic.
+bool is_worth_repeating(int exit_code) {
+  constexpr std::array kFinal = {ExitCode::usage,      ExitCode::data,   ExitCode::no_input,  ExitCode::cannot_create,
+                                 ExitCode::permission, ExitCode::config, ExitCode::non_finite};
+  return std::find(kFinal.begin(), kFinal.end(), ExitCode(exit_code)) == kFinal.end();
+}
+
+std::string with_advice(std::string sentence, const std::string& advice) {
+  return advice.empty() ? sentence : sentence + "; " + advice;
 }
 
 nlohmann::json failure_json(const Failure& failure, const Placement& placement) {
@@ -36,7 +44,7 @@ nlohmann::json failure_json(const Failure& failure, const Placement& placement) 
 
 }  // namespace
 
-std::string failure_sentence(const Failure& failure, const Placement& placement, const std::string& resume) {
+std::string failure_sentence(const Failure& failure, const Placement& placement, const std::string& advice) {
   const RankView& where = failure.where;
   std::string text = fmt::format("FAILED rank {} ({}) step {} {}", failure.rank, placement.label(failure.rank),
                                  where.step, phase_name(where.phase));
@@ -46,20 +54,20 @@ std::string failure_sentence(const Failure& failure, const Placement& placement,
   if (!failure.victims.empty())
     text += fmt::format("; rank{} {} stopped in {:.1f} s", failure.victims.size() == 1 ? "" : "s",
                         fmt::join(failure.victims, ","), double(failure.stop_ns) * 1e-9);
-  if (!resume.empty() && worth_resuming(failure.exit_code)) text += "; resume: " + resume;
-  return text;
+  return is_worth_repeating(failure.exit_code) ? with_advice(text, advice) : text;
 }
 
 std::string final_sentence(const Outcome& outcome, int64_t step, const Placement& placement,
-                           const std::string& resume) {
+                           const std::string& advice) {
   switch (outcome.state) {
     case RunState::failed:
-      return failure_sentence(outcome.failure, placement, resume);
+      return failure_sentence(outcome.failure, placement, advice);
     case RunState::stopped:
       if (outcome.signal != 0)
-        return fmt::format("STOPPED at once by SIG{} in step {}, without a checkpoint; resume: {}",
-                           ::sigabbrev_np(outcome.signal), step, resume);
-      return fmt::format("STOPPED after step {}, checkpoint written; resume: {}", step, resume);
+        return with_advice(fmt::format("STOPPED at once by SIG{} in step {}, without a checkpoint",
+                                       ::sigabbrev_np(outcome.signal), step),
+                           advice);
+      return with_advice(fmt::format("STOPPED after step {}, checkpoint written", step), advice);
     case RunState::running:
     case RunState::finished:
       return {};

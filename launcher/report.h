@@ -12,12 +12,13 @@
 
 namespace ddp {
 
-// "FAILED rank 2 (cpu 2) step 1841 backward, bucket 4: <cause>; ranks 0,1,3 stopped in 0.4 s; resume: <command>".
-// `resume` may be empty, and is left out where the same command would only fail again (usage, input, configuration).
-std::string failure_sentence(const Failure& failure, const Placement& placement, const std::string& resume);
+// "FAILED rank 2 (cpu 2) step 1841 backward, bucket 4: <cause>; ranks 0,1,3 stopped in 0.4 s; <advice>".
+// `advice` says which command goes on ("resume: <command>"). It may be empty, and is left out where the same command
+// would only fail again: usage, input, data, configuration, an output path, numbers that are not finite.
+std::string failure_sentence(const Failure& failure, const Placement& placement, const std::string& advice);
 
 // The sentence of any end but a finished run's, which needs none (empty): failed, stopped on request, stopped at once.
-std::string final_sentence(const Outcome& outcome, int64_t step, const Placement& placement, const std::string& resume);
+std::string final_sentence(const Outcome& outcome, int64_t step, const Placement& placement, const std::string& advice);
 
 // status.json of a run's folder: state running | finished | stopped | failed, step, pid, started, exit_code, error, and
 // for a failure its parts. Always replaced as one. A disk that is full does not end the run: it is told once, and at

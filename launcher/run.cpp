@@ -9,6 +9,7 @@
 #include "launcher/log_mux.h"
 #include "launcher/rank_program.h"
 #include "launcher/report.h"
+#include "launcher/resume.h"
 #include "launcher/run_folder.h"
 #include "launcher/spawn.h"
 #include "launcher/supervise.h"
@@ -54,10 +55,26 @@ std::vector<RankEnv> rank_environments(const TrainOptions& train, const Placemen
     env.site_packages = site_packages;
     env.shares_gpu = placement.shares_gpu();
     env.tty = tty;
-    env.resume = train.resume;
     env.stop_after = train.stop_after;
   }
   return envs;
+}
+
+void record_origin(const Resume& resume, Console& console) {
+  try {
+    resume.record_origin();
+  } catch (const Error& e) {  // a full disk: the run itself may not need it
+    console.message(
+        fmt::format("ddp-launch: warning: {}; until the first checkpoint --resume auto does not know "
+                    "where this run comes from",
+                    e.what()));
+  }
+}
+
+std::string advice(const Resume& resume, const CommandAgain& again) {
+  const std::optional<Continuation> next = resume.continuation();
+  if (!next) return {};
+  return (next->has_checkpoint ? "resume: " : "no checkpoint yet, start again: ") + again(next->resume);
 }
 
 }  // namespace
@@ -68,7 +85,7 @@ Config resolve_config(const TrainOptions& train, const Placement& placement) {
   return config;
 }
 
-Outcome run_training(const TrainOptions& train, const std::string& resume, int64_t launched_ns,
+Outcome run_training(const TrainOptions& train, const CommandAgain& again, int64_t launched_ns,
                      const Signals& signals) {
   const HostDevices host = probe_host(train);
   const Placement placement = place_ranks(train, host);
@@ -79,9 +96,7 @@ Outcome run_training(const TrainOptions& train, const std::string& resume, int64
   const std::string site_packages =
       placement.device == "cuda" ? search_cuda_libraries(program, placement.ranks()) : std::string();
   const RunFolder folder(config.output_dir);
-  if (train.resume == "none" && folder.holds_run())
-    throw Error(ExitCode::cannot_create, fmt::format("{} already holds a run", config.output_dir),
-                "go on with it: " + resume + "; or choose another --output-dir");
+  const Resume resume(folder.path(), train.resume, again("auto"));
 
   const int cores = usable_cores();
   Board board = Board::create(placement.ranks());
@@ -96,14 +111,16 @@ Outcome run_training(const TrainOptions& train, const std::string& resume, int64
   if (!placement.note.empty()) console.message("ddp-launch: " + placement.note);
   LogMux logs(placement.ranks(), folder.open_logs(), console);
   StatusFile status(folder.path(), placement, console);
-  RankGroup ranks(program, rank_environments(train, placement, board, segment, site_packages, console.is_terminal()),
-                  board);
+  record_origin(resume, console);
+  std::vector<RankEnv> envs = rank_environments(train, placement, board, segment, site_packages, console.is_terminal());
+  for (RankEnv& env : envs) env.resume = resume.for_ranks();
+  RankGroup ranks(program, envs, board);
   Supervision job{board, ranks, logs, console, signals, {}, {}};
   job.limits.hang_ns = int64_t(config.train.hang_timeout_s * 1e9);
   job.on_tick = [&](int64_t now_ns) { status.update(newest_step(board), now_ns); };
   const Outcome outcome = supervise(job);
   const int64_t step = newest_step(board);
-  const std::string sentence = final_sentence(outcome, step, placement, resume);
+  const std::string sentence = final_sentence(outcome, step, placement, advice(resume, again));
   logs.conclude();
   status.conclude(outcome, step, sentence);
   console.status({});

@@ -88,15 +88,6 @@ RunFolder::~RunFolder() {
   if (lock_) ::unlinkat(folder_.get(), kLockName, 0);
 }
 
-bool RunFolder::holds_run() const {
-  std::error_code ignored;
-  if (std::filesystem::exists(path_ / "metrics.jsonl", ignored)) return true;
-  for (auto it = std::filesystem::directory_iterator(path_ / "checkpoints", ignored);
-       it != std::filesystem::directory_iterator(); it.increment(ignored))
-    if (it->path().filename().string().starts_with("step-")) return true;
-  return false;
-}
-
 Fd RunFolder::open_logs() const { return enter(folder_.get(), "logs", path_); }
 
 }  // namespace ddp

@@ -24,8 +24,7 @@ class RunFolder {
   ~RunFolder();  // removes the lock file
 
   const std::filesystem::path& path() const { return path_; }
-  bool holds_run() const;  // metrics.jsonl or checkpoints/step-*
-  Fd open_logs() const;    // the folder logs/, created if missing. Errors: 73, 77
+  Fd open_logs() const;  // the folder logs/, created if missing. Errors: 73, 77
 
  private:
   void lock();
