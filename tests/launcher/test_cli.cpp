@@ -165,11 +165,39 @@ TEST_CASE("sample, bench, explain, version and help") {
 }
 
 TEST_CASE("the command that resumes keeps everything but --resume and --stop-after") {
-  const auto resume = [](std::vector<std::string> args) { return resume_command("ddp-launch", args); };
+  const auto resume = [](std::vector<std::string> args) { return command_with_resume("ddp-launch", args, "auto"); };
   CHECK(resume({"--nproc", "4", "a.yaml"}) == "ddp-launch --resume auto --nproc 4 a.yaml");
   CHECK(resume({"run", "--resume", "none", "--stop-after", "5", "a.yaml"}) == "ddp-launch run --resume auto a.yaml");
   CHECK(resume({"--resume=none", "--stop-after=5", "my config.yaml"}) == "ddp-launch --resume auto 'my config.yaml'");
   CHECK(resume({"it's.yaml"}) == "ddp-launch --resume auto 'it'\\''s.yaml'");
+  const std::vector<std::string> args = {"--resume", "a b", "a.yaml"};
+  CHECK(command_with_resume("./my launch", args, "a b") == "'./my launch' --resume 'a b' a.yaml");
+  CHECK(command_with_resume("ddp-launch", args, "") == "ddp-launch a.yaml");
+}
+
+TEST_CASE("words that are not text on one line are 64, but for the lines of a prompt") {
+  const std::vector<std::vector<std::string>> wrong = {
+      {"tra\nin.yaml"},
+      {"--output-dir", "runs/a\nb", "train.yaml"},
+      {"--output-dir=runs/\xff", "train.yaml"},
+      {"--resume", "runs/a\x1b[2J", "train.yaml"},
+      {"--set", "data.train=a\tb", "train.yaml"},
+      {"--set=output_dir=\xc2\x85", "train.yaml"},
+      {"--explain", "train\r"},
+      {"plan", "--output-dir", "\x7f", "train.yaml"},
+      {"--prompt", "a\nb"},
+      {"sample", "runs/a\n", "--prompt", "x"},
+      {"sample", "runs/a", "--prompt", "x\x1b"},
+      {"sample", "runs/a", "--prompt=\xff"},
+      {"bench", "launch\n"},
+  };
+  for (const auto& args : wrong) {
+    INFO(args.back());
+    CHECK(code_of(args) == 64);
+  }
+  for (const std::vector<std::string>& args :
+       {std::vector<std::string>{"sample", "runs/a", "--prompt", "a\n\tb"}, {"sample", "runs/a", "--prompt=a\n\tb"}})
+    CHECK(parse(args).sample.prompt == "a\n\tb");
 }
 
 TEST_CASE("ranks are placed on what the host has") {

@@ -61,9 +61,11 @@ TEST_CASE("the first rank to fail gives the exit code and the last line, and tak
   CHECK(run.end() == row.code);
   CHECK(Launched::nothing_left());
   const std::string line = run.last_error_line();
-  CHECK_THAT(line, StartsWith("FAILED rank 2 (cpu 2) step ") && Contains(row.cause) &&
-                       Contains("; ranks 0,1,3 stopped in ") && Contains("resume: ") &&
-                       Contains("--resume auto --nproc 4 train.yaml"));
+  CHECK_THAT(line,
+             StartsWith("FAILED rank 2 (cpu 2) step ") && Contains(row.cause) && Contains("; ranks 0,1,3 stopped in "));
+  // Nothing is in the folder yet, and not finite is not finite again.
+  CHECK((line.find("; no checkpoint yet, start again: ") != std::string::npos) == (row.code != 79));
+  CHECK((line.find("ddp-launch --nproc 4 train.yaml") != std::string::npos) == (row.code != 79));
   const nlohmann::json status = status_of(place);
   CHECK(status["state"] == "failed");
   CHECK(status["exit_code"] == row.code);
@@ -98,7 +100,7 @@ TEST_CASE("ranks that do not look at the abort word are killed after the grace")
 TEST_CASE("one INT or TERM finishes the step and exits 75, naming how to go on") {
   const int signal = GENERATE(SIGINT, SIGTERM, SIGHUP);
   const Workplace place;
-  Launched run(place, with({"--stop-after", "9"}), "*:step=7,*:say=up,*:train");
+  Launched run(place, with({"--stop-after", "9"}), "*:step=7,0:commit=7,*:say=up,*:train");
   REQUIRE(run.prints("up", 4));
   run.signal(signal);
   CHECK(run.end() == 75);
@@ -230,6 +232,52 @@ TEST_CASE("a folder that holds a run is refused, naming how to go on, unless it 
   CHECK_THAT(resumed.out(), Contains("DDP_RESUME=auto"));
 }
 
+TEST_CASE("a checkpoint of another run is refused where a folder holds a run, and nothing is touched") {
+  const Workplace place;
+  for (const char* checkpoint : {"other/checkpoints/step-00000010", "out/checkpoints/step-00000020"}) {
+    std::filesystem::create_directories(place.path(checkpoint));
+    write_text_atomically(place.path(checkpoint) + "/manifest.json", "{}");
+  }
+  Launched refused(place, with({"--resume", "other/checkpoints/step-00000010"}));
+  CHECK(refused.end() == 73);
+  CHECK_THAT(refused.last_error_line(), Contains("out holds a run, and other/checkpoints/step-00000010 is not of") &&
+                                            Contains("--resume auto --nproc 4 train.yaml; or choose another"));
+  CHECK_FALSE(place.has("out/logs"));
+  CHECK_FALSE(place.has("out/resumed_from"));
+  CHECK_FALSE(place.has("out/.lock"));
+}
+
+TEST_CASE("a run from elsewhere is told so again by auto, until it has a checkpoint of its own") {
+  const Workplace place;
+  const std::string source = "other/checkpoints/step-00000010";
+  std::filesystem::create_directories(place.path(source));
+  write_text_atomically(place.path(source) + "/manifest.json", "{}");
+  const std::string origin = std::filesystem::canonical(place.path(source)).string();
+  Launched killed(place, with({"--resume", source, "--stop-after", "9"}), "0:env=DDP_RESUME,1:signal=9,*:train");
+  CHECK(killed.end() == 137);
+  CHECK_THAT(killed.out(), Contains("DDP_RESUME=" + source));
+  CHECK_THAT(killed.last_error_line(), Contains("; resume: ") && Contains("--resume auto --nproc 4 train.yaml"));
+  CHECK(place.read("out/resumed_from") == origin + "\n");
+  Launched resumed(place, with({"--resume", "auto"}), "0:env=DDP_RESUME,0:commit=12");
+  CHECK(resumed.end() == 0);
+  CHECK_THAT(resumed.out(), Contains("DDP_RESUME=" + origin));
+  Launched own(place, with({"--resume", "auto"}), "0:env=DDP_RESUME");
+  CHECK(own.end() == 0);
+  CHECK_THAT(own.out(), Contains("DDP_RESUME=auto"));
+}
+
+TEST_CASE("an origin that cannot be written is a warning, and the run starts") {
+  const Workplace place;
+  std::filesystem::create_directories(place.path("other"));
+  write_text_atomically(place.path("other/manifest.json"), "{}");
+  std::filesystem::create_directories(place.path("out/resumed_from.tmp"));
+  Launched run(place, with({"--resume", "other"}), "*:exit=74");
+  CHECK(run.end() == 74);
+  CHECK_THAT(run.err(), Contains("warning: cannot create out/resumed_from.tmp: ") &&
+                            Contains("--resume auto does not know where this run comes from"));
+  CHECK_THAT(run.last_error_line(), Contains("; resume: ") && Contains("--resume other --nproc 4 train.yaml"));
+}
+
 TEST_CASE("an output folder that is a trap is refused") {
   const Workplace place;
   std::filesystem::create_directory(place.path("real"));
@@ -279,6 +327,9 @@ TEST_CASE("what can be checked before the fork is, and leaves no folder behind")
   const std::vector<Row> rows = {
       {{"--nproc", "4"}, 64, "no train.yaml"},
       {{"--gpus", "0,1", "train.yaml"}, 64, "--nproc 2 --device cpu"},
+      {with({"--output-dir", "out\nb"}), 64, "argument 2, 'out?b', holds a line break"},
+      {with({"--output-dir", "out\xff"}), 64, "argument 2, 'out?', holds the byte 0xff, which is not UTF-8"},
+      {with({"--output-dir", std::string(5000, 'o')}), 78, "--output-dir: a scalar of 5000 bytes"},
       {{"none.yaml"}, 66, "none.yaml"},
       {with({"--set", "data.valid=none.txt"}), 66, "data.valid: cannot open none.txt"},
       {with({"--set", "data.train=."}), 66, "data.train: . is not a regular file"},
@@ -295,6 +346,23 @@ TEST_CASE("what can be checked before the fork is, and leaves no folder behind")
     CHECK(run.err().find('\n') == run.err().size() - 1);
     CHECK_FALSE(place.has("out"));
   }
+}
+
+TEST_CASE("variables that are no text are refused by name where they are ours, or say which GPUs there are") {
+  const Workplace place;
+  for (const char* name : {"DDP_LOG", "DDP_NVML", "DDP_CUDA_LIBRARIES", "CUDA_VISIBLE_DEVICES"}) {
+    INFO(name);
+    ::setenv(name, "0\n", 1);
+    Launched run(place, kFour);
+    CHECK(run.end() == 64);
+    CHECK_THAT(run.err(), StartsWith("ddp-launch: " + std::string(name) + " holds a line break; "));
+    CHECK_FALSE(place.has("out"));
+    ::unsetenv(name);
+  }
+  ::setenv("VIRTUAL_ENV", "/\n", 1);
+  Launched run(place, kFour);
+  CHECK(run.end() == 0);
+  ::unsetenv("VIRTUAL_ENV");
 }
 
 TEST_CASE("a rank's program that is missing or does not start is an error of the system, 71") {

@@ -268,7 +268,7 @@ TEST_CASE("the last sentence names rank, device, place, cause, victims and what 
   failure.exit_code = 137;
   failure.victims = {0, 1, 3};
   failure.stop_ns = 420 * kMs;
-  CHECK(failure_sentence(failure, placement, "ddp-launch --resume auto a.yaml") ==
+  CHECK(failure_sentence(failure, placement, "resume: ddp-launch --resume auto a.yaml") ==
         "FAILED rank 2 (cpu 2) step 1841 backward, bucket 4: killed by SIGKILL; ranks 0,1,3 stopped in 0.4 s; "
         "resume: ddp-launch --resume auto a.yaml");
   failure.victims = {0};
