@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "launcher/run_folder.h"
 #include "runtime/base/error.h"
 #include "runtime/base/fs.h"
 #include "runtime/base/text_check.h"
@@ -64,7 +65,7 @@ Holdings look_into(const fs::path& folder) {
   }
   // What cannot be read must not look like a run without checkpoints.
   if (error && error != std::errc::no_such_file_or_directory)
-    throw Error(ExitCode::no_input, fmt::format("cannot read {}: {}", checkpoints.string(), error.message()));
+    throw cannot_create("cannot read " + checkpoints.string(), error.value());
   std::sort(held.checkpoints.begin(), held.checkpoints.end(),
             [](const OwnCheckpoint& a, const OwnCheckpoint& b) { return a.step < b.step; });
   return held;

@@ -27,8 +27,8 @@ struct Continuation {
 class Resume {
  public:
   // `wanted` is what --resume says: auto, none, PATH of a checkpoint; `with_auto` the same command with auto, for
-  // errors. The folder exists and is locked. Errors: 73 where it holds a run that this would not go on with; 65, 66
-  // where its origin cannot be read or is gone; 66 where the folder cannot be read.
+  // errors. The folder exists and is locked. Errors: 73 where it holds a run that this would not go on with, or
+  // cannot be read (71 without descriptors); 65, 66 where its origin is damaged or gone.
   Resume(const std::filesystem::path& folder, const std::string& wanted, const std::string& with_auto);
 
   // What the ranks are told: auto, none, or the path of a checkpoint.

@@ -10,8 +10,8 @@
 
 namespace ddp {
 
-// The error of a file or folder of the run that cannot be created because of `error` (errno): 73, or 71 without
-// descriptors.
+// The error of a file or folder of the run that cannot be created or entered because of `error` (errno): 73, or 71
+// without descriptors.
 Error cannot_create(const std::string& what, int error);
 
 class RunFolder {

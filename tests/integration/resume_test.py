@@ -67,6 +67,7 @@ class Resume(harness.IntegrationTest):
             self.assertAlmostEqual(losses[precision], losses["fp32"], delta=0.01 * losses["fp32"])
 
     def test_metrics_past_the_resumed_step_are_cut(self):
+        """Into the folder of what is left, where checkpoints go with them (resume_paths_test.py)."""
         self.config(steps=30)
         self.launch("--output-dir", self.run_folder("whole"))
         self.launch("--output-dir", self.run_folder("again"), "--set", "checkpoint.every=10")

@@ -154,7 +154,7 @@ TEST_CASE("an origin that is no path is damage, never a fresh start") {
 TEST_CASE("a folder of checkpoints that cannot be read is an error, never a fresh start") {
   const Runs runs;
   write_text_atomically(runs.a / "checkpoints", "a file");
-  for (const char* resume : {"none", "auto"}) CHECK(refusal(runs.a, resume).code == 66);
+  for (const char* resume : {"none", "auto"}) CHECK(refusal(runs.a, resume).code == 73);
 }
 
 TEST_CASE("the command that goes on from none or auto") {
