@@ -200,6 +200,14 @@ TEST_CASE("a resume cuts a gap at the resumed step, and makes one of lines that 
   CHECK(file.text() == row.after + step(6) + "\n");
 }
 
+TEST_CASE("lines about some steps are whole lines, and gaps are cut to these steps") {
+  const std::string text = lines({step(1), gap(2, 4), eval(4), "no line of ours", step(5), gap(6, 9)}) + step(10);
+  CHECK(metrics_lines(text, 0, 3) == lines({step(1), gap(2, 3)}));
+  CHECK(metrics_lines(text, 4, 7) == lines({gap(4, 4), eval(4), step(5), gap(6, 7)}));
+  CHECK(metrics_lines(text, 2, 100) == lines({gap(2, 4), eval(4), step(5), gap(6, 9)}));
+  CHECK(metrics_lines(text, 10, 100).empty());
+}
+
 TEST_CASE("an evaluation is missing where its step, or a gap over it, has none") {
   MetricsFile file;
   const auto lacks = [&](std::initializer_list<std::string> of) {
