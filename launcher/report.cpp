@@ -19,13 +19,6 @@ constexpr int64_t kUpdateNs = 1'000'000'000;
 
 std::string utc_now() { return utc_text("%Y-%m-%dT%H:%M:%SZ"); }
 
-// Whether the same command may do better than this: a replay is deterministic.
-bool is_worth_repeating(int exit_code) {
-  constexpr std::array kFinal = {ExitCode::usage,      ExitCode::data,   ExitCode::no_input,  ExitCode::cannot_create,
-                                 ExitCode::permission, ExitCode::config, ExitCode::non_finite};
-  return std::find(kFinal.begin(), kFinal.end(), ExitCode(exit_code)) == kFinal.end();
-}
-
 std::string with_advice(std::string sentence, const std::string& advice) {
   return advice.empty() ? sentence : sentence + "; " + advice;
 }
@@ -44,6 +37,12 @@ nlohmann::json failure_json(const Failure& failure, const Placement& placement) 
 
 }  // namespace
 
+bool is_worth_repeating(int exit_code) {
+  constexpr std::array kFinal = {ExitCode::usage,      ExitCode::data,   ExitCode::no_input,  ExitCode::cannot_create,
+                                 ExitCode::permission, ExitCode::config, ExitCode::non_finite};
+  return std::find(kFinal.begin(), kFinal.end(), ExitCode(exit_code)) == kFinal.end();
+}
+
 std::string failure_sentence(const Failure& failure, const Placement& placement, const std::string& advice) {
   const RankView& where = failure.where;
   std::string text = fmt::format("FAILED rank {} ({}) step {} {}", failure.rank, placement.label(failure.rank),
@@ -54,7 +53,7 @@ std::string failure_sentence(const Failure& failure, const Placement& placement,
   if (!failure.victims.empty())
     text += fmt::format("; rank{} {} stopped in {:.1f} s", failure.victims.size() == 1 ? "" : "s",
                         fmt::join(failure.victims, ","), double(failure.stop_ns) * 1e-9);
-  return is_worth_repeating(failure.exit_code) ? with_advice(text, advice) : text;
+  return with_advice(text, advice);
 }
 
 std::string final_sentence(const Outcome& outcome, int64_t step, const Placement& placement,

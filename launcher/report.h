@@ -12,9 +12,12 @@
 
 namespace ddp {
 
+// Whether the same command may do better than one that failed so. A replay is deterministic, and what is wrong in the
+// command, the input, the configuration or the output path stays wrong.
+bool is_worth_repeating(int exit_code);
+
 // "FAILED rank 2 (cpu 2) step 1841 backward, bucket 4: <cause>; ranks 0,1,3 stopped in 0.4 s; <advice>".
-// `advice` says which command goes on ("resume: <command>"). It may be empty, and is left out where the same command
-// would only fail again: usage, input, data, configuration, an output path, numbers that are not finite.
+// `advice` says which command goes on ("resume: <command>"). It may be empty.
 std::string failure_sentence(const Failure& failure, const Placement& placement, const std::string& advice);
 
 // The sentence of any end but a finished run's, which needs none (empty): failed, stopped on request, stopped at once.

@@ -145,6 +145,15 @@ void Resume::record_origin() const {
   write_text_atomically(file, origin_ + "\n");
 }
 
+void Resume::forget_origin() const {
+  if (source_ != Source::elsewhere || origin_.empty()) return;
+  try {
+    const Holdings held = look_into(folder_);
+    if (held.checkpoints.empty() && !held.has_abandoned && !held.has_metrics) ::unlink((folder_ / kOriginFile).c_str());
+  } catch (const Error&) {  // then it stays
+  }
+}
+
 bool Resume::is_of_this_start(int64_t step, const FileId& id) const {
   if (source_ != Source::own && source_ != Source::abandoned) return true;  // the folder had none, or auto chose it
   return id == from_id_ || (step > from_step_ && !passed_by_.contains(id));

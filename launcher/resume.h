@@ -38,6 +38,10 @@ class Resume {
   // Errors: 74.
   void record_origin() const;
 
+  // After a start that nothing came of: undoes record_origin() where the folder holds nothing else of a run, so that it
+  // is open to the next attempt, from another checkpoint, too.
+  void forget_origin() const;
+
   // Once the ranks are gone: what goes on from where they got, as the folder is now. Nothing where nothing would.
   std::optional<Continuation> continuation() const;
 

@@ -119,8 +119,10 @@ Outcome run_training(const TrainOptions& train, const CommandAgain& again, int64
   job.limits.hang_ns = int64_t(config.train.hang_timeout_s * 1e9);
   job.on_tick = [&](int64_t now_ns) { status.update(newest_step(board), now_ns); };
   const Outcome outcome = supervise(job);
+  const bool is_final = outcome.state == RunState::failed && !is_worth_repeating(outcome.exit_code);
+  if (is_final) resume.forget_origin();
   const int64_t step = newest_step(board);
-  const std::string sentence = final_sentence(outcome, step, placement, advice(resume, again));
+  const std::string sentence = final_sentence(outcome, step, placement, is_final ? "" : advice(resume, again));
   logs.conclude();
   status.conclude(outcome, step, sentence);
   console.status({});

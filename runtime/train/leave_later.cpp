@@ -7,6 +7,7 @@
 
 #include "runtime/base/fs.h"
 #include "runtime/checkpoint/abandoned.h"
+#include "runtime/checkpoint/checkpoint.h"
 #include "runtime/metrics/jsonl_sink.h"
 #include "runtime/metrics/text.h"
 
@@ -30,6 +31,8 @@ void leave_later(const fs::path& run_folder, const std::string& resume, int64_t 
   const fs::path checkpoints = run_folder / "checkpoints", metrics = run_folder / "metrics.jsonl";
   const std::optional<AbandonedPast> chosen = abandoned_past(resume, checkpoints);
   const int64_t common = chosen ? chosen->forked_at : step;  // up to here the past is the same
+  const std::vector<Checkpoint> own = list_checkpoints(checkpoints);
+  if (!chosen && (own.empty() || own.back().step <= common)) return;
   const std::string lines = text_of(metrics);
   const std::string later = metrics_lines(lines, common + 1, std::numeric_limits<int64_t>::max());
   if (const auto left = abandon_later_checkpoints(checkpoints, common, later))

@@ -172,6 +172,12 @@ class ResumePaths(harness.IntegrationTest):
         shutil.rmtree(self.run_folder("gone"))
         self.assertIn("nothing to do", self.start("newer", "--resume", "auto").out)
 
+    def test_a_start_from_elsewhere_that_is_refused_leaves_its_folder_open(self):
+        self.start("new", "--resume", self.source, "--set", "optimizer.lr=1e-3", expect=78)
+        self.assertEqual(sorted(os.listdir(self.run_folder("new"))), ["logs", "status.json"])
+        self.start("new", "--resume", self.checkpoint("whole", 20))
+        self.assert_is_whole("new", 21)
+
     # The command that is printed
 
     def fail_at(self, name, where, *args):

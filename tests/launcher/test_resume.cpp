@@ -143,6 +143,22 @@ TEST_CASE("auto goes on from the folder's own checkpoints, else from its origin,
   CHECK(enter(moved, "auto").for_ranks() == "auto");
 }
 
+TEST_CASE("a start that nothing came of leaves its folder open") {
+  const Runs runs;
+  const std::string checkpoint = Runs::commit(runs.a, "step-00000010").string();
+  const Resume resume = enter(runs.b, checkpoint);
+  resume.record_origin();
+  CHECK(refusal(runs.b, "none").code == 73);
+  resume.forget_origin();
+  CHECK(enter(runs.b, "none").for_ranks() == "none");
+  resume.record_origin();
+  enter(runs.b, "auto").forget_origin();  // it is not this start's
+  CHECK(fs::exists(runs.b / "resumed_from"));
+  Runs::train(runs.b);
+  resume.forget_origin();
+  CHECK(enter(runs.b, "auto").for_ranks() == checkpoint);
+}
+
 TEST_CASE("an origin that is no path is damage, never a fresh start") {
   const Runs runs;
   for (const char* text : {"", "\n", "runs/a\n", "/a\nb\n", "/\xff\n"}) {

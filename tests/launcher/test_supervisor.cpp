@@ -274,8 +274,12 @@ TEST_CASE("the last sentence names rank, device, place, cause, victims and what 
   failure.victims = {0};
   failure.also = {"rank 1: killed by SIGSEGV"};
   failure.where.phase = Phase::load;
-  failure.exit_code = 78;
-  CHECK(failure_sentence(failure, placement, "x") ==
+  CHECK(failure_sentence(failure, placement, "") ==
         "FAILED rank 2 (cpu 2) step 1841 load: killed by SIGKILL; also rank 1: killed by SIGSEGV; rank 0 stopped in "
         "0.4 s");
+}
+
+TEST_CASE("a command is worth repeating unless it would only fail again") {
+  for (const int code : {64, 65, 66, 73, 77, 78, 79}) CHECK_FALSE(is_worth_repeating(code));
+  for (const int code : {69, 70, 71, 74, 75, 76, 124, 137, 139}) CHECK(is_worth_repeating(code));
 }
