@@ -115,7 +115,9 @@ Resume::Resume(const fs::path& folder, const std::string& wanted, const std::str
     return;
   }
   // By device and inode: a folder has many names.
-  const fs::path checkpoint = fs::canonical(wanted), parent = checkpoint.parent_path();
+  std::error_code error;
+  const fs::path checkpoint = fs::canonical(wanted, error), parent = checkpoint.parent_path();
+  if (error) throw Error(ExitCode::no_input, fmt::format("--resume: cannot open {}: {}", wanted, error.message()));
   const std::optional<FileId> own = file_id(folder / "checkpoints");
   from_step_ = step_of(checkpoint.filename().string());
   from_id_ = file_id(checkpoint).value_or(FileId());

@@ -28,7 +28,7 @@ class Resume {
  public:
   // `wanted` is what --resume says: auto, none, PATH of a checkpoint; `with_auto` the same command with auto, for
   // errors. The folder exists and is locked. Errors: 73 where it holds a run that this would not go on with, or
-  // cannot be read (71 without descriptors); 65, 66 where its origin is damaged or gone.
+  // cannot be read (71 without descriptors); 65, 66 where its origin is damaged or gone; 66 where PATH is.
   Resume(const std::filesystem::path& folder, const std::string& wanted, const std::string& with_auto);
 
   // What the ranks are told: auto, none, or the path of a checkpoint.

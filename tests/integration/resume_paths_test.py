@@ -187,7 +187,7 @@ class ResumePaths(harness.IntegrationTest):
         os.chmod(rank, 0o755)
         command = self.command(*self.options, "--output-dir", self.run_folder(name), *args)
         process = subprocess.run(command, capture_output=True, text=True, timeout=harness.PATIENCE_S, stdin=subprocess.DEVNULL,
-                                 env={**os.environ, "DDP_RANK": rank, "DIE_AT": where, "ASAN_OPTIONS": "verify_asan_link_order=0"})
+                                 env={**os.environ, "DDP_RANK": rank, "DIE_AT": where})
         result = harness.Result(process)
         self.assertEqual(result.code, 137, f"{where}: {result.out}\n{result.err}")
         return result

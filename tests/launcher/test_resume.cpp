@@ -159,6 +159,11 @@ TEST_CASE("a start that nothing came of leaves its folder open") {
   CHECK(enter(runs.b, "auto").for_ranks() == checkpoint);
 }
 
+TEST_CASE("a checkpoint that is not there is an input that is missing") {
+  const Runs runs;
+  CHECK(refusal(runs.a, (runs.b / "none").string()).code == 66);
+}
+
 TEST_CASE("an origin that is no path is damage, never a fresh start") {
   const Runs runs;
   for (const char* text : {"", "\n", "runs/a\n", "/a\nb\n", "/\xff\n"}) {
