@@ -29,7 +29,8 @@ Examples:
   ddp-launch --gpus 0,1,2,3 --set train.steps=2000 --output-dir runs/a train.yaml
   ddp-launch --resume auto train.yaml      go on from the newest checkpoint
 
-Signals: Ctrl-C once finishes the step, writes a checkpoint and exits 75; twice stops at once. SIGUSR1 writes a checkpoint.
+Signals: Ctrl-C, SIGTERM or SIGHUP finishes the step, writes a checkpoint and exits 75; Ctrl-C again after 2 s, or a third
+time, stops at once. SIGUSR1 writes a checkpoint and goes on. Ctrl-Z suspends all ranks too, fg continues them.
 Exit codes: 0 done, 64 command line, 66 input missing, 73 output folder, 75 stopped but resumable, 78 configuration,
 124 hang, 128+N a rank died of signal N.)";
 

@@ -78,8 +78,7 @@ Console::Console(int out_fd, int err_fd)
     : out_{.fd = out_fd, .pending = {}}, err_{.fd = err_fd, .pending = {}}, is_terminal_(::isatty(out_fd) == 1) {}
 
 Console::~Console() {
-  clear_status();
-  flush();
+  clear();
   out_.write_all(kPatienceMs);
   if (out_.trouble != 0)
     message("ddp-launch: warning: standard output lacks " + std::to_string(out_.num_missing()) +
@@ -95,24 +94,30 @@ void Console::line(std::string_view text) {
   clear_status();
   append(text);
   append("\n");
-  draw_status();
-  flush();
+  redraw();
 }
 
 void Console::message(std::string_view text) {
-  clear_status();
-  flush();
+  clear();
   if (err_.has_room_for(text)) err_.pending += std::string(text) + "\n";
   err_.write_all(kPatienceMs);
   if (err_.trouble == 0) err_.pending.clear();  // nobody listens
-  draw_status();
-  flush();
+  redraw();
 }
 
 void Console::status(std::string_view text) {
   if (!is_terminal_ || !out_.has_room_for({})) return;
   clear_status();
   status_ = text;
+  redraw();
+}
+
+void Console::clear() {
+  clear_status();
+  flush();
+}
+
+void Console::redraw() {
   draw_status();
   flush();
 }

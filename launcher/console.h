@@ -22,6 +22,8 @@ class Console {
   void message(std::string_view text);  // to stderr, newline added
   void status(std::string_view text);   // replaces the transient line; ignored where stdout is no terminal
   void flush();                         // as much as the reader takes; called at each tick too
+  void clear();                         // takes the transient line off the screen, which a shell is about to use
+  void redraw();                        // and puts it there again
 
  private:
   // A descriptor, and what was accepted for it and not yet taken.

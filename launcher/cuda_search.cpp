@@ -16,6 +16,7 @@
 #include <sstream>
 #include <vector>
 
+#include "launcher/signals.h"
 #include "runtime/base/clock.h"
 #include "runtime/base/cuda_libraries.h"
 #include "runtime/base/fs.h"
@@ -55,15 +56,14 @@ std::vector<std::string> not_found(const std::vector<std::string>& names, const 
 
 // Starts python3 with stdout on `output`, nothing on stdin and stderr.
 pid_t start(const std::string& python, const char* script, const Fd& output) {
+  const AllSignalsBlocked blocked;
   const pid_t child = ::fork();
   if (child != 0) return child;
+  set_child_signals();  // a Ctrl-C meanwhile is the launcher's to take, and must not look like a missing library
   const int null = ::open("/dev/null", O_RDWR | O_CLOEXEC);
   ::dup2(null, 0);
   ::dup2(output.get(), 1);
   ::dup2(null, 2);
-  sigset_t none;
-  sigemptyset(&none);
-  ::sigprocmask(SIG_SETMASK, &none, nullptr);  // the launcher blocks what it reads from a descriptor
   ::execlp(python.c_str(), "python3", "-c", script, nullptr);
   ::_exit(1);
 }

@@ -15,7 +15,9 @@
 
 #include <algorithm>
 #include <fstream>
+#include <utility>
 
+#include "launcher/signals.h"
 #include "runtime/base/error.h"
 
 namespace ddp {
@@ -71,14 +73,7 @@ void keep_only(unsigned a, unsigned b) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (::getppid() != plan.launcher)
     ::_exit(int(ExitCode::os_resource));  // it died before the prctl: nobody would kill us
-  struct sigaction action = {};
-  action.sa_handler = SIG_DFL;
-  for (const int signal : {SIGINT, SIGTERM, SIGPIPE}) ::sigaction(signal, &action, nullptr);
-  action.sa_handler = SIG_IGN;
-  ::sigaction(SIGXFSZ, &action, nullptr);
-  sigset_t none;
-  sigemptyset(&none);
-  ::sigprocmask(SIG_SETMASK, &none, nullptr);
+  set_child_signals();
   ::dup2(plan.null_fd, 0);
   ::dup2(plan.output_fd, 1);
   ::dup2(plan.output_fd, 2);
@@ -102,6 +97,7 @@ RankProcess start(const std::filesystem::path& program, const RankEnv& env, int 
   ::fcntl(ends[0], F_SETFL, O_NONBLOCK);
   const ChildPlan plan = {program.c_str(), argv.data(),  envp.data(),    null_fd,
                           output.get(),    env.board_fd, env.segment_fd, ::getpid()};
+  const AllSignalsBlocked blocked;
   rank.pid = ::fork();
   if (rank.pid < 0) fail_os(fmt::format("fork rank {}", env.rank));
   if (rank.pid == 0) become_rank(plan);
@@ -148,6 +144,19 @@ int RankGroup::reap(int rank) {
 void RankGroup::kill_all() {
   for (const RankProcess& process : ranks_)
     if (process.alive) ::kill(-process.pid, SIGKILL);
+}
+
+void RankGroup::suspend() {
+  for (int rank = 0; rank < size(); ++rank) {
+    RankProcess& process = ranks_[size_t(rank)];
+    process.suspended = process.alive && !is_stopped(rank);
+    if (process.suspended) ::kill(-process.pid, SIGSTOP);
+  }
+}
+
+void RankGroup::resume() {
+  for (RankProcess& process : ranks_)
+    if (std::exchange(process.suspended, false)) ::kill(-process.pid, SIGCONT);
 }
 
 bool RankGroup::is_stopped(int rank) const {

@@ -1,6 +1,7 @@
 // Starts the ranks and owns them: whatever happens to the launcher, no rank outlives it. Each rank has a process group
-// of its own (so that its children die with it), dies with the launcher (PR_SET_PDEATHSIG), reads /dev/null, and writes
-// stdout and stderr into one pipe. It inherits the board, the collectives' segment, and no other descriptor.
+// of its own (so that its children die with it), dies with the launcher (PR_SET_PDEATHSIG), ignores the signals that
+// are the launcher's to take (launcher/signals.h), reads /dev/null, and writes stdout and stderr into one pipe. It
+// inherits the board, the collectives' segment, and no other descriptor.
 #pragma once
 
 #include <sys/types.h>
@@ -21,6 +22,7 @@ struct RankProcess {
   Fd pidfd;  // readable once the process has ended
   Fd log;    // read end of its output, non-blocking
   bool alive = true;
+  bool suspended = false;  // by RankGroup::suspend
 };
 
 class RankGroup {
@@ -36,6 +38,8 @@ class RankGroup {
 
   int reap(int rank);               // of a rank that ended: also ends its process group; returns the wait status
   void kill_all();                  // SIGKILL to every process group that still has a rank
+  void suspend();                   // SIGSTOP to these groups, but for ranks that somebody else has stopped
+  void resume();                    // SIGCONT to the groups that suspend stopped
   bool is_stopped(int rank) const;  // by SIGSTOP
   // What it has read and written so far, as the kernel counts it; 0 where that is not known.
   int64_t io_bytes(int rank) const;

@@ -84,7 +84,10 @@ class Loop {
   }
 
   void on_signal() {
-    while (const int signal = job_.signals.next()) carry_out(supervisor_.on_signal(signal));
+    for (TakenSignal taken = job_.signals.next(); taken.number != 0; taken = job_.signals.next()) {
+      taken_ = taken;
+      carry_out(supervisor_.on_signal(taken.number, monotonic_ns()));
+    }
   }
 
   void on_exit(int rank) {
@@ -152,6 +155,9 @@ class Loop {
         case Action::Kind::request_checkpoint:
           job_.board->checkpoint_requests.fetch_add(1);
           break;
+        case Action::Kind::suspend:
+          suspend();
+          break;
         case Action::Kind::say:
           job_.console.message("ddp-launch: " + action.text);
           break;
@@ -167,10 +173,21 @@ class Loop {
     wake_all(job_.board->barrier.generation);  // waiters elsewhere look at the abort word every 100 ms
   }
 
+  // Ctrl-Z. Returns when this process was continued.
+  void suspend() {
+    job_.console.clear();
+    job_.ranks.suspend();
+    stop_self(taken_);
+    job_.ranks.resume();
+    supervisor_.on_continued(monotonic_ns());
+    job_.console.redraw();
+  }
+
   const Supervision& job_;
   Supervisor supervisor_;
   int64_t oom_kills_;  // when the run began
   Fd epoll_, timer_;
+  TakenSignal taken_;  // the last one
   std::array<char, 64 * 1024> buffer_;
 };
 

@@ -103,7 +103,7 @@ Actions Supervisor::on_exit(const RankExit& exit, std::span<const RankView> view
 Actions Supervisor::fail(int rank, int exit_code, const std::string& cause, std::span<const RankView> views,
                          int64_t now_ns) {
   mode_ = Mode::failing;
-  failed_at_ns_ = now_ns;
+  failed_at_ns_ = last_tick_ns_ = now_ns;
   Failure& failure = outcome_.failure;
   failure.rank = rank;
   failure.where = views[size_t(rank)];
@@ -114,19 +114,38 @@ Actions Supervisor::fail(int rank, int exit_code, const std::string& cause, std:
   return {{Action::Kind::abort, rank, {}}};
 }
 
-Actions Supervisor::on_signal(int signal) {
-  if (signal == SIGUSR1) return {{Action::Kind::request_checkpoint, -1, {}}};
+Actions Supervisor::on_signal(int signal, int64_t now_ns) {
+  switch (signal) {
+    case SIGUSR1:
+    case SIGUSR2:
+      return {{Action::Kind::request_checkpoint, -1, {}}};
+    case SIGTSTP:
+    case SIGTTIN:
+    case SIGTTOU:
+      return {{Action::Kind::suspend, -1, {}}};
+    case SIGCONT:  // of a stop that the launcher did not see: the ranks were not stopped for it
+      return {};
+    default:
+      return on_stop_signal(signal, now_ns);
+  }
+}
+
+Actions Supervisor::on_stop_signal(int signal, int64_t now_ns) {
+  if (signal == SIGINT && ++num_interrupts_ == 1) first_interrupt_ns_ = now_ns;
+  const char* const how_at_once = signal == SIGINT ? "; again after 2 s, or twice more, to stop at once" : "";
   switch (mode_) {
     case Mode::running:
+      if (!limits_.has_commits) return end_at_once(signal);
       mode_ = Mode::stopping;
+      answered_ns_ = now_ns;
       return {{Action::Kind::request_stop, -1, {}},
-              {Action::Kind::say, -1,
-               signal_text(signal) + ": finishing the step, then checkpoint; again to stop at once"}};
+              {Action::Kind::say, -1, signal_text(signal) + ": finishing the step, then checkpoint" + how_at_once}};
     case Mode::stopping:
-      mode_ = Mode::killed;
-      outcome_.signal = signal;
-      kill_sent_ = true;
-      return {{Action::Kind::abort, -1, {}}, {Action::Kind::kill, -1, {}}};
+      if (signal == SIGINT && (num_interrupts_ >= 3 || now_ns - first_interrupt_ns_ > limits_.repeat_ns))
+        return end_at_once(signal);
+      if (now_ns - answered_ns_ <= limits_.repeat_ns) return {};
+      answered_ns_ = now_ns;
+      return {{Action::Kind::say, -1, signal_text(signal) + ": the checkpoint is under way" + how_at_once}};
     case Mode::failing:
       kill_sent_ = true;
       return {{Action::Kind::kill, -1, {}}};
@@ -136,11 +155,19 @@ Actions Supervisor::on_signal(int signal) {
   return {};
 }
 
+Actions Supervisor::end_at_once(int signal) {
+  mode_ = Mode::killed;
+  outcome_.signal = signal;
+  kill_sent_ = true;
+  return {{Action::Kind::abort, -1, {}}, {Action::Kind::kill, -1, {}}};
+}
+
 Actions Supervisor::on_tick(std::span<const RankView> views, uint32_t first_failure, int64_t now_ns) {
   const int64_t since_last = now_ns - std::exchange(last_tick_ns_, now_ns);
   const int64_t ran_ns = since_last > limits_.gap_ns ? 0 : since_last;
   if (mode_ == Mode::failing) {
-    if (kill_sent_ || now_ns - failed_at_ns_ < limits_.grace_ns) return {};
+    winding_down_ns_ += ran_ns;
+    if (kill_sent_ || winding_down_ns_ < limits_.grace_ns) return {};
     kill_sent_ = true;
     return {{Action::Kind::kill, -1, {}}};
   }

@@ -2,9 +2,13 @@
 // and keeps no clock, so every fault can be played to it in a table-driven test; supervise.cpp feeds it and carries out
 // its actions.
 //
-//   running --SIGINT/TERM/HUP--> stopping --again--> killed
-//      |                            |
-//      +---- a rank fails ----------+----> failing --grace over, or a signal--> (SIGKILL) --all gone--> done
+//   running --INT, TERM, HUP, PWR, XCPU--> stopping --INT that is meant--> killed
+//      |                                      |
+//      +---- a rank fails --------------------+----> failing --grace over, or a signal--> (SIGKILL) --all gone--> done
+//
+// A stop is often said more than once: by a manager to the launcher and then to all processes, by a terminal that
+// closes, by a Ctrl-C that a wrapper passes on. So only INT escalates, the signal that a person sends: when it comes
+// again more than 2 s after the first INT, or for the third time. A manager that means it has KILL.
 //
 // The first failure decides: the rank that holds the board's first-failure slot, else the first abnormal exit that is
 // seen.
@@ -44,6 +48,7 @@ struct Action {
     kill,                // SIGKILL the process groups of all ranks that still live
     request_stop,        // finish the step, commit, exit 75
     request_checkpoint,  // commit at the next step and go on
+    suspend,             // stop the ranks and the launcher itself until it is continued, then on_continued
     say,                 // `text` to the user
   };
   Kind kind;
@@ -77,6 +82,8 @@ struct SupervisorLimits {
   int64_t grace_ns = 2'000'000'000;    // from the abort word to SIGKILL
   int64_t stopped_ns = 1'000'000'000;  // until a stopped rank is worth a warning
   int64_t gap_ns = 1'000'000'000;  // a longer time between two ticks means that the launcher was stopped: not counted
+  int64_t repeat_ns = 2'000'000'000;  // requests to stop that come together are one, and one INT is none that is meant
+  bool has_commits = true;            // false: there is nothing to save, and a request to stop ends the run at once
 };
 
 class Supervisor {
@@ -85,7 +92,9 @@ class Supervisor {
 
   // `first_failure` is the board's slot after the caller offered it to an abnormally exited rank: 1 + rank, 0 none.
   Actions on_exit(const RankExit& exit, std::span<const RankView> ranks, uint32_t first_failure, int64_t now_ns);
-  Actions on_signal(int signal);
+  Actions on_signal(int signal, int64_t now_ns);
+  // After a suspension, which is no time in which the launcher ran.
+  void on_continued(int64_t now_ns) { last_tick_ns_ = now_ns; }
   // Several times a second.
   Actions on_tick(std::span<const RankView> ranks, uint32_t first_failure, int64_t now_ns);
 
@@ -106,6 +115,8 @@ class Supervisor {
     bool stop_told = false;
   };
 
+  Actions on_stop_signal(int signal, int64_t now_ns);
+  Actions end_at_once(int signal);
   Actions fail(int rank, int exit_code, const std::string& cause, std::span<const RankView> ranks, int64_t now_ns);
   void warn_of_stopped(std::span<const RankView> ranks, int64_t ran_ns, Actions& actions);
   bool hangs(std::span<const RankView> ranks, int64_t ran_ns);
@@ -116,7 +127,11 @@ class Supervisor {
   int num_alive_;
   Mode mode_ = Mode::running;
   bool kill_sent_ = false;
+  int num_interrupts_ = 0;          // INTs
+  int64_t first_interrupt_ns_ = 0;  // when the first came
+  int64_t answered_ns_ = 0;         // when the user was last told about a stop
   int64_t failed_at_ns_ = 0;
+  int64_t winding_down_ns_ = 0;  // launcher-running time since then
   int64_t last_tick_ns_;
   int64_t idle_ns_ = 0;         // launcher-running time without progress
   std::vector<int64_t> pulse_;  // per rank, what progress would change

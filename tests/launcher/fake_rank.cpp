@@ -5,7 +5,9 @@
 //   signal=N    die of signal N                     error=N     report an error with code N on the board, then exit N
 //   linger      report an error, then never exit    loop        make no progress and look at nothing
 //   train       make progress until told to stop    checkpoint  wait for a checkpoint request, then go on
+//   absent      never meet the others
 //   step=N      be in step N                        child       leave a child process behind
+//   phase=NAME  be in that phase                    signals     print which signals it ignores and blocks
 //   say=TEXT    print TEXT                          env=NAME    print NAME=value
 //   fds         print the number of open descriptors
 //   read        read a file until the launcher has renewed the deadlines a few times
@@ -18,6 +20,7 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <fstream>
 #include <set>
 #include <string>
 #include <vector>
@@ -85,6 +88,20 @@ void print_descriptors() {
   fmt::print("{} descriptors\n", fds.size());
 }
 
+Phase phase_named(const std::string& name) {
+  auto phase = Phase::not_started;
+  while (phase_name(phase) != name && phase != Phase::finished) phase = Phase(uint32_t(phase) + 1);
+  return phase;
+}
+
+// As the kernel has them: masks of bits, signal N at bit N-1.
+void print_signals() {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);)
+    if (line.starts_with("SigIgn") || line.starts_with("SigBlk") || line.starts_with("SigCgt"))
+      fmt::print("{}\n", line);
+}
+
 void carry_out(const std::string& word, const RankEnv& env, Board& board) {
   const size_t equals = word.find('=');
   const std::string verb = word.substr(0, equals), value = equals == std::string::npos ? "" : word.substr(equals + 1);
@@ -101,6 +118,8 @@ void carry_out(const std::string& word, const RankEnv& env, Board& board) {
     board.report_error(env.rank, int(ExitCode::io), "it lingers");
     loop_forever();
   }
+  if (verb == "phase") status.phase.store(uint32_t(phase_named(value)));
+  if (verb == "signals") print_signals();
   if (verb == "step") status.step.store(std::stoll(value));
   if (verb == "read") read_until_renewed(board, status);
   if (verb == "commit") {
@@ -131,6 +150,12 @@ int main() {
     const std::vector<std::string> words = words_for(env.rank);
     for (const std::string& word : words)
       if (word.starts_with("early=")) ::_exit(std::stoi(word.substr(6)));
+    for (const std::string& word : words)
+      if (word == "absent") {
+        fmt::print("absent\n");
+        ::fflush(stdout);
+        loop_forever();
+      }
     const WaitPolicy policy{&board->abort_word, 60'000, board->oversubscribed != 0 ? 0 : 200};
     board->barrier.arrive_and_wait(uint32_t(env.world_size), policy, "rendezvous");
     status.met_ns.store(monotonic_ns());

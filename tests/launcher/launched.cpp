@@ -10,6 +10,8 @@
 #include <unistd.h>
 
 #include <catch2/catch.hpp>
+#include <fstream>
+#include <iterator>
 
 #include "runtime/base/clock.h"
 
@@ -56,8 +58,12 @@ Launched::Launched(const Workplace& place, const std::vector<std::string>& args,
   if (pid_ == 0) {
     ::dup2(out[1], 1);
     ::dup2(err[1], 2);
-    for (const int signal : {SIGHUP, SIGCHLD})  // the tests themselves may run under nohup
+    // Whatever the tests themselves run under: nohup, a script's background, a terminal.
+    for (int signal = 1; signal < NSIG; ++signal)
       ::signal(signal, signal == options.ignored_signal ? SIG_IGN : SIG_DFL);
+    sigset_t none;
+    sigemptyset(&none);
+    ::sigprocmask(SIG_SETMASK, &none, nullptr);
     if (options.leak_descriptor) ::dup2(err[1], 100);
     ::setenv("DDP_RANK", options.rank_program.empty() ? FAKE_RANK_PATH : options.rank_program.c_str(), 1);
     ::setenv("FAKE_RANK", options.script.c_str(), 1);
@@ -77,6 +83,46 @@ Launched::~Launched() {
 }
 
 void Launched::signal(int signal) const { ::kill(pid_, signal); }
+
+void Launched::signal_and_wait(int signal) const {
+  Launched::signal(signal);
+  const auto is_pending = [&] {
+    std::ifstream file("/proc/" + std::to_string(pid_) + "/status");
+    for (std::string name, value; file >> name >> value;)
+      if (name == "ShdPnd:") return (std::stoull(value, nullptr, 16) >> (signal - 1) & 1) != 0;
+    return false;
+  };
+  for (const int64_t deadline = ms_now() + kPatienceMs; is_pending();) {
+    REQUIRE(ms_now() < deadline);
+    ::poll(nullptr, 0, 1);
+  }
+}
+
+bool Launched::has_ended() const {
+  siginfo_t info = {};
+  return ::waitid(P_PID, id_t(pid_), &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid != 0;
+}
+
+std::vector<pid_t> Launched::ranks() const {
+  const std::string id = std::to_string(pid_);
+  std::ifstream children("/proc/" + id + "/task/" + id + "/children");
+  return {std::istream_iterator<pid_t>(children), {}};
+}
+
+void Launched::signal_all(int signal) const {
+  for (const pid_t rank : ranks()) ::kill(rank, signal);
+  ::kill(pid_, signal);
+}
+
+bool Launched::becomes(char state, pid_t pid) {
+  for (const int64_t deadline = ms_now() + kPatienceMs; ms_now() < deadline; ::poll(nullptr, 0, 1)) {
+    std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
+    const std::string stat{std::istreambuf_iterator<char>(file), {}};
+    if (stat.empty()) return false;
+    if (stat[stat.rfind(')') + 2] == state) return true;
+  }
+  return false;
+}
 
 bool Launched::take_output(int timeout_ms) {
   pollfd fds[2] = {{out_.get(), POLLIN, 0}, {err_.get(), POLLIN, 0}};

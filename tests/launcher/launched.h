@@ -31,7 +31,7 @@ class Launched {
   struct Options {
     std::string script;            // FAKE_RANK: see fake_rank.cpp
     std::string rank_program;      // DDP_RANK; empty: fake_rank
-    int ignored_signal = 0;        // inherited so: HUP, as under nohup
+    int ignored_signal = 0;        // inherited so: HUP, as under nohup; all others act by default
     bool leak_descriptor = false;  // it inherits a descriptor that nobody meant for it
   };
   Launched(const Workplace& place, const std::vector<std::string>& args, const Options& options);
@@ -40,10 +40,17 @@ class Launched {
   ~Launched();
 
   pid_t pid() const { return pid_; }
+  std::vector<pid_t> ranks() const;  // its children, in the order of their start
   void signal(int signal) const;
+  void signal_and_wait(int signal) const;  // until it was taken: a second one is none while the first is pending
+  void signal_all(int signal) const;       // the ranks too, and first, as managers of jobs and shutdowns do
+  // Waits until a process is in this state, as /proc's stat has it ('T': stopped); false after a minute, or where it is
+  // gone.
+  static bool becomes(char state, pid_t pid);
   void close_stdout() { out_.reset(); }  // nobody reads it any more
   // Waits until `text` was printed `times` times on stdout or stderr; false after a minute.
   bool prints(const std::string& text, int times = 1);
+  bool has_ended() const;
   // Waits for the end (a minute at most): the exit code, or minus the signal that ended it.
   int end();
   // Waits until no descendant of this process lives; false after a minute.

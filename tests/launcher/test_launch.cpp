@@ -97,52 +97,6 @@ TEST_CASE("ranks that do not look at the abort word are killed after the grace")
   CHECK(status_of(place)["failure"]["stopped_in_s"].get<double>() >= 2.0);
 }
 
-TEST_CASE("one INT or TERM finishes the step and exits 75, naming how to go on") {
-  const int signal = GENERATE(SIGINT, SIGTERM, SIGHUP);
-  const Workplace place;
-  Launched run(place, with({"--stop-after", "9"}), "*:step=7,0:commit=7,*:say=up,*:train");
-  REQUIRE(run.prints("up", 4));
-  run.signal(signal);
-  CHECK(run.end() == 75);
-  CHECK_THAT(run.err(), Contains("finishing the step, then checkpoint; again to stop at once"));
-  CHECK_THAT(run.last_error_line(), StartsWith("STOPPED after step 7, checkpoint written; resume: ") &&
-                                        Contains("--resume auto --nproc 4 train.yaml"));
-  CHECK(status_of(place)["state"] == "stopped");
-  CHECK(Launched::nothing_left());
-}
-
-TEST_CASE("a second INT or TERM stops at once, by the signal itself") {
-  const int signal = GENERATE(SIGINT, SIGTERM);
-  const Workplace place;
-  Launched run(place, kFour, "*:say=up,*:loop");
-  REQUIRE(run.prints("up", 4));
-  run.signal(signal);
-  REQUIRE(run.prints("again to stop at once"));
-  run.signal(signal);
-  CHECK(run.end() == -signal);
-  CHECK(Launched::nothing_left());
-  CHECK_FALSE(place.has("out/.lock"));
-  CHECK(status_of(place)["exit_code"] == 128 + signal);
-}
-
-TEST_CASE("USR1 asks the ranks for a checkpoint and the run goes on") {
-  const Workplace place;
-  Launched run(place, kFour, "*:say=up,*:checkpoint");
-  REQUIRE(run.prints("up", 4));
-  run.signal(SIGUSR1);
-  CHECK(run.end() == 0);
-}
-
-TEST_CASE("HUP under nohup changes nothing") {
-  const Workplace place;
-  Launched run(place, kFour, Launched::Options{"*:say=up,*:checkpoint", {}, SIGHUP, false});
-  REQUIRE(run.prints("up", 4));
-  run.signal(SIGHUP);
-  run.signal(SIGUSR1);
-  CHECK(run.end() == 0);
-  CHECK(run.err().empty());
-}
-
 TEST_CASE("how ranks ended is known also where the launcher's parent ignores the end of its children") {
   const Workplace place;
   Launched run(place, kFour, Launched::Options{"2:signal=9,*:train", {}, SIGCHLD, false});
@@ -198,9 +152,7 @@ TEST_CASE("a stopped rank is named within 2 s") {
     Launched run(place, kFour, "2:signal=19,*:train");
     CHECK(run.prints("rank 2 is stopped"));
     const double named_ms = ms_between(begin, monotonic_ns());
-    run.signal(SIGINT);
-    REQUIRE(run.prints("again to stop"));
-    run.signal(SIGINT);
+    for (int i = 0; i < 3; ++i) run.signal_and_wait(SIGINT);
     CHECK(run.end() == -SIGINT);
     CHECK(Launched::nothing_left());
     return named_ms;

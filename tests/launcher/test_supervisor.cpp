@@ -31,7 +31,11 @@ struct Play {
       first_failure = uint32_t(rank) + 1;
     return shown(supervisor.on_exit({rank, status, oom}, views, first_failure, now));
   }
-  std::string signal(int signal) { return shown(supervisor.on_signal(signal)); }
+  // `after_ms` later.
+  std::string signal(int signal, int64_t after_ms = 0) {
+    now += after_ms * kMs;
+    return shown(supervisor.on_signal(signal, now));
+  }
   std::string tick(int64_t after_ms) {
     now += after_ms * kMs;
     return shown(supervisor.on_tick(views, first_failure, now));
@@ -65,6 +69,9 @@ struct Play {
           break;
         case Action::Kind::request_checkpoint:
           text += "checkpoint;";
+          break;
+        case Action::Kind::suspend:
+          text += "suspend;";
           break;
         case Action::Kind::say:
           text += "say " + action.text + ";";
@@ -164,38 +171,93 @@ TEST_CASE("what all ranks find alike is said once") {
   CHECK(play.outcome().failure.victims.empty());
 }
 
-TEST_CASE("one INT or TERM asks the ranks to stop, and their 75 is the run's") {
+TEST_CASE("each signal that asks to stop asks the ranks once, and their 75 is the run's") {
+  const int signal = GENERATE(SIGINT, SIGTERM, SIGHUP, SIGPWR, SIGXCPU);
   Play play;
-  CHECK(play.signal(SIGTERM) == "stop;say SIGTERM: finishing the step, then checkpoint; again to stop at once;");
+  CHECK_THAT(play.signal(signal), Catch::StartsWith("stop;say SIG") &&
+                                      Catch::Contains(": finishing the step, then checkpoint") && Catch::EndsWith(";"));
   for (int r = 0; r < 4; ++r) CHECK(play.exit(r, exited(75)).empty());
   CHECK(play.outcome().state == RunState::stopped);
   CHECK(play.outcome().exit_code == 75);
   CHECK(play.outcome().signal == 0);
 }
 
-TEST_CASE("a second INT kills at once and ends with that signal") {
+TEST_CASE("signals that come together are one stop, none but INT escalates, and INT only where it is meant") {
+  struct Came {
+    int signal;
+    int64_t after_ms;
+    const char* answer;
+  };
+  constexpr const char* kStop = "stop;say SIGTERM: finishing the step, then checkpoint;";
+  constexpr const char* kStopInt =
+      "stop;say SIGINT: finishing the step, then checkpoint; again after 2 s, or twice more, to stop at once;";
+  constexpr const char* kUnderWay = "say SIGTERM: the checkpoint is under way;";
+  constexpr const char* kUnderWayInt =
+      "say SIGINT: the checkpoint is under way; again after 2 s, or twice more, to stop at once;";
+  constexpr const char* kEnd = "abort -1;kill;";
+  struct Row {
+    const char* what;
+    std::vector<Came> signals;
+    int ends_by;  // 0: it commits
+  };
+  const Row row = GENERATE_COPY(
+      Row{"TERM many times",
+          {{SIGTERM, 0, kStop},
+           {SIGTERM, 1, ""},
+           {SIGTERM, 1999, ""},
+           {SIGTERM, 1, kUnderWay},
+           {SIGTERM, 100, ""},
+           {SIGTERM, 60'000, kUnderWay}},
+          0},
+      Row{"a terminal that closes",
+          {{SIGTERM, 0, kStop}, {SIGHUP, 0, ""}, {SIGHUP, 3000, "say SIGHUP: the checkpoint is under way;"}},
+          0},
+      Row{"one Ctrl-C, passed on once more", {{SIGINT, 0, kStopInt}, {SIGINT, 0, ""}}, 0},
+      Row{"a second Ctrl-C within 2 s", {{SIGINT, 0, kStopInt}, {SIGINT, 2000, ""}}, 0},
+      Row{"a second Ctrl-C after 2 s", {{SIGINT, 0, kStopInt}, {SIGINT, 2001, kEnd}}, SIGINT},
+      Row{"a third Ctrl-C at any time", {{SIGINT, 0, kStopInt}, {SIGINT, 1, ""}, {SIGINT, 1, kEnd}}, SIGINT},
+      Row{"a first INT after a TERM is no second one",
+          {{SIGTERM, 0, kStop},
+           {SIGINT, 10'000, kUnderWayInt},
+           {SIGINT, 100, ""},
+           {SIGTERM, 2100, kUnderWay},
+           {SIGINT, 100, kEnd}},
+          SIGINT},
+      Row{"all at once",
+          {{SIGTERM, 0, kStop}, {SIGINT, 0, ""}, {SIGHUP, 0, ""}, {SIGPWR, 0, ""}, {SIGXCPU, 0, ""}},
+          0});
+  INFO(row.what);
   Play play;
-  play.signal(SIGINT);
-  CHECK(play.signal(SIGINT) == "abort -1;kill;");
-  for (int r = 0; r < 4; ++r) CHECK(play.exit(r, killed(SIGKILL)).empty());
+  for (const Came& came : row.signals) CHECK(play.signal(came.signal, came.after_ms) == came.answer);
+  for (int r = 0; r < 4; ++r) CHECK(play.exit(r, row.ends_by != 0 ? killed(SIGKILL) : exited(75)).empty());
   CHECK(play.outcome().state == RunState::stopped);
-  CHECK(play.outcome().exit_code == 130);
-  CHECK(play.outcome().signal == SIGINT);
+  CHECK(play.outcome().exit_code == (row.ends_by != 0 ? 128 + row.ends_by : 75));
+  CHECK(play.outcome().signal == row.ends_by);
+}
+
+TEST_CASE("what has nothing to commit ends at the first signal that asks to stop, by that signal") {
+  SupervisorLimits limits;
+  limits.has_commits = false;
+  Supervisor supervisor(1, limits, 0);
+  CHECK(Play::shown(supervisor.on_signal(SIGTERM, 0)) == "abort -1;kill;");
+  supervisor.on_exit({0, killed(SIGKILL), false}, std::vector<RankView>(1), 0, 0);
+  CHECK(supervisor.outcome().signal == SIGTERM);
 }
 
 TEST_CASE("a signal while a failed run winds down cuts the grace short and keeps the failure") {
   Play play(2);
   play.exit(0, exited(74));
-  CHECK(play.signal(SIGINT) == "kill;");
+  CHECK(play.signal(GENERATE(SIGINT, SIGTERM)) == "kill;");
   play.exit(1, killed(SIGKILL));
   CHECK(play.outcome().exit_code == 74);
   CHECK(play.outcome().signal == 0);
 }
 
-TEST_CASE("USR1 asks for a checkpoint each time and changes nothing else") {
+TEST_CASE("USR1 or USR2 asks for a checkpoint each time and changes nothing else") {
   Play play;
   CHECK(play.signal(SIGUSR1) == "checkpoint;");
   CHECK(play.signal(SIGUSR1) == "checkpoint;");
+  CHECK(play.signal(SIGUSR2) == "checkpoint;");
   CHECK_THAT(play.signal(SIGINT), Catch::StartsWith("stop;"));
 }
 
@@ -246,6 +308,39 @@ TEST_CASE("time in which the launcher itself was stopped is not a hang") {
   CHECK(play.tick(600'000).empty());
   CHECK(play.ticks(900).empty());
   CHECK(play.ticks(200) == "abort 0;");
+}
+
+TEST_CASE("each signal that stops processes suspends the run, whatever it is about, and is no stop of the run") {
+  const int signal = GENERATE(SIGTSTP, SIGTTIN, SIGTTOU);
+  Play running, failing, ending;
+  failing.exit(0, exited(74));
+  for (int i = 0; i < 3; ++i) ending.signal(SIGINT);
+  for (Play* play : {&running, &failing, &ending}) {
+    CHECK(play->signal(signal) == "suspend;");
+    CHECK(play->signal(SIGCONT).empty());
+  }
+  for (int r = 0; r < 4; ++r) {
+    running.finish(r);
+    CHECK(running.exit(r, exited(0)).empty());
+  }
+  CHECK(running.outcome().exit_code == 0);
+}
+
+TEST_CASE("a suspension of any length is no hang, no stopped rank and no grace") {
+  const int64_t suspended_ms = GENERATE(500, 900, 600'000);
+  Play play;
+  const auto suspend = [&] {
+    play.now += suspended_ms * kMs;
+    play.supervisor.on_continued(play.now);
+  };
+  CHECK(play.ticks(4000).empty());
+  for (int i = 0; i < 10; ++i) suspend();
+  CHECK(play.ticks(1000).empty());
+  CHECK(play.tick(100) == "abort 0;");
+  CHECK(play.ticks(1000).empty());
+  for (int i = 0; i < 10; ++i) suspend();
+  CHECK(play.ticks(900).empty());
+  CHECK(play.tick(100) == "kill;");
 }
 
 TEST_CASE("a stopped rank is told once, and blamed when it stays so") {
