@@ -5,9 +5,14 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 say() { printf '\033[1m== %s\033[0m\n' "$*"; }
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }
 
-# Installs those of the given Debian packages that are missing; waits for another apt or dpkg to finish.
+# need_packages [--no-install-recommends] PACKAGE...: installs those Debian packages that are missing; waits for another apt or dpkg to
+# finish.
 need_packages() {
-  local missing=()
+  local missing=() options=()
+  if [ "$1" = --no-install-recommends ]; then
+    options=("$1")
+    shift
+  fi
   for package in "$@"; do
     dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
   done
@@ -19,7 +24,8 @@ need_packages() {
     as_root=(sudo)
   fi
   say "installing ${missing[*]}"
-  local apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=600 -o Acquire::Retries=3)
+  local apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=600
+    -o Acquire::Retries=3 "${options[@]}")
   "${apt[@]}" install "${missing[@]}" >/dev/null 2>&1 && return 0
   "${apt[@]}" update >/dev/null
   "${apt[@]}" install "${missing[@]}" >/dev/null
@@ -31,6 +37,7 @@ build_packages=(g++ meson ninja-build pkg-config ccache libcli11-dev libspdlog-d
 data_packages=(bible-kjv)
 test_packages=(catch2 clang clang-format python3 debootstrap "${data_packages[@]}")
 bundle_packages=(patchelf xz-utils python3)
+system_test_packages=(cron slurmctld slurmd slurm-client iproute2 python3-venv)
 bench_packages=(libgloo-dev libopenmpi-dev openmpi-bin)
 
 # fetch_wheels FOLDER WHEEL...: unpacks wheels of PyPI into an empty folder. Touches no Python environment, needs no root.

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the project needs: setup.sh [--tests] [--bench] [--parity] [--with-cuda]. Idempotent; quickstart.sh and test.sh call it.
+# Installs what the project needs: setup.sh [--tests] [--bench] [--parity] [--system-tests] [--with-cuda]. Idempotent; quickstart.sh and
+# test.sh call it.
 . "$(dirname "$0")/common.sh"
 packages=("${build_packages[@]}" "${data_packages[@]}")
 with_cuda=false
@@ -8,8 +9,9 @@ for option in "$@"; do
     --tests) packages+=("${test_packages[@]}" "${bundle_packages[@]}") ;;
     --bench) packages+=("${test_packages[@]}" "${bench_packages[@]}") ;;
     --parity) packages+=(python3-torch python3-numpy) ;;
+    --system-tests) need_packages --no-install-recommends "${system_test_packages[@]}" ;;  # cron's would be a mail server
     --with-cuda) with_cuda=true ;;  # a CUDA toolkit in .cache/cuda, for a machine that has none
-    *) die "unknown option $option; there are --tests, --bench, --parity, --with-cuda" ;;
+    *) die "unknown option $option; there are --tests, --bench, --parity, --system-tests, --with-cuda" ;;
   esac
 done
 need_packages "${packages[@]}"
