@@ -135,7 +135,7 @@ Resume::Resume(const fs::path& folder, const std::string& wanted, const std::str
     if (!is_origin) origin_ = checkpoint.string();
   }
   for (const OwnCheckpoint& c : held.checkpoints)
-    if (c.step > from_step_) passed_by_.insert(c.id);
+    if (c.step > from_step_ || (c.step == from_step_ && source_ == Source::abandoned)) passed_by_.insert(c.id);
 }
 
 void Resume::record_origin() const {
@@ -158,7 +158,7 @@ void Resume::forget_origin() const {
 
 bool Resume::is_of_this_start(int64_t step, const FileId& id) const {
   if (source_ != Source::own && source_ != Source::abandoned) return true;  // the folder had none, or auto chose it
-  return id == from_id_ || (step > from_step_ && !passed_by_.contains(id));
+  return id == from_id_ || (step >= from_step_ && !passed_by_.contains(id));
 }
 
 std::optional<Continuation> Resume::continuation() const {

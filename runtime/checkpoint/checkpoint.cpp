@@ -146,6 +146,21 @@ CommittedCheckpoint write_checkpoint(const fs::path& folder, const CheckpointCon
   return {target, model.bytes + optimizer.bytes};
 }
 
+void link_checkpoint(const fs::path& from, const fs::path& folder, int64_t step) {
+  const fs::path target = folder / step_name(step);
+  const TemporaryFolder writing(aside(target, kWriting));
+  for (const fs::path& file : entries_of(from)) {
+    const fs::path place = writing.path() / file.filename();
+    std::error_code error;
+    fs::create_hard_link(file, place, error);
+    if (error) fs::copy_file(file, place, error);
+    if (error) throw Error(ExitCode::io, fmt::format("cannot create {}: {}", place.string(), error.message()));
+    sync(open_input(place), place);
+  }
+  sync_folder(writing.path());
+  move_into_place(writing.path(), target);
+}
+
 void recover_checkpoints(const fs::path& folder) {
   for (const fs::path& path : entries_of(folder)) {
     const std::string name = path.filename().string();

@@ -44,6 +44,10 @@ struct CommittedCheckpoint {
 CommittedCheckpoint write_checkpoint(const std::filesystem::path& folder, const CheckpointContent& content,
                                      int64_t keep);
 
+// Makes step-<step> of `folder` a second name of the checkpoint `from`: by hard links, or copies where the disk has
+// none. `from` stays. Errors: 66, 74.
+void link_checkpoint(const std::filesystem::path& from, const std::filesystem::path& folder, int64_t step);
+
 // Clears away what a run that died left half-written or half-removed. To be called before find_newest_verified, by a
 // run that owns the folder; a mere reader does not call it, since a live run may be writing.
 void recover_checkpoints(const std::filesystem::path& folder);

@@ -37,9 +37,10 @@ void leave_later(const fs::path& run_folder, const std::string& resume, int64_t 
   const std::string later = metrics_lines(lines, common + 1, std::numeric_limits<int64_t>::max());
   if (const auto left = abandon_later_checkpoints(checkpoints, common, later))
     console.line(told(*left, common, !later.empty()));
-  if (chosen)
-    write_text_atomically(metrics,
-                          metrics_lines(lines, 0, common) + metrics_lines(text_of(chosen->metrics), common + 1, step));
+  if (!chosen) return;
+  write_text_atomically(metrics,
+                        metrics_lines(lines, 0, common) + metrics_lines(text_of(chosen->metrics), common + 1, step));
+  link_checkpoint(fs::canonical(resume), checkpoints, step);
 }
 
 }  // namespace ddp

@@ -145,6 +145,19 @@ class ResumePaths(harness.IntegrationTest):
         self.start("new", "--resume", self.checkpoint(name, 20, first))
         self.assert_is_whole("new", 21)
 
+    def test_an_abandoned_past_that_was_complete_is_the_run_again(self):
+        name = "again"
+        self.start(name)
+        self.start(name, "--resume", self.checkpoint(name, 10), "--stop-after", "17", expect=75)
+        (first,) = self.abandoned(name)
+        past = self.checkpoint(name, 30, first)
+        before = sorted(os.listdir(past))
+        self.assertIn("nothing to do: the run is at step 30", self.start(name, "--resume", past).out)
+        self.assertEqual(self.steps_in(name)[-1], 30)
+        self.assert_is_whole(name)
+        self.assertIn("nothing to do: the run is at step 30", self.start(name, "--resume", "auto").out)
+        self.assertEqual(sorted(os.listdir(past)), before)
+
     def test_weights_to_start_from_may_come_from_anywhere(self):
         weights = os.path.join(self.checkpoint("whole", 30), "model.safetensors")
         self.start("whole", "--set", f"model.init_from={weights}", expect=73)
