@@ -143,8 +143,8 @@ ExitCode train(const RankEnv& env, Board& board) {
     // The backend is still there, and the trainer once it was made: what frees them waits for collectives that the
     // peers will never join, until the launcher, which learns of the error here, ends the run. A GPU's driver cleans up
     // itself.
-    if (trainer) trainer->conclude();
     const ExitCode code = report_failure(env, board);
+    if (trainer) trainer->conclude();
     if (device == DeviceKind::cuda) ::_exit(int(code));
     return code;
   }

@@ -8,7 +8,7 @@ launcher, to the ranks, to both or to the launcher's process group, at a random 
   - what reached the launcher ends the run with 0 or 75, TSTP with CONT, USR1 and what reached ranks alone with 0; a signal that comes before
     the launcher's main has blocked it may end it by that signal, and then there is no run yet;
   - no process is left;
-  - after `--resume auto` the losses of all steps and the weights are those of a run without a signal, bit for bit.
+  - after `--resume auto` the losses of all steps and evaluations, line by line, and the weights are those of a run without a signal, bit for bit.
 Prints the seed and a table of the ends by signal and target; exits 1 after a violation, whose folder it keeps.
 """
 import argparse
@@ -90,18 +90,14 @@ def sleep_until(moment):
 
 
 def result_of(folder):
-    """The losses of all steps, as text, and the weights' hash; a text that says what is wrong, where steps are missing."""
-    losses = {}
+    """Type, step and loss of each line, and the weights' hash; a text that says what is wrong, where steps are missing."""
     with open(os.path.join(folder, "run", "metrics.jsonl"), encoding="utf-8") as file:
-        for record in map(json.loads, file):
-            if record["type"] == "step":
-                if record["step"] in losses:
-                    return f"step {record['step']} is there twice"
-                losses[record["step"]] = repr(record["loss"])
-    if list(losses) != list(range(1, STEPS + 1)):
-        return f"{len(losses)} steps of {STEPS}, or in another order"
+        lines = [(r["type"], r["step"], repr(r.get("loss"))) for r in map(json.loads, file)]
+    steps = [step for kind, step, _ in lines if kind == "step"]
+    if steps != list(range(1, STEPS + 1)):
+        return f"{len(steps)} steps of {STEPS}, or in another order"
     with open(os.path.join(folder, "run", "checkpoints", f"step-{STEPS:08d}", "model.safetensors"), "rb") as file:
-        return [*losses.values(), hashlib.sha256(file.read()).hexdigest()]
+        return [*lines, hashlib.sha256(file.read()).hexdigest()]
 
 
 def is_committed(folder):
@@ -178,7 +174,7 @@ class Trial:
             return end, f"the resume ends with {resumed}"
         result = result_of(self.folder)
         if result != expected:
-            return end, result if isinstance(result, str) else "losses or weights differ from a run without a signal"
+            return end, result if isinstance(result, str) else "losses, evaluations or weights differ from a run without a signal"
         return end if code >= 0 else end + ", no run yet", None
 
 
