@@ -95,7 +95,10 @@ resumes() {
   step=$(newest_step "$1")
   [ "$step" -gt 0 ] || { wrong "$1: no checkpoint"; return 0; }
   (cd "$1" && "$launch" --nproc 2 --device cpu --resume auto --stop-after $((step + 3)) train.yaml) >"$1/resume.log" 2>&1 || code=$?
-  [ "$code" -eq 75 ] && told "$1/resume.log" "resumed after step $step\$" || { wrong "$1: the resume ended with $code"; cat "$1/resume.log"; }
+  if [ "$code" -ne 75 ] || ! told "$1/resume.log" "resumed after step $step\$"; then
+    wrong "$1: the resume ended with $code"
+    cat "$1/resume.log"
+  fi
   python3 "$root/tests/system/whole_metrics.py" "$1/run/metrics.jsonl" $((step + 3)) || wrong "$1: metrics.jsonl"
 }
 

@@ -71,8 +71,8 @@ class Kernel:
 
 
 def restart(path):
-    """Starts the run and follows it as the notebook does, interrupts that, and ends the kernel. The run goes on through both; the pid of its
-    status.json stops it, with a commit."""
+    """Starts the run and follows it as the notebook does, interrupts that, and ends the kernel. The run goes on through both; the pid of
+    its status.json stops it, with a commit."""
     start, follow = [cell.source for cell in read(path).cells if cell.cell_type == "code"][:2]
     with Kernel() as kernel:
         if kernel.finish(kernel.client.execute(start)) != "ok":

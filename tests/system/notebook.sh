@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# notebook.sh [TRIES]: the shipped notebook, executed by a real kernel; a restart of the kernel under its run; and Interrupt in the middle of
-# a plain `!ddp-launch`, after which the run goes on from its last commit.
+# notebook.sh [TRIES]: the shipped notebook, executed by a real kernel; a restart of the kernel under its run; and Interrupt in the middle
+# of a plain `!ddp-launch`, after which the run goes on from its last commit.
 arguments=("$@")
 . "$(dirname "$0")/common.sh"
 prepare() {

@@ -72,9 +72,16 @@ n_starts() { grep -s '^start-up' "$log" | wc -l; }
 runs_again() { [ "$(n_starts)" -ge 2 ]; }
 or_ended() { "$@" || ended; }
 
+# Where a signal reaches srun itself, as of the batch script's processes too, srun answers with SIGKILL to the step, and the run may have
+# committed by then or not. These commit every 20 steps, and the last of these commits must serve.
+through_srun() { [[ $way == srun,* || $way == 'step: scancel' || $way == 'step: scancel --full'* || $way == 'step: scontrol requeue' ]]; }
+
 use() {  # WAY: what is known of its job, before it starts
   way=$1
-  [ -d "$way" ] || new_run "$way"
+  if [ ! -d "$way" ]; then
+    new_run "$way"
+    if through_srun; then echo 'checkpoint: {every: 20}' >>"$way/train.yaml"; fi
+  fi
   before=$(newest_step "$way")
 }
 
@@ -83,18 +90,22 @@ submit() {  # SCRIPT
   log=$way/slurm-$job.out
 }
 
-trains() { until_true 90 "job $job trains ($way)" trained_beyond "$before"; }
+trains() {
+  until_true 90 "job $job trains ($way)" trained_beyond "$before"
+  if through_srun; then until_true 90 "a commit ($way)" committed; fi
+}
 
-# finish STATES [CODE]: waits for the end of the job, and notes it: in one of these states, a launcher that ended with CODE, 75 unless given,
-# and a checkpoint that is newer than the one from which the job went on.
+# finish STATES: waits for the end of the job, and notes it: in one of these states, a launcher that ended with 75, and a checkpoint that is
+# newer than the one from which the job went on.
 finish() {
   local state code
   until_true 180 "job $job ends ($way)" ended
   state=$(of_job JobState)
-  code=$(python3 -c 'import json, sys; print(json.load(open(sys.argv[1])).get("exit_code", "killed"))' "$way/run/status.json")
+  code=$(python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["exit_code"])' "$way/run/status.json")
+  [ "$code" != None ] || code=killed
   how[$way]+="${how[$way]:+, }$state $code"
   [[ " $1 " == *" $state "* ]] || wrong "$way: job $job is $state"
-  [ "$code" = "${2:-75}" ] || wrong "$way: the launcher ended with $code"
+  [ "$code" = 75 ] || { through_srun && [ "$code" = killed ]; } || wrong "$way: the launcher ended with $code"
   committed || { wrong "$way: nothing committed after step $before"; tail -n 3 "$log"; }
   [ "$before" -eq 0 ] || told "$log" "resumed after step $before\$" || wrong "$way: it did not go on from step $before"
 }
@@ -149,24 +160,23 @@ suspends() {
   scontrol resume "$job"
 }
 
-# from_shell WAY SIGNAL...: srun as a person starts it, which gets these signals, the second as soon as srun has told of the first. It answers
-# with SIGKILL to the step, which nothing survives but the commits of checkpoint.every.
+# from_shell WAY SIGNAL...: srun as a person starts it, which gets these signals, the second as soon as srun has told of the first.
 from_shell() {
   local srun signal
   for ((i = 0; i < tries; i++)); do
     use "$1"
-    [ "$i" -gt 0 ] || echo 'checkpoint: {every: 20}' >>"$way/train.yaml"
     log=$way/srun-$i.out
     (cd "$way" && exec python3 "$root/tests/system/foreground.py" srun --job-name="shell-$i" $with --resume auto train.yaml) >"$log" 2>&1 &
     srun=$!
-    until_true 90 "a commit ($way)" committed
+    job="of srun"
+    trains
     job=$(squeue -h -o %A -n "shell-$i")
     for signal in "${@:2}"; do
       kill -"$signal" "$srun"
       until_true 10 "srun tells of the signal ($way)" told "$log" '^srun: '
     done
     wait "$srun" || true
-    finish 'FAILED CANCELLED' killed
+    finish 'FAILED CANCELLED'
   done
 }
 
