@@ -6,13 +6,13 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <charconv>
 #include <string_view>
 #include <vector>
 
 #include "launcher/run_folder.h"
 #include "runtime/base/error.h"
 #include "runtime/base/fs.h"
+#include "runtime/base/run_files.h"
 #include "runtime/base/text_check.h"
 
 namespace ddp {
@@ -22,7 +22,6 @@ namespace fs = std::filesystem;
 using FileId = std::pair<dev_t, ino_t>;
 
 constexpr const char* kOriginFile = "resumed_from";
-constexpr std::string_view kStep = "step-", kReplaced = ".replaced-step-", kAbandoned = "abandoned-";
 
 std::optional<FileId> file_id(const fs::path& path) {
   struct stat info;
@@ -32,10 +31,8 @@ std::optional<FileId> file_id(const fs::path& path) {
 
 // The step in the name of a checkpoint's folder, also of one that ddp-rank will put back in its place; -1: none.
 int64_t step_of(std::string_view name) {
-  const std::string_view prefix = name.starts_with(kReplaced) ? kReplaced : kStep;
-  int64_t step = -1;
-  if (name.starts_with(prefix)) std::from_chars(name.data() + prefix.size(), name.data() + name.size(), step);
-  return step;
+  if (name.starts_with(kReplacedPrefix)) name.remove_prefix(kReplacedPrefix.size());
+  return step_of_name(name);
 }
 
 struct OwnCheckpoint {
@@ -53,15 +50,17 @@ struct Holdings {
 
 Holdings look_into(const fs::path& folder) {
   Holdings held;
-  held.has_metrics = ::access((folder / "metrics.jsonl").c_str(), F_OK) == 0;
+  held.has_metrics = ::access((folder / kMetricsFile).c_str(), F_OK) == 0;
   held.has_origin = ::access((folder / kOriginFile).c_str(), F_OK) == 0;
   const fs::path checkpoints = folder / "checkpoints";
   std::error_code error;
   for (fs::directory_iterator at(checkpoints, error), end; !error && at != end; at.increment(error)) {
     const std::string name = at->path().filename().string();
-    held.has_abandoned |= name.starts_with(kAbandoned);
+    held.has_abandoned |= name.starts_with(kAbandonedPrefix);
     const int64_t step = step_of(name);
-    if (const auto id = file_id(at->path()); id && step >= 0) held.checkpoints.push_back({step, *id});
+    std::error_code no_folder;
+    if (step < 0 || !at->is_directory(no_folder)) continue;
+    if (const auto id = file_id(at->path())) held.checkpoints.push_back({step, *id});
   }
   // What cannot be read must not look like a run without checkpoints.
   if (error && error != std::errc::no_such_file_or_directory)
@@ -123,7 +122,7 @@ Resume::Resume(const fs::path& folder, const std::string& wanted, const std::str
   from_id_ = file_id(checkpoint).value_or(FileId());
   if (own && file_id(parent) == own) {
     source_ = Source::own;
-  } else if (own && parent.filename().string().starts_with(kAbandoned) && file_id(parent.parent_path()) == own) {
+  } else if (own && parent.filename().string().starts_with(kAbandonedPrefix) && file_id(parent.parent_path()) == own) {
     source_ = Source::abandoned;
     origin_ = checkpoint.string();
   } else {

@@ -166,7 +166,7 @@ Actions Supervisor::on_tick(std::span<const RankView> views, uint32_t first_fail
   const int64_t since_last = now_ns - std::exchange(last_tick_ns_, now_ns);
   const int64_t ran_ns = since_last > limits_.gap_ns ? 0 : since_last;
   if (mode_ == Mode::failing) {
-    winding_down_ns_ += ran_ns;
+    winding_down_ns_ += std::min(since_last, limits_.gap_ns);
     if (kill_sent_ || winding_down_ns_ < limits_.grace_ns) return {};
     kill_sent_ = true;
     return {{Action::Kind::kill, -1, {}}};

@@ -65,7 +65,8 @@ void write_all(const Fd& file, std::span<const std::byte> bytes, const std::file
   while (!bytes.empty()) {
     const ssize_t n = ::write(file.get(), bytes.data(), bytes.size());
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0) fail_io("write", path);
+    if (n == 0) errno = ENOSPC;  // some file systems' way to say it
+    if (n <= 0) fail_io("write", path);
     bytes = bytes.subspan(size_t(n));
   }
 }

@@ -57,8 +57,8 @@ bool PatientFile::try_line(std::string_view text) {
   for (size_t done = 0; done < text.size();) {
     const ssize_t n = ::write(file_.get(), text.data() + done, text.size() - done);
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0) {
-      const int why = errno;
+    if (n <= 0) {
+      const int why = n == 0 ? ENOSPC : errno;  // some file systems' way to say it
       torn_bytes_ = done;
       if (done > 0) cut_torn();
       error_ = why;

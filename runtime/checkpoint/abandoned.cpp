@@ -9,6 +9,7 @@
 #include "runtime/base/clock.h"
 #include "runtime/base/error.h"
 #include "runtime/base/fs.h"
+#include "runtime/base/run_files.h"
 #include "runtime/checkpoint/checkpoint.h"
 
 namespace ddp {
@@ -16,12 +17,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::string_view kPrefix = "abandoned-";
-constexpr const char* kMetrics = "metrics.jsonl";
-
 // A new folder: two starts within a second must not share one.
 fs::path create_abandoned(const fs::path& folder, int64_t step) {
-  const std::string name = fmt::format("{}{}-{}", kPrefix, step, utc_text("%Y%m%dT%H%M%SZ"));
+  const std::string name = fmt::format("{}{}-{}", kAbandonedPrefix, step, utc_text("%Y%m%dT%H%M%SZ"));
   std::error_code error;
   for (int n = 1; !error; ++n) {
     const fs::path path = folder / (n == 1 ? name : fmt::format("{}-{}", name, n));
@@ -45,7 +43,13 @@ std::optional<Abandoned> abandon_later_checkpoints(const fs::path& folder, int64
   std::erase_if(later, [step](const Checkpoint& c) { return c.step <= step; });
   if (later.empty()) return std::nullopt;
   Abandoned left{.folder = create_abandoned(folder, step), .num_checkpoints = int64_t(later.size()), .bytes = 0};
-  if (!metrics.empty()) write_text_atomically(left.folder / kMetrics, metrics);
+  try {
+    if (!metrics.empty()) write_text_atomically(left.folder / kMetricsFile, metrics);
+  } catch (const Error&) {
+    std::error_code ignored;
+    fs::remove(left.folder, ignored);  // it is empty
+    throw;
+  }
   // The newest first: a start that comes after half of it sees a shorter past, never one with a hole.
   for (auto c = later.rbegin(); c != later.rend(); ++c) {
     const fs::path place = left.folder / c->path.filename();
@@ -61,11 +65,12 @@ std::optional<AbandonedPast> abandoned_past(const fs::path& checkpoint, const fs
   std::error_code none;
   const fs::path abandoned = fs::canonical(checkpoint, none).parent_path();
   const std::string name = abandoned.filename().string();
-  if (none || !name.starts_with(kPrefix) || !fs::equivalent(abandoned.parent_path(), folder, none)) return std::nullopt;
+  if (none || !name.starts_with(kAbandonedPrefix) || !fs::equivalent(abandoned.parent_path(), folder, none))
+    return std::nullopt;
   int64_t step = -1;
-  std::from_chars(name.data() + kPrefix.size(), name.data() + name.size(), step);
+  std::from_chars(name.data() + kAbandonedPrefix.size(), name.data() + name.size(), step);
   if (step < 0) return std::nullopt;
-  return AbandonedPast{.forked_at = step, .metrics = abandoned / kMetrics};
+  return AbandonedPast{.forked_at = step, .metrics = abandoned / kMetricsFile};
 }
 
 }  // namespace ddp

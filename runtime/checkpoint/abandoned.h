@@ -24,7 +24,7 @@ std::optional<Abandoned> abandon_later_checkpoints(const std::filesystem::path& 
                                                    std::string_view metrics);
 
 struct AbandonedPast {
-  int64_t forked_at = 0;  // the last step that it has in common with what replaced it
+  int64_t forked_at = 0;  // the last step that it has in common with what first replaced it
   std::filesystem::path metrics;
 };
 

@@ -3,9 +3,9 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <charconv>
 
 #include "runtime/base/hash.h"
+#include "runtime/base/run_files.h"
 #include "runtime/checkpoint/tensor_map.h"
 
 namespace ddp {
@@ -13,15 +13,11 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::string_view kStepPrefix = "step-";
 // Hidden, so that no glob for checkpoints meets them:
-constexpr std::string_view kWriting = ".tmp-";        // not yet complete
-constexpr std::string_view kReplaced = ".replaced-";  // complete, while the one that replaces it moves in
-constexpr std::string_view kRemoving = ".removed-";   // no longer complete
+constexpr std::string_view kWriting = ".tmp-";       // not yet complete
+constexpr std::string_view kRemoving = ".removed-";  // no longer complete
 constexpr const char* kExpAvg = "exp_avg.";
 constexpr const char* kExpAvgSq = "exp_avg_sq.";
-
-std::string step_name(int64_t step) { return fmt::format("{}{:08}", kStepPrefix, step); }
 
 fs::path aside(const fs::path& path, std::string_view prefix) {
   return path.parent_path() / (std::string(prefix) + path.filename().string());
@@ -64,7 +60,7 @@ class TemporaryFolder {
 void move_into_place(const fs::path& complete, const fs::path& place) {
   std::error_code ignored;
   const bool replaces = fs::exists(place, ignored);  // where that cannot be told, the rename fails
-  const fs::path replaced = aside(place, kReplaced);
+  const fs::path replaced = aside(place, kReplacedPrefix);
   if (replaces) rename_path(place, replaced);
   try {
     rename_path(complete, place);
@@ -164,12 +160,12 @@ void link_checkpoint(const fs::path& from, const fs::path& folder, int64_t step)
 void recover_checkpoints(const fs::path& folder) {
   for (const fs::path& path : entries_of(folder)) {
     const std::string name = path.filename().string();
-    if (name.starts_with(kReplaced)) {
-      const fs::path place = folder / name.substr(kReplaced.size());
+    if (name.starts_with(kReplacedPrefix)) {
+      const fs::path place = folder / name.substr(kReplacedPrefix.size());
       if (!fs::exists(place)) rename_path(path, place);
     }
     std::error_code ignored;
-    if (name.starts_with(kReplaced) || name.starts_with(kWriting) || name.starts_with(kRemoving))
+    if (name.starts_with(kReplacedPrefix) || name.starts_with(kWriting) || name.starts_with(kRemoving))
       fs::remove_all(path, ignored);
   }
 }
@@ -178,10 +174,7 @@ std::vector<Checkpoint> list_checkpoints(const fs::path& folder) {
   std::vector<Checkpoint> found;
   for (const fs::path& path : entries_of(folder)) {
     const std::string name = path.filename().string();
-    if (!name.starts_with(kStepPrefix) || !fs::is_directory(path)) continue;
-    int64_t step = -1;
-    std::from_chars(name.data() + kStepPrefix.size(), name.data() + name.size(), step);
-    if (step >= 0 && name == step_name(step)) found.push_back({step, path});
+    if (const int64_t step = step_of_name(name); step >= 0 && fs::is_directory(path)) found.push_back({step, path});
   }
   std::sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.step < b.step; });
   return found;

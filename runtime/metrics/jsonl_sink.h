@@ -10,11 +10,10 @@
 #include <string_view>
 
 #include "runtime/base/patient_file.h"
+#include "runtime/base/run_files.h"
 #include "runtime/metrics/step_record.h"
 
 namespace ddp {
-
-inline constexpr const char* kMetricsFile = "metrics.jsonl";  // in a run's folder
 
 // One line each, without newline; a number that is not finite is null.
 std::string json_line(const StepRecord& record);

@@ -28,7 +28,7 @@ std::string told(const Abandoned& left, int64_t step, bool with_metrics) {
 }  // namespace
 
 void leave_later(const fs::path& run_folder, const std::string& resume, int64_t step, ConsoleSink& console) {
-  const fs::path checkpoints = run_folder / "checkpoints", metrics = run_folder / "metrics.jsonl";
+  const fs::path checkpoints = run_folder / "checkpoints", metrics = run_folder / kMetricsFile;
   const std::optional<AbandonedPast> chosen = abandoned_past(resume, checkpoints);
   const int64_t common = chosen ? chosen->forked_at : step;  // up to here the past is the same
   const std::vector<Checkpoint> own = list_checkpoints(checkpoints);

@@ -246,3 +246,14 @@ TEST_CASE("the command that goes on from a checkpoint of its own says PATH until
   CHECK(next(back) == "resume auto");  // by its origin
   CHECK(enter(runs.a, "auto").for_ranks() == (left / "step-00000020").string());
 }
+
+TEST_CASE("what the ranks do not take for a checkpoint is none for the launcher either") {
+  const Runs runs;
+  const fs::path origin = Runs::commit(runs.a, "step-00000010");
+  enter(runs.b, origin.string()).record_origin();
+  fs::create_directories(runs.b / "checkpoints");
+  SECTION("a file") { write_text_atomically(runs.b / "checkpoints" / "step-00000030", "a note"); }
+  SECTION("a copy under another name") { Runs::commit(runs.b, "step-00000030.bak"); }
+  SECTION("another spelling of a number") { Runs::commit(runs.b, "step-30"); }
+  CHECK(enter(runs.b, "auto").for_ranks() == origin);
+}

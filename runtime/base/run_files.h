@@ -1,0 +1,19 @@
+// Names in a run's folder that launcher and ranks both look for: one spelling, so that the two agree on what is there.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace ddp {
+
+inline constexpr const char* kMetricsFile = "metrics.jsonl";
+inline constexpr std::string_view kAbandonedPrefix = "abandoned-";  // checkpoints/abandoned-<step>-<time>
+// A checkpoint that is complete, while the one that replaces it moves in. Hidden, so that no glob meets it.
+inline constexpr std::string_view kReplacedPrefix = ".replaced-";
+
+// "step-00000100", the folder of a checkpoint; and the step of exactly such a name, -1 for any other.
+std::string step_name(int64_t step);
+int64_t step_of_name(std::string_view name);
+
+}  // namespace ddp
