@@ -5,10 +5,11 @@ usage: random_signals.py [--trials N] [--seed N] DDP_LAUNCH
 
 Each trial starts ddp-launch on the CPU with a small model and 1, 2 or 4 ranks, and sends one signal, or two that belong together, to the
 launcher, to the ranks, to both or to the launcher's process group, at a random moment from the process's start to its end. It is right when
-  - what reached the launcher ends the run with 0 or 75, TSTP with CONT, USR1 and what reached ranks alone with 0; a signal that comes before
-    the launcher's main has blocked it may end it by that signal, and then there is no run yet;
+  - what reached the launcher ends the run with 0 or 75, TSTP with CONT, USR1 and what reached ranks alone with 0; a signal that comes
+    before the launcher's main has blocked it may end it by that signal, and then there is no run yet;
   - no process is left;
-  - after `--resume auto` the losses of all steps and evaluations, line by line, and the weights are those of a run without a signal, bit for bit.
+  - after `--resume auto` the losses of all steps and evaluations, line by line, and the weights are those of a run without a signal,
+    bit for bit.
 Prints the seed and a table of the ends by signal and target; exits 1 after a violation, whose folder it keeps.
 """
 import argparse
@@ -59,7 +60,8 @@ def make_folder(parent, name):
 def start(launch, folder, ranks, *args):
     """In a session of its own, so that its process group is nobody else's."""
     with open(os.path.join(folder, "output.txt"), "a", encoding="utf-8") as log:
-        return subprocess.Popen([launch, "--nproc", str(ranks), "--device", "cpu", *args, "train.yaml"], cwd=folder, stdin=subprocess.DEVNULL,
+        command = [launch, "--nproc", str(ranks), "--device", "cpu", *args, "train.yaml"]
+        return subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL,
                                 stdout=log, stderr=log, start_new_session=True)
 
 
@@ -142,7 +144,8 @@ class Trial:
 
     def __str__(self):
         pauses = ", ".join(f"{1000 * pause:.1f}" for pause in self.pauses_s[1:])
-        return f"{self.ranks} ranks, {self.signals} to {self.target} after {1000 * self.moment_s:.1f} ms" + (f" (+ {pauses} ms)" if pauses else "")
+        more = f" (+ {pauses} ms)" if pauses else ""
+        return f"{self.ranks} ranks, {self.signals} to {self.target} after {1000 * self.moment_s:.1f} ms{more}"
 
     def run(self, expected):
         """How it ended, and what was wrong, if anything."""
