@@ -2,6 +2,7 @@
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -25,6 +26,12 @@ eval: {{every: 10, batches: 6}}
 checkpoint: {{every: 0, keep: 3}}
 output_dir: {folder}/run
 """
+
+
+def default_signals():
+    """For Popen's preexec_fn: the tests may run under nohup, or behind a shell's &, of which a program inherits what is ignored."""
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU):
+        signal.signal(number, signal.SIG_DFL)
 
 
 class Result:

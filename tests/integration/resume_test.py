@@ -149,7 +149,7 @@ class Resume(harness.IntegrationTest):
 
     def start(self, *args):
         process = subprocess.Popen(self.command(*args), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                                   stdin=subprocess.DEVNULL)
+                                   stdin=subprocess.DEVNULL, preexec_fn=harness.default_signals)
         self.addCleanup(lambda: process.poll() is None and process.kill())
         metrics = os.path.join(self.run_folder(), "metrics.jsonl")
         self.wait_until(lambda: os.path.exists(metrics) and os.path.getsize(metrics) > 0, "it trains")

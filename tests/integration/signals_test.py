@@ -31,8 +31,13 @@ class Terminal:
 
     def __init__(self, *command, **options):
         self.master, slave = pty.openpty()
-        self.process = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
-                                        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0), **options)
+
+        def enter():
+            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+            harness.default_signals()
+
+        self.process = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, start_new_session=True, preexec_fn=enter,
+                                        **options)
         os.close(slave)
         self.text = ""
         self.reader = threading.Thread(target=self.read)
@@ -59,7 +64,7 @@ class Terminal:
 class Signals(harness.IntegrationTest):
     def start(self, *args):
         process = subprocess.Popen(self.command("--nproc", "2", *args), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                                   stdin=subprocess.DEVNULL)
+                                   stdin=subprocess.DEVNULL, preexec_fn=harness.default_signals)
         self.addCleanup(lambda: process.poll() is None and process.kill())
         self.wait_until_it_trains()
         return process

@@ -57,12 +57,18 @@ def make_folder(parent, name):
     return folder
 
 
+def default_signals():
+    """This may run under nohup, whose ignored SIGHUP a program inherits and respects."""
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def start(launch, folder, ranks, *args):
     """In a session of its own, so that its process group is nobody else's."""
     with open(os.path.join(folder, "output.txt"), "a", encoding="utf-8") as log:
         command = [launch, "--nproc", str(ranks), "--device", "cpu", *args, "train.yaml"]
         return subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL,
-                                stdout=log, stderr=log, start_new_session=True)
+                                stdout=log, stderr=log, start_new_session=True, preexec_fn=default_signals)
 
 
 def children_of(pid):
