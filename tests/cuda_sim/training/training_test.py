@@ -136,14 +136,16 @@ class Training(SimulatedTraining):
 
     def test_an_error_of_one_rank_at_the_start_is_told_before_its_communicator_waits_for_the_others(self):
         self.configure(steps=1000)
-        os.makedirs(os.path.join(self.run_folder(), "config.yaml"))  # where rank 0 writes a file, once the ranks have met
+        self.weights = self.write("no.safetensors", "no weights")  # which rank 0 reads, once the ranks have met
         self.assert_within(10.0, self.fail_at_the_start)
 
     def fail_at_the_start(self):
         begun = time.monotonic()
-        line = self.launch("--gpus", "0,1", "--set", "train.hang_timeout_s=20", expect=74).last_line
+        shutil.rmtree(self.run_folder(), ignore_errors=True)
+        line = self.launch("--gpus", "0,1", "--set", "train.hang_timeout_s=20", "--set", f"model.init_from={self.weights}",
+                           expect=65).last_line
         took = time.monotonic() - begun
-        for words in ("FAILED rank 0 (GPU 0) step 0 load", "config.yaml", "rank 1 stopped in"):
+        for words in ("FAILED rank 0 (GPU 0) step 0 load", "no.safetensors", "rank 1 stopped in"):
             self.assertIn(words, line)
         return took
 
