@@ -29,11 +29,6 @@ def can_mount():
     return subprocess.run(["unshare", "-m", "mount", "-t", "tmpfs", "small", "/mnt"], capture_output=True, check=False).returncode == 0
 
 
-def children_of(pid):
-    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
-        return [int(child) for child in file.read().split()]
-
-
 class Job:
     """A ddp-launch and its ranks; its output and its messages go to files."""
 
@@ -58,7 +53,7 @@ class Job:
 
     def limit(self, size, launcher=False, ranks=False):
         """Files may not grow beyond `size` bytes."""
-        for pid in [self.process.pid] * launcher + children_of(self.process.pid) * ranks:
+        for pid in [self.process.pid] * launcher + harness.children_of(self.process.pid) * ranks:
             resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, resource.prlimit(pid, resource.RLIMIT_FSIZE)[1]))
 
     def lift_limit(self):

@@ -34,6 +34,11 @@ def default_signals():
         signal.signal(number, signal.SIG_DFL)
 
 
+def children_of(pid):
+    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
+        return [int(child) for child in file.read().split()]
+
+
 class Result:
     def __init__(self, process):
         self.code = process.returncode

@@ -13,14 +13,6 @@ KEYS = ["step", "loss", "grad_norm", "samples_seen", "applied_steps"]
 CTRL_C, CTRL_Z = b"\x03", b"\x1a"
 
 
-def children_of(pid):
-    try:
-        with open(f"/proc/{pid}/task/{pid}/children") as file:
-            return [int(child) for child in file.read().split()]
-    except OSError:
-        return []
-
-
 def state_of(pid):
     with open(f"/proc/{pid}/stat") as file:
         return file.read().rpartition(")")[2].split()[0]
@@ -77,7 +69,7 @@ class Signals(harness.IntegrationTest):
         self.wait_until(lambda: self.metrics_bytes() > 0, "it trains")
 
     def send_to_all(self, process, number):
-        for pid in [*children_of(process.pid), process.pid]:
+        for pid in [*harness.children_of(process.pid), process.pid]:
             os.kill(pid, number)
 
     def checkpoints(self):
@@ -126,8 +118,8 @@ class Signals(harness.IntegrationTest):
         self.wait_until(lambda: shell.text.endswith("ready> "), "the shell is ready")
         shell.type(" ".join(self.command("--nproc", "2")).encode() + b"\n")
         self.wait_until_it_trains()
-        [launcher] = children_of(shell.process.pid)
-        ranks = children_of(launcher)
+        [launcher] = harness.children_of(shell.process.pid)
+        ranks = harness.children_of(launcher)
         self.assertEqual(len(ranks), 2)
         shell.type(CTRL_Z)
         self.wait_until(lambda: "Stopped" in shell.text and shell.text.endswith("ready> "), "the shell has the terminal again")
