@@ -256,11 +256,11 @@ void cast(const Exec& exec, const Cast& a) {
 }
 
 void sum_squares(const Exec& exec, const SumSquares& a) {
-  const int64_t slots = a.partials.numel();
-  check_shape("sum_squares", "partials", a.partials, {slots}, DType::f64);
+  const int64_t chunks = a.partials.numel();
+  check_shape("sum_squares", "partials", a.partials, {chunks}, DType::f64);
   check_shape("sum_squares", "x", a.x, {a.x.numel()}, storage_type("sum_squares", exec, a.x));
-  check_shape("sum_squares", "slot_begin", a.slot_begin, {slots + 1}, DType::i64);
-  submit(exec, "sum_squares", 0, exec.table->sum_squares, a, {a.x, a.slot_begin}, {a.partials});
+  check_shape("sum_squares", "chunk_begin", a.chunk_begin, {chunks + 1}, DType::i64);
+  submit(exec, "sum_squares", 0, exec.table->sum_squares, a, {a.x, a.chunk_begin}, {a.partials});
 }
 
 void find_non_finite(const Exec& exec, const FindNonFinite& a) {
@@ -279,14 +279,14 @@ void step_finalize(const Exec& exec, const StepFinalize& a) {
 }
 
 void adamw(const Exec& exec, const AdamW& a) {
-  const int64_t n = a.p.numel(), slots = a.slot_decay.numel();
+  const int64_t n = a.p.numel(), chunks = a.chunk_decay.numel();
   for (const TensorView* x : {&a.p, &a.m, &a.v}) check_shape("adamw", "p, m, v", *x, {n});
   check_shape("adamw", "g", a.g, {n}, storage_type("adamw", exec, a.g));
   check_optional("adamw", "rounded", a.rounded, {n}, a.rounded.dtype);
-  check_shape("adamw", "slot_begin", a.slot_begin, {slots + 1}, DType::i64);
-  check_shape("adamw", "slot_decay", a.slot_decay, {slots});
+  check_shape("adamw", "chunk_begin", a.chunk_begin, {chunks + 1}, DType::i64);
+  check_shape("adamw", "chunk_decay", a.chunk_decay, {chunks});
   DDP_CHECK(a.scalars != nullptr, "adamw without scalars");
-  submit(exec, "adamw", 0, exec.table->adamw, a, {a.g, a.slot_begin, a.slot_decay}, {a.p, a.m, a.v, a.rounded});
+  submit(exec, "adamw", 0, exec.table->adamw, a, {a.g, a.chunk_begin, a.chunk_decay}, {a.p, a.m, a.v, a.rounded});
 }
 
 const OpTable& op_table(DeviceKind kind) {

@@ -48,9 +48,9 @@ constexpr void decide_update(StepScalars& s, double loss_sum, double root, float
   ++s.attempted_step;
 }
 
-// `before` and `after` decide_update; first_bad_slot is of the sum over ranks.
+// `before` and `after` decide_update; first_bad_chunk is of the sum over ranks.
 constexpr StepMetrics step_metrics(const StepScalars& before, const StepScalars& after, double root,
-                                   int64_t first_bad_slot, const double* loss_votes, int64_t num_ranks) {
+                                   int64_t first_bad_chunk, const double* loss_votes, int64_t num_ranks) {
   const double* marks = loss_votes + kFirstMark;
   int64_t bad_rank = 0;
   while (bad_rank < num_ranks && marks[bad_rank] == 0.0) ++bad_rank;
@@ -61,7 +61,7 @@ constexpr StepMetrics step_metrics(const StepScalars& before, const StepScalars&
           .grad_norm = root / double(before.loss_scale),
           .beta1_power = after.beta1_power,
           .beta2_power = after.beta2_power,
-          .bad_slot = is_local ? int64_t(marks[bad_rank]) - 1 : first_bad_slot,
+          .bad_chunk = is_local ? int64_t(marks[bad_rank]) - 1 : first_bad_chunk,
           .bad_rank = is_local ? bad_rank : -1,
           .lr = after.lr,
           .loss_scale = before.loss_scale,

@@ -104,7 +104,8 @@ bool parse(CLI::App& app, std::span<const std::string> args, Command& command) {
 
 Command parse_run(std::span<const std::string> args) {
   Command command;
-  CLI::App app("Trains a model data-parallel: one process (rank) for each GPU or CPU slot.", "ddp-launch");
+  CLI::App app("Trains a model data-parallel: one process (rank) for each GPU, or as many as you ask for on the CPU.",
+               "ddp-launch");
   app.set_version_flag("--version", "ddp-launch " DDP_VERSION);
   add_train_options(app, command.train);
   app.add_option(

@@ -27,7 +27,7 @@ HostDevices probe_host(const TrainOptions& train);
 
 struct Placement {
   std::string device;                   // cpu | cuda
-  std::vector<int> indices;             // one a rank: the GPU, or the slot
+  std::vector<int> indices;             // one a rank: the GPU; on the CPU the number of the rank
   std::vector<std::string> uuids = {};  // one a rank, of its GPU; empty on the CPU
   std::string note = {};                // a line for the user; mostly empty
   int ranks() const { return int(indices.size()); }

@@ -56,7 +56,7 @@ std::filesystem::path find_rank_program() {
                 "let DDP_RANK name a ddp-rank, or leave it out");
   }
   const std::filesystem::path folder = std::filesystem::read_symlink("/proc/self/exe").parent_path();
-  const std::filesystem::path in_build = folder.parent_path() / "runtime";
+  const std::filesystem::path in_build = folder.parent_path() / "runtime" / "rank";
   if (auto program = first_executable({folder, in_build}, rank_programs(DDP_CPU_ARCHS, this_processor_runs)))
     return *program;
   throw Error(ExitCode::os_resource, fmt::format("no ddp-rank in {}", folder.string()),

@@ -100,7 +100,8 @@ class Loop {
     job_.logs.finish(rank);
     unwatch(job_.ranks[rank].log.get());
     const std::vector<RankView> seen = views();
-    // The slot is offered to a rank that died without a word, so that what its victims report later cannot take it.
+    // The first-failure word is offered to a rank that died without a word, so that what its victims report later
+    // cannot take it.
     uint32_t first = 0;
     if (Supervisor::is_failure(exit.wait_status, seen[size_t(rank)].phase) &&
         job_.board->first_failure.compare_exchange_strong(first, uint32_t(rank) + 1, std::memory_order_acq_rel))

@@ -10,7 +10,7 @@
 // closes, by a Ctrl-C that a wrapper passes on. So only INT escalates, the signal that a person sends: when it comes
 // again more than 2 s after the first INT, or for the third time. A manager that means it has KILL.
 //
-// The first failure decides: the rank that holds the board's first-failure slot, else the first abnormal exit that is
+// The first failure decides: the rank that holds the board's first-failure word, else the first abnormal exit that is
 // seen.
 #pragma once
 
@@ -90,7 +90,7 @@ class Supervisor {
  public:
   Supervisor(int num_ranks, const SupervisorLimits& limits, int64_t now_ns);
 
-  // `first_failure` is the board's slot after the caller offered it to an abnormally exited rank: 1 + rank, 0 none.
+  // `first_failure` is the board's word after the caller offered it to an abnormally exited rank: 1 + rank, 0 none.
   Actions on_exit(const RankExit& exit, std::span<const RankView> ranks, uint32_t first_failure, int64_t now_ns);
   Actions on_signal(int signal, int64_t now_ns);
   // After a suspension, which is no time in which the launcher ran.

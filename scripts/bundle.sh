@@ -38,10 +38,10 @@ else
   configure $build "${options[@]}"
 fi
 has_target() { ninja -C $build -t query "$1" >/dev/null 2>&1; }
-programs=(runtime/ddp-rank runtime/ddp-rank-x86-64-v4 runtime/ddp-rank-x86-64-v4-avx512bf16)
+programs=(runtime/rank/ddp-rank runtime/rank/ddp-rank-x86-64-v4 runtime/rank/ddp-rank-x86-64-v4-avx512bf16)
 modules=()
-if has_target runtime/libddp-cuda.so; then
-  modules+=(runtime/libddp-cuda.so)
+if has_target runtime/rank/libddp-cuda.so; then
+  modules+=(runtime/rank/libddp-cuda.so)
 else
   say "without the CUDA backend, and with --tests without its tests: no toolkit was found"
 fi

@@ -24,7 +24,7 @@ LEVELS = {
     "runtime/checkpoint": 3,
     "runtime/metrics": 3,
     "runtime/train": 4,
-    "runtime": 5,  # rank_main and what it composes
+    "runtime/rank": 5,  # what it composes
     "launcher": 1,
 }
 # Folders of one level that may see each other, (from, to).

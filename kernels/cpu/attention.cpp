@@ -31,9 +31,9 @@ constexpr int64_t kBackwardQueries = 32;  // of a band: sums over queries are th
 
 // Scores of the tile on the diagonal: keys after the query become -infinity.
 void mask_diagonal(float* tile, int64_t stride) {
-  for (int i = 0; i < kLanes; ++i) {
+  for (int i = 0; i < kVecWidth; ++i) {
     const v16 row = load(tile + i * stride);
-    store(tile + i * stride, kLaneIndex <= i ? row : splat(-std::numeric_limits<float>::infinity()));
+    store(tile + i * stride, kVecIndex <= i ? row : splat(-std::numeric_limits<float>::infinity()));
   }
 }
 
@@ -46,21 +46,21 @@ template <class S>
 RowSums exponentiate(float* band, int64_t stride, int64_t keys, float scale, const DropoutMask& mask, int64_t sample,
                      int64_t head, int64_t q) {
   RowSums out;
-  v16 sums[kLanes] = {}, keep[kLanes];
-  for (int i = 0; i < kLanes; ++i) {
+  v16 sums[kVecWidth] = {}, keep[kVecWidth];
+  for (int i = 0; i < kVecWidth; ++i) {
     v16 top = load(band + i * stride);
-    for (int64_t k = kLanes; k < keys; k += kLanes) top = max(load(band + i * stride + k), top);
+    for (int64_t k = kVecWidth; k < keys; k += kVecWidth) top = max(load(band + i * stride + k), top);
     out.top[i] = max(top) * scale;
   }
-  for (int64_t k = 0; k < keys; k += kLanes) {
+  for (int64_t k = 0; k < keys; k += kVecWidth) {
     if (mask.active()) mask.attention_tile(sample, head, q, k, keep);
-    for (int i = 0; i < kLanes; ++i) {
+    for (int i = 0; i < kVecWidth; ++i) {
       const v16 e = expv(load(band + i * stride + k) * scale - out.top[i]);
       sums[i] += e;
       store_operand<S>(band + i * stride, k, mask.active() ? e * keep[i] : e);
     }
   }
-  for (int i = 0; i < kLanes; ++i) out.sum[i] = sum(sums[i]);
+  for (int i = 0; i < kVecWidth; ++i) out.sum[i] = sum(sums[i]);
   return out;
 }
 
@@ -73,24 +73,24 @@ void forward_head(const HeadShape& s, const AttentionForward& a, const DropoutMa
   const S* qkv = a.qkv.as<S>();
   S* out = a.out.as<S>() + sample * s.t * s.c + head * s.d;
   float* lse = a.lse.as<float>() + (sample * s.h + head) * s.t;
-  const int64_t stride = 3 * s.c, padded_end = round_up(end, kLanes), matrix = s.tp * s.dp;
+  const int64_t stride = 3 * s.c, padded_end = round_up(end, kVecWidth), matrix = s.tp * s.dp;
 
-  Pieces pieces(3 * matrix + kLanes * (s.band_stride + 2 * s.dp));
+  Pieces pieces(3 * matrix + kVecWidth * (s.band_stride + 2 * s.dp));
   E *k_panels = pieces.take<E>(matrix), *v_pairs = pieces.take<E>(matrix);
-  M *rows = pieces.take<M>(matrix), *q = pieces.take<M>(kLanes * s.dp);
-  float *band = pieces.take<float>(kLanes * s.band_stride), *o = pieces.take<float>(kLanes * s.dp);
+  M *rows = pieces.take<M>(matrix), *q = pieces.take<M>(kVecWidth * s.dp);
+  float *band = pieces.take<float>(kVecWidth * s.band_stride), *o = pieces.take<float>(kVecWidth * s.dp);
   pack_rows(rows, qkv + qkv_at(s, sample, head, kKey, 0), stride, end, padded_end, s, 1.0f);
   pack_panels(k_panels, rows, padded_end, s);
   pack_rows(rows, qkv + qkv_at(s, sample, head, kValue, 0), stride, end, padded_end, s, 1.0f);
   const E* v = depth_rows(v_pairs, rows, padded_end, s.dp, s.dp, s.dp);
 
-  for (int64_t q0 = begin; q0 < end; q0 += kLanes) {
-    const int64_t live = std::min<int64_t>(kLanes, end - q0), keys = q0 + kLanes;
-    pack_rows(q, qkv + qkv_at(s, sample, head, kQuery, q0), stride, live, kLanes, s, s.q_scale);
-    product<false>(band, s.band_stride, kLanes, keys / kLanes, left_rows<E>(q, s), panels(k_panels, s), s.depth);
+  for (int64_t q0 = begin; q0 < end; q0 += kVecWidth) {
+    const int64_t live = std::min<int64_t>(kVecWidth, end - q0), keys = q0 + kVecWidth;
+    pack_rows(q, qkv + qkv_at(s, sample, head, kQuery, q0), stride, live, kVecWidth, s, s.q_scale);
+    product<false>(band, s.band_stride, kVecWidth, keys / kVecWidth, left_rows<E>(q, s), panels(k_panels, s), s.depth);
     mask_diagonal(band + q0, s.band_stride);
     const RowSums sums = exponentiate<S>(band, s.band_stride, keys, s.score_scale, mask, sample, head, q0);
-    product<false>(o, s.dp, kLanes, s.dp / kLanes, left_band<E>(band, s), RightOperand<E>{v, s.dp, kLanes},
+    product<false>(o, s.dp, kVecWidth, s.dp / kVecWidth, left_band<E>(band, s), RightOperand<E>{v, s.dp, kVecWidth},
                    keys / s.per_element);
     const v16 inverse = 1.0f / sums.sum;
     unpack_rows(out + q0 * s.c, s.c, o, live, s, [&](int64_t r) { return inverse[r]; });
@@ -116,7 +116,7 @@ void row_dots(float* delta, const S* dout, const S* out, const HeadShape& s) {
     prefetch_row(dout + t * s.c, s.c, s.d);
     prefetch_row(out + t * s.c, s.c, s.d);
     v16 total{};
-    for (int64_t i = 0; i < s.d; i += kLanes)
+    for (int64_t i = 0; i < s.d; i += kVecWidth)
       total += load(dout + t * s.c + i, s.d - i) * load(out + t * s.c + i, s.d - i);
     delta[t] = sum(total);
   }
@@ -127,10 +127,10 @@ void row_dots(float* delta, const S* dout, const S* out, const HeadShape& s) {
 template <class S>
 void differentiate(float* scores, float* dp, int64_t stride, int64_t keys, float scale, v16 lse, v16 delta,
                    const DropoutMask& mask, int64_t sample, int64_t head, int64_t q) {
-  v16 keep[kLanes];
-  for (int64_t k = 0; k < keys; k += kLanes) {
+  v16 keep[kVecWidth];
+  for (int64_t k = 0; k < keys; k += kVecWidth) {
     if (mask.active()) mask.attention_tile(sample, head, q, k, keep);
-    for (int i = 0; i < kLanes; ++i) {
+    for (int i = 0; i < kVecWidth; ++i) {
       const int64_t row = i * stride;
       const v16 p = expv(load(scores + row + k) * scale - lse[i]), dpi = load(dp + row + k);
       store_operand<S>(scores + row, k, mask.active() ? p * keep[i] : p);
@@ -174,18 +174,18 @@ void backward_head(const HeadShape& s, const AttentionBackward& a, const Dropout
     const int64_t padded = std::min(kBackwardQueries, s.tp - begin), live = std::min(padded, s.t - begin);
     pack_rows(q, qkv + qkv_at(s, sample, head, kQuery, begin), stride, live, padded, s, s.q_scale);
     pack_rows(dout, dout_rows + begin * s.c, s.c, live, padded, s, 1.0f);
-    for (int64_t i = 0; i < padded; i += kLanes) {
-      const int64_t q0 = begin + i, keys = q0 + kLanes;
+    for (int64_t i = 0; i < padded; i += kVecWidth) {
+      const int64_t q0 = begin + i, keys = q0 + kVecWidth;
       float *pi = p + i * s.band_stride, *dsi = ds + i * s.band_stride;
-      product<false>(pi, s.band_stride, kLanes, keys / kLanes, left_rows<E>(q + i * s.dp, s), panels(k_panels, s),
+      product<false>(pi, s.band_stride, kVecWidth, keys / kVecWidth, left_rows<E>(q + i * s.dp, s), panels(k_panels, s),
                      s.depth);
-      product<false>(dsi, s.band_stride, kLanes, keys / kLanes, left_rows<E>(dout + i * s.dp, s), panels(v_panels, s),
-                     s.depth);
+      product<false>(dsi, s.band_stride, kVecWidth, keys / kVecWidth, left_rows<E>(dout + i * s.dp, s),
+                     panels(v_panels, s), s.depth);
       mask_diagonal(pi + q0, s.band_stride);
       differentiate<S>(pi, dsi, s.band_stride, keys, s.score_scale, load(lse + q0, s.t - q0),
                        load(delta + q0, s.t - q0), mask, sample, head, q0);
-      product<false>(dq + i * s.dp, s.dp, kLanes, s.dp / kLanes, left_band<E>(dsi, s), RightOperand<E>{k, s.dp, kLanes},
-                     keys / s.per_element);
+      product<false>(dq + i * s.dp, s.dp, kVecWidth, s.dp / kVecWidth, left_band<E>(dsi, s),
+                     RightOperand<E>{k, s.dp, kVecWidth}, keys / s.per_element);
     }
     unpack_rows(dqkv + qkv_at(s, sample, head, kQuery, begin), stride, dq, live, s, [&](int64_t) { return s.scale; });
     // dk += ds^T q and dv += p^T dout: keys up to the first 16 queries' diagonal see all of the band, the last 16 its
@@ -200,13 +200,13 @@ void backward_head(const HeadShape& s, const AttentionBackward& a, const Dropout
     const auto accumulate = [&](int64_t key, int64_t keys, int64_t first) {
       const int64_t depth = first / s.per_element, at = depth * s.band_stride + key, from = depth * s.dp,
                     to = key * s.dp, rest = (padded - first) / s.per_element;
-      product<true>(dk + to, s.dp, keys, s.dp / kLanes, LeftOperand<E>{ds_t + at, 1, s.band_stride},
-                    RightOperand<E>{q_t + from, s.dp, kLanes}, rest);
-      product<true>(dv + to, s.dp, keys, s.dp / kLanes, LeftOperand<E>{p_t + at, 1, s.band_stride},
-                    RightOperand<E>{dout_t + from, s.dp, kLanes}, rest);
+      product<true>(dk + to, s.dp, keys, s.dp / kVecWidth, LeftOperand<E>{ds_t + at, 1, s.band_stride},
+                    RightOperand<E>{q_t + from, s.dp, kVecWidth}, rest);
+      product<true>(dv + to, s.dp, keys, s.dp / kVecWidth, LeftOperand<E>{p_t + at, 1, s.band_stride},
+                    RightOperand<E>{dout_t + from, s.dp, kVecWidth}, rest);
     };
-    accumulate(0, begin + kLanes, 0);
-    if (padded > kLanes) accumulate(begin + kLanes, kLanes, kLanes);
+    accumulate(0, begin + kVecWidth, 0);
+    if (padded > kVecWidth) accumulate(begin + kVecWidth, kVecWidth, kVecWidth);
   }
   unpack_rows(dqkv + qkv_at(s, sample, head, kKey, 0), stride, dk, s.t, s, [&](int64_t) { return s.score_scale; });
   unpack_rows(dqkv + qkv_at(s, sample, head, kValue, 0), stride, dv, s.t, s, [](int64_t) { return 1.0f; });

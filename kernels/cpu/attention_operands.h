@@ -32,7 +32,7 @@ struct HeadShape {
   static HeadShape of(const TensorView& qkv, int64_t heads) {
     constexpr bool kPairs = std::is_same_v<E, BFloat16Pair>;
     constexpr int64_t kNumbers = kPairs ? 2 : 1;
-    const int64_t t = qkv.dim(1), c = qkv.dim(2) / 3, d = c / heads, tp = round_up(t, kLanes);
+    const int64_t t = qkv.dim(1), c = qkv.dim(2) / 3, d = c / heads, tp = round_up(t, kVecWidth);
     const float scale = float(1.0 / std::sqrt(double(d)));
     return {.b = qkv.dim(0),
             .t = t,
@@ -40,10 +40,10 @@ struct HeadShape {
             .d = d,
             .c = c,
             .tp = tp,
-            .dp = round_up(d, kLanes * kNumbers),
+            .dp = round_up(d, kVecWidth * kNumbers),
             .depth = ceil_div(d, kNumbers),
             .per_element = kNumbers,
-            .band_stride = tp + kLanes,
+            .band_stride = tp + kVecWidth,
             .scale = scale,
             .q_scale = kPairs ? 1.0f : scale,
             .score_scale = kPairs ? scale : 1.0f};
@@ -78,7 +78,7 @@ inline int64_t qkv_at(const HeadShape& s, int64_t sample, int64_t head, Part par
 // on.
 template <class S>
 void prefetch_row(const S* row, int64_t stride, int64_t d) {
-  for (int64_t i = 0; i < d; i += 64 / int64_t(sizeof(S))) __builtin_prefetch(row + kLanes * stride + i);
+  for (int64_t i = 0; i < d; i += 64 / int64_t(sizeof(S))) __builtin_prefetch(row + kVecWidth * stride + i);
 }
 
 // to (padded_rows, Dp) = scale * from (rows, D) with rows `stride` apart; zero padding.
@@ -87,7 +87,8 @@ void pack_rows(M* to, const S* from, int64_t stride, int64_t rows, int64_t padde
                float scale) {
   for (int64_t r = 0; r < rows; ++r) {
     prefetch_row(from + r * stride, stride, s.d);
-    for (int64_t i = 0; i < s.dp; i += kLanes) store(to + r * s.dp + i, load(from + r * stride + i, s.d - i) * scale);
+    for (int64_t i = 0; i < s.dp; i += kVecWidth)
+      store(to + r * s.dp + i, load(from + r * stride + i, s.d - i) * scale);
   }
   std::fill(to + rows * s.dp, to + padded_rows * s.dp, M{});
 }
@@ -99,12 +100,12 @@ void pack_panels(E* to, const MemoryOf<E>* packed, int64_t rows, const HeadShape
   const int64_t elements = s.dp / s.per_element;
   const float* from = reinterpret_cast<const float*>(packed);  // an element is 4 bytes
   float* panels = reinterpret_cast<float*>(to);
-  for (int64_t r = 0; r < rows; r += kLanes) {
-    for (int64_t i = 0; i < elements; i += kLanes) {
-      v16 tile[kLanes];
-      for (int64_t k = 0; k < kLanes; ++k) tile[k] = load(from + (r + k) * elements + i);
+  for (int64_t r = 0; r < rows; r += kVecWidth) {
+    for (int64_t i = 0; i < elements; i += kVecWidth) {
+      v16 tile[kVecWidth];
+      for (int64_t k = 0; k < kVecWidth; ++k) tile[k] = load(from + (r + k) * elements + i);
       transpose(tile);
-      for (int64_t k = 0; k < kLanes; ++k) store(panels + r * elements + (i + k) * kLanes, tile[k]);
+      for (int64_t k = 0; k < kVecWidth; ++k) store(panels + r * elements + (i + k) * kVecWidth, tile[k]);
     }
   }
 }
@@ -116,7 +117,7 @@ inline const BFloat16Pair* depth_rows(BFloat16Pair* pairs, const BFloat16* matri
                                       int64_t stride, int64_t matrix_stride) {
   for (int64_t r = 0; r < rows; r += 2) {
     const BFloat16 *first = matrix + r * matrix_stride, *second = first + matrix_stride;
-    for (int64_t i = 0; i < columns; i += kLanes) {
+    for (int64_t i = 0; i < columns; i += kVecWidth) {
       const v16 pair = v16(v16u(load(first + i)) >> 16 | v16u(load(second + i)));
       store(reinterpret_cast<float*>(pairs + r / 2 * stride + i), pair);
     }
@@ -128,7 +129,7 @@ inline const BFloat16Pair* depth_rows(BFloat16Pair* pairs, const BFloat16* matri
 template <class S, class Factor>
 void unpack_rows(S* to, int64_t stride, const float* from, int64_t rows, const HeadShape& s, Factor factor) {
   for (int64_t r = 0; r < rows; ++r) {
-    for (int64_t i = 0; i < s.d; i += kLanes)
+    for (int64_t i = 0; i < s.d; i += kVecWidth)
       store(to + r * stride + i, load(from + r * s.dp + i) * factor(r), s.d - i);
   }
 }
@@ -144,7 +145,7 @@ LeftOperand<E> left_band(const float* band, const HeadShape& s) {
 }
 template <class E>
 RightOperand<E> panels(const E* panels, const HeadShape& s) {
-  return {panels, kLanes, s.dp / s.per_element * kLanes};
+  return {panels, kVecWidth, s.dp / s.per_element * kVecWidth};
 }
 
 // Elements k ... k + 15 of a row of scores, already read, become x rounded to S, as M: never beyond what was read.

@@ -16,7 +16,7 @@ void convert(ThreadPool& pool, Y* y, const X* x, int64_t n) {
   constexpr int64_t kBlock = 32768;  // elements
   pool.parallel_for(ceil_div(n, kBlock), [=](int64_t block) {
     const int64_t end = std::min(n, (block + 1) * kBlock);
-    for (int64_t i = block * kBlock; i < end; i += kLanes) store(y + i, load(x + i, end - i), end - i);
+    for (int64_t i = block * kBlock; i < end; i += kVecWidth) store(y + i, load(x + i, end - i), end - i);
   });
 }
 

@@ -25,11 +25,11 @@ float log_sum_exp(const S* x, int64_t n) {
   for (int64_t begin = 0; begin < n; begin += kSpan) {
     const int64_t end = std::min(n, begin + kSpan);
     v16 span_top = top;
-    for (int64_t i = begin; i < end; i += kLanes) span_top = max(load(x + i, end - i, kMinusInfinity), span_top);
+    for (int64_t i = begin; i < end; i += kVecWidth) span_top = max(load(x + i, end - i, kMinusInfinity), span_top);
     span_top = splat(max(span_top));
     if (begin > 0) total *= expv(top - span_top);
     top = span_top;
-    for (int64_t i = begin; i < end; i += kLanes) total += expv(load(x + i, end - i, kMinusInfinity) - top);
+    for (int64_t i = begin; i < end; i += kVecWidth) total += expv(load(x + i, end - i, kMinusInfinity) - top);
   }
   return top[0] + logv(splat(sum(total)))[0];
 }
@@ -37,9 +37,9 @@ float log_sum_exp(const S* x, int64_t n) {
 // x = scale * (softmax(x) - onehot(target)) over the live columns, 0 in the padding.
 template <class S>
 void backward_row(S* x, float lse, int64_t target, float scale, int64_t live, int64_t columns) {
-  for (int64_t i = 0; i < live; i += kLanes) {
+  for (int64_t i = 0; i < live; i += kVecWidth) {
     v16 d = expv(load(x + i, live - i) - lse) * scale;
-    if (i <= target && target < i + kLanes) d[target - i] -= scale;
+    if (i <= target && target < i + kVecWidth) d[target - i] -= scale;
     store(x + i, d, live - i);
   }
   std::fill(x + live, x + columns, S{});

@@ -28,7 +28,7 @@ class DropoutMask {
   const float* row(int64_t b, int64_t begin, int64_t n, float* buffer) const {
     const int64_t lead = begin % 4;
     for (int64_t done = 0; done < lead + n; done += 64) {
-      const v16u c0 = v16u(kLaneIndex) + uint32_t((begin - lead + done) / 4);
+      const v16u c0 = v16u(kVecIndex) + uint32_t((begin - lead + done) / 4);
       const Philox16 r = philox(d_.seed, step_, c0, v16u{}, d_.site << 8, uint32_t(d_.sample_ids[b]));
       // Element 4 i + w is lane i of word w: zip the even words, the odd words, then both.
       const Zip even = zip(keep(r.word[0]), keep(r.word[2])), odd = zip(keep(r.word[1]), keep(r.word[3]));
@@ -42,11 +42,11 @@ class DropoutMask {
   }
 
   // Multipliers of the 16 x 16 probabilities whose first is (q, k), multiples of 16: tile[i] is row q + i.
-  void attention_tile(int64_t b, int64_t head, int64_t q, int64_t k, v16 (&tile)[kLanes]) const {
+  void attention_tile(int64_t b, int64_t head, int64_t q, int64_t k, v16 (&tile)[kVecWidth]) const {
     // The counters of rows 2 pair (lanes 0-7) and 2 pair + 1; each serves rows q % 8 and q % 8 + 8.
     for (int pair = 0; pair < 4; ++pair) {
-      const v16u c0 = (v16u(kLaneIndex) >> 3) + uint32_t(q / 2 + 2 * pair);
-      const v16u c1 = (v16u(kLaneIndex) & 7) + uint32_t(k / 2);
+      const v16u c0 = (v16u(kVecIndex) >> 3) + uint32_t(q / 2 + 2 * pair);
+      const v16u c1 = (v16u(kVecIndex) & 7) + uint32_t(k / 2);
       const Philox16 r = philox(d_.seed, step_, c0, c1, d_.site << 8 | uint32_t(head), uint32_t(d_.sample_ids[b]));
       for (int half = 0; half < 2; ++half) {
         const v16 left = keep(r.word[2 * half]), right = keep(r.word[2 * half + 1]);

@@ -32,7 +32,7 @@ void run(ThreadPool& pool, const EmbeddingForward& a) {
       const int64_t b = row / t_max, t = row % t_max;
       const S *token = wte + checked_token(tokens[row], v) * c, *position = wpe + t * c;
       const float* keep = mask.active() ? mask.row(b, t * c, c, buffer) : nullptr;
-      for (int64_t i = 0; i < c; i += kLanes) {
+      for (int64_t i = 0; i < c; i += kVecWidth) {
         const v16 x = load(token + i, c - i) + load(position + i, c - i);
         store(out + row * c + i, keep != nullptr ? x * load(keep + i, c - i) : x, c - i);
       }
@@ -53,7 +53,7 @@ class MaskedColumns {
     const float* keep = nullptr;
     if (mask_.active()) keep = mask_.row(b, t * c_ + begin_, n_, thread_scratch(DropoutMask::row_buffer(kColumns)));
     const S* row = dout_ + (b * t_max_ + t) * c_ + begin_;
-    for (int64_t i = 0; i < n_; i += kLanes) {
+    for (int64_t i = 0; i < n_; i += kVecWidth) {
       const v16 x = load(row + i, n_ - i);
       f(i, keep != nullptr ? x * load(keep + i, n_ - i) : x, n_ - i);
     }
@@ -82,17 +82,17 @@ void run(ThreadPool& pool, const EmbeddingBackward& a) {
       }
     for (int64_t t = 0; t < t_max; ++t) {
       G* row = dwpe + t * c + begin;
-      v16 total[kColumns / kLanes] = {};
+      v16 total[kColumns / kVecWidth] = {};
       for (int64_t b = 0; b < b_max; ++b)
         dout.at(b, t, [&](int64_t i, v16 x, int64_t rest) {
-          v16& sum = total[i / kLanes];
+          v16& sum = total[i / kVecWidth];
           if (b > 0) {
             sum += x;
           } else {
             sum = a.accumulate ? load(row + i, rest) + x : x;
           }
         });
-      for (int64_t i = 0; i < n; i += kLanes) store(row + i, total[i / kLanes], n - i);
+      for (int64_t i = 0; i < n; i += kVecWidth) store(row + i, total[i / kVecWidth], n - i);
     }
     if (a.accumulate) return;
     for (int64_t t = t_max; t < a.dwpe.dim(0); ++t) std::fill_n(dwpe + t * c + begin, n, G{});

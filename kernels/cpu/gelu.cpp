@@ -25,7 +25,7 @@ void run(ThreadPool& pool, const GeluForward& a) {
   const int64_t n = a.x.numel();
   pool.parallel_for(ceil_div(n, kBlock), [=](int64_t block) {
     const int64_t end = std::min(n, (block + 1) * kBlock);
-    for (int64_t i = block * kBlock; i < end; i += kLanes) {
+    for (int64_t i = block * kBlock; i < end; i += kVecWidth) {
       const v16 xi = load(x + i, end - i);
       store(y + i, xi * sigmoid_2u(xi), end - i);
     }
@@ -39,7 +39,7 @@ void run(ThreadPool& pool, const GeluBackward& a) {
   const int64_t n = a.x.numel();
   pool.parallel_for(ceil_div(n, kBlock), [=](int64_t block) {
     const int64_t end = std::min(n, (block + 1) * kBlock);
-    for (int64_t i = block * kBlock; i < end; i += kLanes) {
+    for (int64_t i = block * kBlock; i < end; i += kVecWidth) {
       v16 xi = load(x + i, end - i);
       // From |x| = 20 on s is 0 or 1 exactly; there the cubic must not become infinity times zero.
       xi = xi > 20.0f ? splat(20.0f) : xi;

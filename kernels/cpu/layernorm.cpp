@@ -28,7 +28,7 @@ int64_t rows_of_sample(const Dropout& d, int64_t m) { return d.p > 0.0f ? m / d.
 // sum = residual + branch * keep; keep may be null.
 template <class S>
 void add_branch(S* sum, const S* residual, const S* branch, const float* keep, int64_t c) {
-  for (int64_t i = 0; i < c; i += kLanes) {
+  for (int64_t i = 0; i < c; i += kVecWidth) {
     v16 x = load(branch + i, c - i);
     if (keep != nullptr) x *= load(keep + i, c - i);
     store(sum + i, load(residual + i, c - i) + x, c - i);
@@ -42,9 +42,9 @@ struct Moments {
 template <class S>
 Moments moments(const S* x, int64_t c, float eps) {
   v16 total{}, squares{};
-  for (int64_t i = 0; i < c; i += kLanes) total += load(x + i, c - i);
+  for (int64_t i = 0; i < c; i += kVecWidth) total += load(x + i, c - i);
   const float mean = sum(total) / float(c);
-  for (int64_t i = 0; i < c; i += kLanes) {
+  for (int64_t i = 0; i < c; i += kVecWidth) {
     const v16 d = load(x + i, c - i, mean) - mean;
     squares += d * d;
   }
@@ -71,7 +71,7 @@ void run(ThreadPool& pool, const LayerNormForward& a) {
       }
       const Moments s = moments(x, c, a.eps);
       mean[row] = s.mean, rstd[row] = s.rstd;
-      for (int64_t i = 0; i < c; i += kLanes) {
+      for (int64_t i = 0; i < c; i += kVecWidth) {
         const v16 normed = (load(x + i, c - i) - s.mean) * s.rstd;
         store(y + row * c + i, normed * load(w + i, c - i) + load(b + i, c - i), c - i);
       }
@@ -84,7 +84,7 @@ template <class S>
 void backward_row(const S* dy, const S* x, const S* w, Moments s, int64_t c, bool accumulate, S* dresidual, float* dw,
                   float* db) {
   v16 sum_g{}, sum_g_xhat{};
-  for (int64_t i = 0; i < c; i += kLanes) {
+  for (int64_t i = 0; i < c; i += kVecWidth) {
     const int64_t n = c - i;
     const v16 dyi = load(dy + i, n), xhat = (load(x + i, n) - s.mean) * s.rstd, g = dyi * load(w + i, n);
     sum_g += g;
@@ -93,7 +93,7 @@ void backward_row(const S* dy, const S* x, const S* w, Moments s, int64_t c, boo
     store(db + i, load(db + i, n) + dyi, n);
   }
   const float mean_g = sum(sum_g) / float(c), mean_g_xhat = sum(sum_g_xhat) / float(c);
-  for (int64_t i = 0; i < c; i += kLanes) {
+  for (int64_t i = 0; i < c; i += kVecWidth) {
     const int64_t n = c - i;
     const v16 xhat = (load(x + i, n) - s.mean) * s.rstd, g = load(dy + i, n) * load(w + i, n);
     const v16 dx = (g - mean_g - xhat * mean_g_xhat) * s.rstd;
@@ -104,7 +104,7 @@ void backward_row(const S* dy, const S* x, const S* w, Moments s, int64_t c, boo
 // out (=|+=) the sum over blocks, in order, of partials (num_blocks, 2C) from column `column` on, n columns.
 template <class G>
 void sum_blocks(G* out, const float* partials, int64_t num_blocks, int64_t stride, int64_t n, bool accumulate) {
-  for (int64_t i = 0; i < n; i += kLanes) {
+  for (int64_t i = 0; i < n; i += kVecWidth) {
     v16 total{};
     for (int64_t block = 0; block < num_blocks; ++block) total += load(partials + block * stride + i, n - i);
     store(out + i, accumulate ? load(out + i, n - i) + total : total, n - i);
@@ -130,7 +130,7 @@ void run(ThreadPool& pool, const LayerNormBackward& a) {
       backward_row(dy + at, x + at, w, {mean[row], rstd[row]}, c, a.accumulate_residual, dresidual + at, dw, db);
       if (dbranch == nullptr) continue;
       const float* keep = mask.active() ? mask_row(mask, row, rows_per_sample, c, buffer) : nullptr;
-      for (int64_t i = 0; i < c; i += kLanes) {
+      for (int64_t i = 0; i < c; i += kVecWidth) {
         const v16 d = load(dresidual + at + i, c - i);
         store(dbranch + at + i, keep != nullptr ? d * load(keep + i, c - i) : d, c - i);
       }

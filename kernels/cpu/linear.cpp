@@ -50,12 +50,12 @@ void column_sums(ThreadPool& pool, G* db, const S* dy, int64_t m, int64_t n, boo
   constexpr int64_t kColumns = 64;
   pool.parallel_for(ceil_div(n, kColumns), [&](int64_t block) {
     const int64_t begin = block * kColumns, count = std::min(kColumns, n - begin);
-    v16 sums[kColumns / kLanes] = {};
+    v16 sums[kColumns / kVecWidth] = {};
     for (int64_t i = 0; i < m; ++i)
-      for (int64_t j = 0; j < count; j += kLanes) sums[j / kLanes] += load(dy + i * n + begin + j, count - j);
-    for (int64_t j = 0; j < count; j += kLanes) {
+      for (int64_t j = 0; j < count; j += kVecWidth) sums[j / kVecWidth] += load(dy + i * n + begin + j, count - j);
+    for (int64_t j = 0; j < count; j += kVecWidth) {
       G* to = db + begin + j;
-      const v16 sum = sums[j / kLanes];
+      const v16 sum = sums[j / kVecWidth];
       store(to, accumulate ? load(to, count - j) + sum : sum, count - j);
     }
   });

@@ -14,17 +14,17 @@
 namespace ddp::cpu {
 namespace {
 
-constexpr int64_t kSlots = 4;  // of a block
+constexpr int64_t kChunks = 4;  // of a block
 
-// The first slot whose partial is not finite; -1: none.
-int64_t first_bad_slot(const TensorView& partials) {
+// The first chunk whose partial is not finite; -1: none.
+int64_t first_bad_chunk(const TensorView& partials) {
   const double* begin = partials.as<double>();
   const double* end = begin + partials.numel();
   const double* bad = std::find_if(begin, end, [](double x) { return !std::isfinite(x); });
   return bad == end ? -1 : bad - begin;
 }
 
-void run(ThreadPool&, const FindNonFinite& a) { *a.mark.as<double>() = double(first_bad_slot(a.partials) + 1); }
+void run(ThreadPool&, const FindNonFinite& a) { *a.mark.as<double>() = double(first_bad_chunk(a.partials) + 1); }
 
 void run(ThreadPool&, const StepFinalize& a) {
   StepScalars& s = *a.scalars;
@@ -37,10 +37,11 @@ void run(ThreadPool&, const StepFinalize& a) {
   decide_update(s, loss_votes[kLossSum], root, a.lr_table.as<float>()[s.applied_steps],
                 {a.clip_norm, a.beta1, a.beta2, a.scaling});
   if (!s.skip) s.rsqrt_bias2 = float(1.0 / std::sqrt(1.0 - s.beta2_power));
-  *a.metrics = step_metrics(before, s, root, first_bad_slot(a.partials), loss_votes, a.loss_votes.numel() - kFirstMark);
+  *a.metrics =
+      step_metrics(before, s, root, first_bad_chunk(a.partials), loss_votes, a.loss_votes.numel() - kFirstMark);
 }
 
-// What is the same for all elements of a slot.
+// What is the same for all elements of a chunk.
 struct AdamWFactors {
   float beta1, beta2, eps, grad_scale, step_size, rsqrt_bias2;
   float keep;  // 1 - lr * weight decay
@@ -48,8 +49,8 @@ struct AdamWFactors {
 
 // rounded: the copy of p in another type, or p itself where there is none.
 template <class S, class G>
-void update_slot(float* p, float* m, float* v, S* rounded, const G* g, int64_t n, const AdamWFactors& f) {
-  for (int64_t i = 0; i < n; i += kLanes) {
+void update_chunk(float* p, float* m, float* v, S* rounded, const G* g, int64_t n, const AdamWFactors& f) {
+  for (int64_t i = 0; i < n; i += kVecWidth) {
     const int64_t rest = n - i;
     const v16 gi = load(g + i, rest) * f.grad_scale;
     const v16 mi = load(m + i, rest) * f.beta1 + gi * (1.0f - f.beta1);
@@ -67,23 +68,23 @@ template <class S, class G>
 void run(ThreadPool& pool, const AdamW& a) {
   const StepScalars s = *a.scalars;
   if (s.skip) return;
-  const int64_t slots = a.slot_decay.numel();
-  const int64_t* begin = a.slot_begin.as<int64_t>();
-  const float* decay = a.slot_decay.as<float>();
+  const int64_t chunks = a.chunk_decay.numel();
+  const int64_t* begin = a.chunk_begin.as<int64_t>();
+  const float* decay = a.chunk_decay.as<float>();
   const G* g = a.g.as<G>();
   float *p = a.p.as<float>(), *m = a.m.as<float>(), *v = a.v.as<float>();
   S* rounded = (a.rounded ? a.rounded : a.p).as<S>();
-  pool.parallel_for(ceil_div(slots, kSlots), [=](int64_t block) {
-    for (int64_t slot = block * kSlots; slot < std::min(slots, (block + 1) * kSlots); ++slot) {
-      const int64_t at = begin[slot] - begin[0];
+  pool.parallel_for(ceil_div(chunks, kChunks), [=](int64_t block) {
+    for (int64_t chunk = block * kChunks; chunk < std::min(chunks, (block + 1) * kChunks); ++chunk) {
+      const int64_t at = begin[chunk] - begin[0];
       const AdamWFactors f = {a.beta1,
                               a.beta2,
                               a.eps,
                               s.grad_scale,
                               s.step_size,
                               s.rsqrt_bias2,
-                              1.0f - s.lr * a.weight_decay * decay[slot]};
-      update_slot(p + at, m + at, v + at, rounded + at, g + at, begin[slot + 1] - begin[slot], f);
+                              1.0f - s.lr * a.weight_decay * decay[chunk]};
+      update_chunk(p + at, m + at, v + at, rounded + at, g + at, begin[chunk + 1] - begin[chunk], f);
     }
   });
 }

@@ -12,13 +12,13 @@ namespace ddp::cpu {
 namespace {
 
 constexpr int64_t kBlock = 32768;  // elements
-constexpr int64_t kSlots = 4;      // of a block
+constexpr int64_t kChunks = 4;     // of a block
 
 // Sum over n elements of f(x) in double: 16 lanes, then by halves.
 template <class S, class F>
 DDP_INLINE double sum_of(const S* x, int64_t n, F f) {
   v8d low{}, high{};
-  for (int64_t i = 0; i < n; i += kLanes) {
+  for (int64_t i = 0; i < n; i += kVecWidth) {
     const v16 xi = load(x + i, n - i);
     low += f(low_half(xi)), high += f(high_half(xi));
   }
@@ -47,12 +47,12 @@ void run(ThreadPool& pool, const AddInto& a) {
 
 template <class S>
 void run(ThreadPool& pool, const SumSquares& a) {
-  const int64_t slots = a.partials.numel();
-  const int64_t* begin = a.slot_begin.as<int64_t>();
+  const int64_t chunks = a.partials.numel();
+  const int64_t* begin = a.chunk_begin.as<int64_t>();
   const S* x = a.x.as<S>();
   double* partials = a.partials.as<double>();
-  pool.parallel_for(ceil_div(slots, kSlots), [=](int64_t block) {
-    for (int64_t s = block * kSlots; s < std::min(slots, (block + 1) * kSlots); ++s)
+  pool.parallel_for(ceil_div(chunks, kChunks), [=](int64_t block) {
+    for (int64_t s = block * kChunks; s < std::min(chunks, (block + 1) * kChunks); ++s)
       partials[s] = sum_of(x + (begin[s] - begin[0]), begin[s + 1] - begin[s], [](v8d v) { return v * v; });
   });
 }

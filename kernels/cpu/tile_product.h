@@ -59,7 +59,7 @@ template <int kVecs, bool kAccumulate, class E>
 #pragma GCC unroll 8
   for (int i = 0; i < kTileRows; ++i)
 #pragma GCC unroll 2
-    for (int v = 0; v < kVecs; ++v) total[i][v] = kAccumulate ? load(c + i * c_row + v * kLanes) : v16{};
+    for (int v = 0; v < kVecs; ++v) total[i][v] = kAccumulate ? load(c + i * c_row + v * kVecWidth) : v16{};
   const E *a_low = a.data, *a_high = a.data + 4 * a.row;
   const E* b_row = b.data;
   for (int64_t k = 0; k < depth; ++k) {
@@ -77,7 +77,7 @@ template <int kVecs, bool kAccumulate, class E>
 #pragma GCC unroll 8
   for (int i = 0; i < kTileRows; ++i)
 #pragma GCC unroll 2
-    for (int v = 0; v < kVecs; ++v) store(c + i * c_row + v * kLanes, total[i][v]);
+    for (int v = 0; v < kVecs; ++v) store(c + i * c_row + v * kVecWidth, total[i][v]);
 }
 
 // C (rows, 16 vecs) (=|+=) A B over `depth`; rows a multiple of 8, C with rows of c_row floats. A pair of B's panels
@@ -89,7 +89,7 @@ inline void product(float* c, int64_t c_row, int64_t rows, int64_t vecs, LeftOpe
     const RightOperand<E> panel = {b.data + v * b.vec, b.depth, b.vec};
     for (int64_t i = 0; i < rows; i += kTileRows) {
       const LeftOperand<E> band = {a.data + i * a.row, a.row, a.depth};
-      float* out = c + i * c_row + v * kLanes;
+      float* out = c + i * c_row + v * kVecWidth;
       if (vecs - v >= 2) {
         tile_product<2, kAccumulate>(out, c_row, band, panel, depth);
       } else {

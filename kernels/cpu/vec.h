@@ -51,7 +51,7 @@ DDP_INLINE v16 sqrtv(v16 x) {
 #ifdef __AVX512F__
   return v16(_mm512_maskz_sqrt_ps(kAll16, __m512(x)));
 #else
-  for (int i = 0; i < kLanes; ++i) x[i] = __builtin_sqrtf(x[i]);
+  for (int i = 0; i < kVecWidth; ++i) x[i] = __builtin_sqrtf(x[i]);
   return x;
 #endif
 }
@@ -113,17 +113,17 @@ DDP_INLINE Zip zip(v16 a, v16 b) {
 
 // The 16 x 16 transpose of x. Zipping rows i and i + 8 rotates the 8-bit index (row, column) by one bit; four times
 // swaps the two.
-DDP_INLINE void transpose(v16 (&x)[kLanes]) {
+DDP_INLINE void transpose(v16 (&x)[kVecWidth]) {
 #pragma GCC unroll 4
   for (int round = 0; round < 4; ++round) {
-    v16 y[kLanes];
+    v16 y[kVecWidth];
 #pragma GCC unroll 8
-    for (int i = 0; i < kLanes / 2; ++i) {
-      const Zip z = zip(x[i], x[i + kLanes / 2]);
+    for (int i = 0; i < kVecWidth / 2; ++i) {
+      const Zip z = zip(x[i], x[i + kVecWidth / 2]);
       y[2 * i] = z.low, y[2 * i + 1] = z.high;
     }
 #pragma GCC unroll 16
-    for (int i = 0; i < kLanes; ++i) x[i] = y[i];
+    for (int i = 0; i < kVecWidth; ++i) x[i] = y[i];
   }
 }
 

@@ -118,17 +118,17 @@ __device__ __forceinline__ void load_rows(T (&tile)[kTileRows][kStride], HeadRow
   }
 }
 
-// Over groups of kLanes neighbouring lanes, those that share a row; every lane gets the result.
-template <int kLanes>
+// Over groups of kVecWidth neighbouring lanes, those that share a row; every lane gets the result.
+template <int kVecWidth>
 __device__ __forceinline__ float lanes_sum(float value) {
 #pragma unroll
-  for (int step = kLanes / 2; step > 0; step /= 2) value += shuffle_xor(value, step);
+  for (int step = kVecWidth / 2; step > 0; step /= 2) value += shuffle_xor(value, step);
   return value;
 }
-template <int kLanes>
+template <int kVecWidth>
 __device__ __forceinline__ float lanes_max(float value) {
 #pragma unroll
-  for (int step = kLanes / 2; step > 0; step /= 2) value = fmaxf(value, shuffle_xor(value, step));
+  for (int step = kVecWidth / 2; step > 0; step /= 2) value = fmaxf(value, shuffle_xor(value, step));
   return value;
 }
 

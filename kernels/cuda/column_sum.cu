@@ -2,29 +2,29 @@
 //
 #include "kernels/cuda/column_sum.h"
 
-// M rows, N columns. A block sums kColumns columns: its kLanes lanes take every kLanes-th row, then their sums are
-// added pairwise. Neighbouring threads read neighbouring columns: a warp 128 bytes, or 64 of a 16-bit dy, whole sectors
-// either way. Packed reads would leave too few blocks for a GPU.
+// M rows, N columns. A block sums kColumns columns: its kVecWidth lanes take every kVecWidth-th row, then their sums
+// are added pairwise. Neighbouring threads read neighbouring columns: a warp 128 bytes, or 64 of a 16-bit dy, whole
+// sectors either way. Packed reads would leave too few blocks for a GPU.
 namespace ddp::cuda {
 namespace {
 
-constexpr int kColumns = 32, kLanes = 32;
+constexpr int kColumns = 32, kVecWidth = 32;
 
 struct PartialSums {
-  float lane[kLanes][kColumns];
+  float lane[kVecWidth][kColumns];
 };
 
 template <class S, class G>
-__global__ void __launch_bounds__(kColumns* kLanes)
+__global__ void __launch_bounds__(kColumns* kVecWidth)
     column_sum_kernel(G* db, const S* dy, int64_t m, int64_t n, bool accumulate) {
   PartialSums& partial = shared_memory<PartialSums>();
   const int x = int(threadIdx.x), y = int(threadIdx.y);
   const int64_t column = int64_t(blockIdx.x) * kColumns + x;
   float sum = 0.0f;
   if (column < n)
-    for (int64_t row = y; row < m; row += kLanes) sum += float(dy[row * n + column]);
+    for (int64_t row = y; row < m; row += kVecWidth) sum += float(dy[row * n + column]);
   partial.lane[y][x] = sum;
-  for (int half = kLanes / 2; half > 0; half /= 2) {
+  for (int half = kVecWidth / 2; half > 0; half /= 2) {
     __syncthreads();
     if (y < half) partial.lane[y][x] += partial.lane[y + half][x];
   }
@@ -35,7 +35,7 @@ __global__ void __launch_bounds__(kColumns* kLanes)
 
 void column_sum(Stream& stream, const TensorView& db, const TensorView& dy, bool accumulate) {
   const int64_t m = dy.dim(0), n = dy.dim(1);
-  const LaunchShape shape = {"column_sum", dim3(unsigned((n + kColumns - 1) / kColumns)), dim3(kColumns, kLanes),
+  const LaunchShape shape = {"column_sum", dim3(unsigned((n + kColumns - 1) / kColumns)), dim3(kColumns, kVecWidth),
                              sizeof(PartialSums)};
   with_storage(dy.dtype, [&](auto s) {
     using S = decltype(s);

@@ -177,11 +177,10 @@ struct Operand {
 
 // Every row of out (rows, columns) = row (columns), by copies of twice as many rows each.
 void fill_rows(Stream& stream, const TensorView& out, const TensorView& row) {
-  Device& device = stream.device();
-  device.copy(out.data, row.data, row.bytes(), stream.handle());
+  stream.copy(out.data, row.data, row.bytes());
   for (int64_t filled = 1; filled < out.dim(0); filled *= 2) {
     const TensorView next = out.rows(filled, std::min(filled, out.dim(0) - filled));
-    device.copy(next.data, out.data, next.bytes(), stream.handle());
+    stream.copy(next.data, out.data, next.bytes());
   }
 }
 

@@ -1,5 +1,5 @@
 // The end of a step: norm, clip factor and bias correction from the partial sums in one block, then AdamW in one pass
-// over the flat buffers, a block a slot.
+// over the flat buffers, a block a chunk.
 #include "kernels/cuda/warp.cuh"
 
 #include "kernels/cuda/cuda_ops.h"
@@ -16,19 +16,19 @@ constexpr int kFinalizeThreads = 256, kAdamWThreads = 256;
 struct Finalize {
   StepScalars* scalars;
   StepMetrics* metrics;
-  const double *partials, *loss_votes;  // (slots), (kFirstMark + ranks)
+  const double *partials, *loss_votes;  // (chunks), (kFirstMark + ranks)
   const float* lr_table;
-  int64_t num_slots, num_rates, num_ranks;
+  int64_t num_chunks, num_rates, num_ranks;
   StepRule rule;
 };
 
 struct FinalizeShared {
   BlockScratch<double> squares;
-  BlockScratch<int64_t> slots;
+  BlockScratch<int64_t> chunks;
 };
 
 // By one thread.
-__device__ void finish_step(const Finalize& a, double squares, int64_t first_bad_slot) {
+__device__ void finish_step(const Finalize& a, double squares, int64_t first_bad_chunk) {
   const StepScalars before = *a.scalars;
   StepScalars s = before;
   const double root = sqrt(squares);
@@ -36,21 +36,21 @@ __device__ void finish_step(const Finalize& a, double squares, int64_t first_bad
   const float lr = s.applied_steps < a.num_rates ? a.lr_table[s.applied_steps] : NAN;
   decide_update(s, a.loss_votes[kLossSum], root, lr, a.rule);
   if (s.skip == 0) s.rsqrt_bias2 = float(1.0 / sqrt(1.0 - s.beta2_power));
-  *a.metrics = step_metrics(before, s, root, first_bad_slot, a.loss_votes, a.num_ranks);
+  *a.metrics = step_metrics(before, s, root, first_bad_chunk, a.loss_votes, a.num_ranks);
   *a.scalars = s;
 }
 
 __global__ void __launch_bounds__(kFinalizeThreads) finalize(Finalize a) {
   auto& shared = shared_memory<FinalizeShared>();
   double squares = 0.0;
-  int64_t bad_slot = INT64_MAX;
-  for (int64_t slot = threadIdx.x; slot < a.num_slots; slot += kFinalizeThreads) {
-    squares += a.partials[slot];
-    if (!isfinite(a.partials[slot])) bad_slot = min(bad_slot, slot);
+  int64_t bad_chunk = INT64_MAX;
+  for (int64_t chunk = threadIdx.x; chunk < a.num_chunks; chunk += kFinalizeThreads) {
+    squares += a.partials[chunk];
+    if (!isfinite(a.partials[chunk])) bad_chunk = min(bad_chunk, chunk);
   }
   squares = block_sum(squares, shared.squares);
-  bad_slot = block_min(bad_slot, shared.slots);
-  if (threadIdx.x == 0) finish_step(a, squares, bad_slot == INT64_MAX ? -1 : bad_slot);
+  bad_chunk = block_min(bad_chunk, shared.chunks);
+  if (threadIdx.x == 0) finish_step(a, squares, bad_chunk == INT64_MAX ? -1 : bad_chunk);
 }
 
 // ---- adamw ----
@@ -60,8 +60,8 @@ struct Update {
   float *p, *m, *v;
   const G* g;
   R* rounded;  // nullptr: p itself is what is read
-  const int64_t* slot_begin;
-  const float* slot_decay;
+  const int64_t* chunk_begin;
+  const float* chunk_decay;
   const StepScalars* scalars;
   float beta1, beta2, eps, weight_decay;
   bool aligned;  // all buffers start on 16 bytes
@@ -69,8 +69,8 @@ struct Update {
 
 // Elements [at, at + n) of the buffers. keep: 1 - lr * weight decay.
 template <int W, class G, class R>
-__device__ __forceinline__ void update_slot(const Update<G, R>& a, const StepScalars& s, int64_t at, int64_t n,
-                                            float keep) {
+__device__ __forceinline__ void update_chunk(const Update<G, R>& a, const StepScalars& s, int64_t at, int64_t n,
+                                             float keep) {
   for (int64_t i = at + threadIdx.x * W; i < at + n; i += kAdamWThreads * W) {
     const Pack<W> g = load<W>(a.g + i);
     Pack<W> p = load<W>(a.p + i), m = load<W>(a.m + i), v = load<W>(a.v + i);
@@ -88,16 +88,16 @@ __device__ __forceinline__ void update_slot(const Update<G, R>& a, const StepSca
 
 // Four elements at once whatever G and R: 16 bytes of each f32 buffer, and of those there are three or four.
 template <class G, class R>
-__global__ void __launch_bounds__(kAdamWThreads) adamw_slots(Update<G, R> a) {
+__global__ void __launch_bounds__(kAdamWThreads) adamw_chunks(Update<G, R> a) {
   const StepScalars s = *a.scalars;
   if (s.skip != 0) return;
-  const int64_t slot = blockIdx.x, at = a.slot_begin[slot] - a.slot_begin[0];
-  const int64_t n = a.slot_begin[slot + 1] - a.slot_begin[slot];
-  const float keep = 1.0f - s.lr * a.weight_decay * a.slot_decay[slot];
+  const int64_t chunk = blockIdx.x, at = a.chunk_begin[chunk] - a.chunk_begin[0];
+  const int64_t n = a.chunk_begin[chunk + 1] - a.chunk_begin[chunk];
+  const float keep = 1.0f - s.lr * a.weight_decay * a.chunk_decay[chunk];
   if (a.aligned && at % 4 == 0 && n % 4 == 0)
-    update_slot<4>(a, s, at, n, keep);
+    update_chunk<4>(a, s, at, n, keep);
   else
-    update_slot<1>(a, s, at, n, keep);
+    update_chunk<1>(a, s, at, n, keep);
 }
 
 template <class G, class R>
@@ -107,15 +107,15 @@ void run_adamw(Stream& stream, const AdamW& a) {
                           .v = a.v.as<float>(),
                           .g = a.g.as<G>(),
                           .rounded = a.rounded ? a.rounded.as<R>() : nullptr,
-                          .slot_begin = a.slot_begin.as<int64_t>(),
-                          .slot_decay = a.slot_decay.as<float>(),
+                          .chunk_begin = a.chunk_begin.as<int64_t>(),
+                          .chunk_decay = a.chunk_decay.as<float>(),
                           .scalars = a.scalars,
                           .beta1 = a.beta1,
                           .beta2 = a.beta2,
                           .eps = a.eps,
                           .weight_decay = a.weight_decay,
                           .aligned = aligned16({a.p.data, a.m.data, a.v.data, a.g.data, a.rounded.data})};
-  launch(stream, {"adamw", blocks(a.slot_decay.numel()), kAdamWThreads}, adamw_slots<G, R>, u);
+  launch(stream, {"adamw", blocks(a.chunk_decay.numel()), kAdamWThreads}, adamw_chunks<G, R>, u);
 }
 
 }  // namespace
@@ -126,7 +126,7 @@ void step_finalize(Stream& stream, const StepFinalize& a) {
                       .partials = a.partials.as<double>(),
                       .loss_votes = a.loss_votes.as<double>(),
                       .lr_table = a.lr_table.as<float>(),
-                      .num_slots = a.partials.numel(),
+                      .num_chunks = a.partials.numel(),
                       .num_rates = a.lr_table.numel(),
                       .num_ranks = a.loss_votes.numel() - kFirstMark,
                       .rule = {a.clip_norm, a.beta1, a.beta2, a.scaling}};

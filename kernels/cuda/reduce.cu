@@ -47,24 +47,25 @@ __device__ __forceinline__ double squares(const S* x, int64_t n) {
 }
 
 // One block.
-__global__ void __launch_bounds__(kSumThreads) find_bad(double* mark, const double* partials, int64_t num_slots) {
-  int64_t bad_slot = INT64_MAX;
-  for (int64_t slot = threadIdx.x; slot < num_slots; slot += kSumThreads)
-    if (!isfinite(partials[slot])) bad_slot = min(bad_slot, slot);
-  bad_slot = block_min(bad_slot, shared_memory<BlockScratch<int64_t>>());
-  if (threadIdx.x == 0) *mark = bad_slot == INT64_MAX ? 0.0 : double(bad_slot + 1);
+__global__ void __launch_bounds__(kSumThreads) find_bad(double* mark, const double* partials, int64_t num_chunks) {
+  int64_t bad_chunk = INT64_MAX;
+  for (int64_t chunk = threadIdx.x; chunk < num_chunks; chunk += kSumThreads)
+    if (!isfinite(partials[chunk])) bad_chunk = min(bad_chunk, chunk);
+  bad_chunk = block_min(bad_chunk, shared_memory<BlockScratch<int64_t>>());
+  if (threadIdx.x == 0) *mark = bad_chunk == INT64_MAX ? 0.0 : double(bad_chunk + 1);
 }
 
-// A block a slot.
+// A block a chunk.
 template <class S>
 __global__ void __launch_bounds__(kThreads)
-    slot_squares(double* partials, const S* x, const int64_t* slot_begin, bool x_aligned) {
+    chunk_squares(double* partials, const S* x, const int64_t* chunk_begin, bool x_aligned) {
   constexpr int W = kWidth<S>;
-  const int64_t slot = blockIdx.x, at = slot_begin[slot] - slot_begin[0], n = slot_begin[slot + 1] - slot_begin[slot];
+  const int64_t chunk = blockIdx.x, at = chunk_begin[chunk] - chunk_begin[0],
+                n = chunk_begin[chunk + 1] - chunk_begin[chunk];
   const bool packed = x_aligned && at % W == 0 && n % W == 0;
   const double mine = packed ? squares<W>(x + at, n) : squares<1>(x + at, n);
   const double total = block_sum(mine, shared_memory<Shared>());
-  if (threadIdx.x == 0) partials[slot] = total;
+  if (threadIdx.x == 0) partials[chunk] = total;
 }
 
 }  // namespace
@@ -96,8 +97,8 @@ void find_non_finite(Stream& stream, const FindNonFinite& a) {
 void sum_squares(Stream& stream, const SumSquares& a) {
   with_storage(a.x.dtype, [&](auto s) {
     using S = decltype(s);
-    launch(stream, {"sum_squares", blocks(a.partials.numel()), kThreads, sizeof(Shared)}, slot_squares<S>,
-           a.partials.as<double>(), a.x.as<S>(), a.slot_begin.as<int64_t>(), aligned16({a.x.data}));
+    launch(stream, {"sum_squares", blocks(a.partials.numel()), kThreads, sizeof(Shared)}, chunk_squares<S>,
+           a.partials.as<double>(), a.x.as<S>(), a.chunk_begin.as<int64_t>(), aligned16({a.x.data}));
   });
 }
 

@@ -54,7 +54,7 @@ Gpt2::Gpt2(const Options& options) : options_(options), blocks_(size_t(options.l
   wte_ = layout_.add("wte.weight", {rows, c}, true, options.vocab);
   if (options.tie_embeddings) head_.weight = wte_;
   head_.live_columns = options.vocab;
-  head_.chunk_rows = options.logits_rows;
+  head_.rows_at_once = options.logits_rows;
 }
 
 void Gpt2::init(std::span<float> params, uint64_t seed, ThreadPool& pool) const {
@@ -136,8 +136,7 @@ void Gpt2::train(const Exec& exec, Arena& arena, const TrainPass& args) const {
     blocks_[size_t(l)].backward(pass, a.blocks[size_t(l)], grad, batch);
 
   SummedGrad dwte = options_.tie_embeddings ? std::move(dhead) : SummedGrad(pass, wte_);
-  if (!options_.tie_embeddings && !pass.accumulate)
-    exec.stream->device().fill_zero(dwte.view().data, dwte.view().bytes(), exec.stream->handle());
+  if (!options_.tie_embeddings && !pass.accumulate) exec.stream->zero(dwte.view());
   embedding_backward(exec, {.dwte = dwte.view(),
                             .dwpe = pass.grad(wpe_),
                             .dout = grad.stream.view().view({batch, t, c}),

@@ -17,7 +17,7 @@ struct Options {
   float dropout = 0.0f;
   bool tie_embeddings = true;
   Recompute recompute = Recompute::none;
-  int64_t logits_rows = 256;  // LmHead::chunk_rows
+  int64_t logits_rows = 256;  // LmHead::rows_at_once
 };
 
 // Rows of the token embedding: the vocabulary, up to a multiple of 64.

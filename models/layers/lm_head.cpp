@@ -5,11 +5,11 @@
 namespace ddp {
 namespace {
 
-// Calls f(chunk's first row, rows, logits (rows, V)) for each chunk of M rows.
+// Calls f(first row, rows, logits (rows, V)) for each group of the M rows.
 template <class F>
-void for_chunks(const Pass& pass, int64_t m, int64_t vocab, int64_t chunk_rows, F f) {
-  for (int64_t begin = 0; begin < m; begin += chunk_rows) {
-    const int64_t rows = std::min(chunk_rows, m - begin);
+void for_row_groups(const Pass& pass, int64_t m, int64_t vocab, int64_t rows_at_once, F f) {
+  for (int64_t begin = 0; begin < m; begin += rows_at_once) {
+    const int64_t rows = std::min(rows_at_once, m - begin);
     const ArenaTensor logits = pass.take({rows, vocab}, "logits");
     f(begin, rows, logits.view());
   }
@@ -20,7 +20,7 @@ void for_chunks(const Pass& pass, int64_t m, int64_t vocab, int64_t chunk_rows, 
 void LmHead::forward(const Pass& pass, const TensorView& token_loss, const TensorView& x,
                      const TensorView& targets) const {
   const TensorView w = pass.param(weight);
-  for_chunks(pass, x.dim(0), w.dim(0), chunk_rows, [&](int64_t begin, int64_t rows, const TensorView& logits) {
+  for_row_groups(pass, x.dim(0), w.dim(0), rows_at_once, [&](int64_t begin, int64_t rows, const TensorView& logits) {
     linear_forward(pass.exec, {.y = logits, .x = x.rows(begin, rows), .w = w, .bias = {}, .w_transposed = true});
     cross_entropy(pass.exec, {.logits = logits,
                               .loss = token_loss.rows(begin, rows),
@@ -34,9 +34,9 @@ void LmHead::forward_backward(const Pass& pass, const TensorView& token_loss, co
                               const TensorView& dw, const TensorView& x, const TensorView& targets,
                               const LossGrad& loss_grad) const {
   const TensorView w = pass.param(weight);
-  for_chunks(pass, x.dim(0), w.dim(0), chunk_rows, [&](int64_t begin, int64_t rows, const TensorView& logits) {
-    const TensorView x_chunk = x.rows(begin, rows);
-    linear_forward(pass.exec, {.y = logits, .x = x_chunk, .w = w, .bias = {}, .w_transposed = true});
+  for_row_groups(pass, x.dim(0), w.dim(0), rows_at_once, [&](int64_t begin, int64_t rows, const TensorView& logits) {
+    const TensorView x_rows = x.rows(begin, rows);
+    linear_forward(pass.exec, {.y = logits, .x = x_rows, .w = w, .bias = {}, .w_transposed = true});
     cross_entropy(pass.exec, {.logits = logits,
                               .loss = token_loss.rows(begin, rows),
                               .targets = targets.rows(begin, rows),
@@ -48,7 +48,7 @@ void LmHead::forward_backward(const Pass& pass, const TensorView& token_loss, co
     linear_backward_input(pass.exec, {.dx = dx.rows(begin, rows), .dy = dlogits, .w = w, .w_transposed = true});
     linear_backward_weight(pass.exec, {.dw = dw,
                                        .db = {},
-                                       .x = x_chunk,
+                                       .x = x_rows,
                                        .dy = dlogits,
                                        .w_transposed = true,
                                        .accumulate = pass.accumulate || begin > 0});

@@ -18,7 +18,7 @@ struct RankEnv {
   int board_fd = -1;            // DDP_BOARD_FD: for Board::attach
   int segment_fd = -1;          // DDP_SEGMENT_FD: an empty memfd (sealing allowed) for the collectives; rank 0 sizes it
   std::string device = "cpu";   // DDP_DEVICE: cpu | cuda
-  int device_index = 0;         // DDP_DEVICE_INDEX: the GPU, or the slot on a CPU
+  int device_index = 0;         // DDP_DEVICE_INDEX: the GPU; on the CPU the number of the rank
   bool tty = false;             // DDP_TTY: the launcher's stdout is a terminal, so transient status lines are welcome
   std::string resume = "none";  // DDP_RESUME: auto | none | PATH of a checkpoint
   int64_t stop_after = 0;       // DDP_STOP_AFTER: commit and exit 75 after this step; 0: never

@@ -114,7 +114,7 @@ class Board {
   void set_config(
       std::string_view text);  // launcher, before the fork; a longer text than kMaxConfigBytes is an Error(config)
   std::string config() const;
-  // Records `text` as rank's error and takes the first-failure slot when it is free. Async-signal-safe parts only.
+  // Records `text` as rank's error and takes the first-failure word when it is free. Async-signal-safe parts only.
   void report_error(int rank, int code, std::string_view text);
 
  private:

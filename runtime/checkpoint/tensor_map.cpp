@@ -67,7 +67,7 @@ std::vector<TensorToSave> tensors_to_save(const ParamLayout& layout, const float
 std::vector<Wanted> wanted_tensors(const ParamLayout& layout, float* flat, const std::string& prefix) {
   std::vector<Wanted> wanted;
   for (const Param& p : layout.params()) {
-    const int64_t end = layout.slot_begin()[size_t(p.first_slot + p.num_slots)];
+    const int64_t end = layout.chunk_begin()[size_t(p.first_chunk + p.num_chunks)];
     wanted.push_back({prefix + p.name, saved_shape(p), {flat + p.offset, flat + end}});
   }
   return wanted;

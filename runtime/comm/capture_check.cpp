@@ -61,9 +61,9 @@ void CaptureCheck::enqueue_sum() {
 template <class Enqueue>
 void CaptureCheck::sum(const HostBuffer<float>& input, const HostBuffer<float>& result, const WaitPolicy& wait,
                        Enqueue enqueue) {
-  device_.copy(x_.data(), input.data(), x_.bytes(), compute_.handle());
+  compute_.copy(x_.data(), input.data(), x_.bytes());
   enqueue();
-  device_.copy(result.data(), x_.data(), x_.bytes(), compute_.handle());
+  compute_.copy(result.data(), x_.data(), x_.bytes());
   done_.record(compute_);
   done_.synchronize(wait);
 }

@@ -83,10 +83,10 @@ void ShmComm::meet(const char* where) {
 }
 
 void ShmComm::compare_with_peers() {
-  const size_t slot = num_collectives_ % kTraceLength;
-  const CollectiveRecord& mine = segment_->line(rank_).ring[slot];
+  const size_t at = num_collectives_ % kTraceLength;
+  const CollectiveRecord& mine = segment_->line(rank_).ring[at];
   for (int r = 0; r < size_; ++r) {
-    const CollectiveRecord& theirs = segment_->line(r).ring[slot];
+    const CollectiveRecord& theirs = segment_->line(r).ring[at];
     if (!mine.matches(theirs))
       throw Error(ExitCode::disagree, fmt::format("ranks issued different collectives: rank {} {}, rank {} {}", rank_,
                                                   mine.text(), r, theirs.text()));
@@ -118,7 +118,7 @@ void ShmComm::run(const CollectiveRecord& record, const TensorView& in, Work wor
 
 // Sums this rank's share, cut at whole cache lines, of the n bytes at sources_, into all of them.
 template <class T>
-void ShmComm::sum_own_chunk(int64_t n) {
+void ShmComm::sum_own_share(int64_t n) {
   const int64_t share = (n + size_ * kCacheLine - 1) / (size_ * kCacheLine) * kCacheLine;
   const int64_t begin = std::min(rank_ * share, n), end = std::min(begin + share, n);
   T* at[kMaxRanks];
@@ -140,7 +140,7 @@ void ShmComm::all_reduce(const TensorView& x, Stream& stream) {
   with_float_type(x.dtype, [&]<class T>(T) {
     cpu_enqueue(stream, [this, record, x](ThreadPool&) {
       run(
-          record, x, [&](int64_t, int64_t n) { sum_own_chunk<T>(n); },
+          record, x, [&](int64_t, int64_t n) { sum_own_share<T>(n); },
           [&](int64_t begin, int64_t n) { std::memcpy(bytes_of(x) + begin, segment_->staging(rank_), size_t(n)); });
     });
   });

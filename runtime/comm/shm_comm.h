@@ -41,7 +41,7 @@ class ShmComm final : public Communicator {
   template <class Work, class After>
   void run(const CollectiveRecord& record, const TensorView& in, Work work, After after);
   template <class T>
-  void sum_own_chunk(int64_t n);
+  void sum_own_share(int64_t n);
   template <class T>
   void sum_rows(std::byte* out, int64_t begin, int64_t end);
 

@@ -30,7 +30,7 @@ class SoloComm final : public Communicator {
   void copy(const TensorView& in, const TensorView& out, Stream& stream) {
     DDP_CHECK(in.dtype == out.dtype && in.numel() == out.numel(), "{} elements to {} on 1 rank", in.numel(),
               out.numel());
-    if (in.data != out.data) device_.copy(out.data, in.data, in.bytes(), stream.handle());
+    if (in.data != out.data) stream.copy(out.data, in.data, in.bytes());
   }
 
   Device& device_;

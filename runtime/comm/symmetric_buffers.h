@@ -14,10 +14,8 @@ class SymmetricBuffers {
   void* allocate(int64_t bytes, const WaitPolicy& wait) {
     Buffer<uint8_t>& buffer = buffers_.emplace_back(device_, symmetric_size(bytes));
     Stream stream(device_, StreamRole::communication);
-    Event zeroed(device_);
-    device_.fill_zero(buffer.data(), buffer.bytes(), stream.handle());
-    zeroed.record(stream);
-    zeroed.synchronize(wait);
+    stream.zero(buffer.view());
+    stream.synchronize(wait);
     return buffer.data();
   }
 

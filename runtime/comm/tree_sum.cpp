@@ -17,7 +17,7 @@ constexpr int left_of(int count) { return int(std::bit_floor(unsigned(count - 1)
 // What the loops below take at a time: an element of f32 or f64, which the compiler makes vectors of, or 16 elements of
 // 16 bits, whose conversions take instructions of the machine. n elements are left.
 template <class T>
-constexpr int64_t kStep = sizeof(T) == 2 ? cpu::kLanes : 1;
+constexpr int64_t kStep = sizeof(T) == 2 ? cpu::kVecWidth : 1;
 
 template <class T>
 DDP_INLINE auto load(const T* p, int64_t n) {
@@ -113,7 +113,7 @@ void copy_rounded(T* out, const Sum* sum, int64_t n) {
   if constexpr (std::is_same_v<T, Sum>)
     std::copy_n(sum, n, out);
   else
-    for (int64_t i = 0; i < n; i += cpu::kLanes) cpu::store(out + i, cpu::load(sum + i, n - i), n - i);
+    for (int64_t i = 0; i < n; i += cpu::kVecWidth) cpu::store(out + i, cpu::load(sum + i, n - i), n - i);
 }
 
 }  // namespace

@@ -37,7 +37,7 @@ Prefetcher::Prefetcher(const DataSource& source, const PrefetchOptions& options)
             o.global_batch, o.micro_batch, o.num_ranks);
   DDP_CHECK(o.rank >= 0 && o.rank < o.num_ranks && o.first_step >= 1 && o.num_workers >= 1,
             "rank {} of {}, step {}, {} workers", o.rank, o.num_ranks, o.first_step, o.num_workers);
-  for (int64_t i = 0; i < o.num_workers + 2; ++i) slots_.push_back(std::make_unique<Slot>(o.micro_batch, o.context));
+  for (int64_t i = 0; i < o.num_workers + 2; ++i) places_.push_back(std::make_unique<Place>(o.micro_batch, o.context));
   try {
     for (int64_t w = 0; w < o.num_workers; ++w) workers_.emplace_back([this, w] { work(uint64_t(w)); });
   } catch (const std::system_error& e) {
@@ -51,46 +51,47 @@ Prefetcher::~Prefetcher() { stop(); }
 
 void Prefetcher::stop() {
   stop_.store(1, std::memory_order_release);
-  for (const auto& slot : slots_) wake_all(slot->turn);
+  for (const auto& place : places_) wake_all(place->turn);
   for (std::thread& worker : workers_) worker.join();
 }
 
 Prefetcher::Next Prefetcher::next() {
-  if (next_ > 0) set_turn(slot_of(next_ - 1).turn, free_turn(next_ - 1) + 2);  // the caller is done with the last batch
+  if (next_ > 0)
+    set_turn(place_of(next_ - 1).turn, free_turn(next_ - 1) + 2);  // the caller is done with the last batch
   const uint64_t index = next_++;
-  Slot& slot = slot_of(index);
+  Place& place = place_of(index);
   const int64_t begin = monotonic_ns();
-  wait_until_reached(slot.turn, free_turn(index) + 1, options_.wait, "data");
-  if (slot.error) std::rethrow_exception(std::exchange(slot.error, nullptr));
-  return {slot.batch, ms_between(begin, monotonic_ns())};
+  wait_until_reached(place.turn, free_turn(index) + 1, options_.wait, "data");
+  if (place.error) std::rethrow_exception(std::exchange(place.error, nullptr));
+  return {place.batch, ms_between(begin, monotonic_ns())};
 }
 
-void Prefetcher::prepare(uint64_t index, Slot& slot) const {
+void Prefetcher::prepare(uint64_t index, Place& place) const {
   const PrefetchOptions& o = options_;
   const uint64_t share = uint64_t(o.global_batch / o.num_ranks), accumulation = share / uint64_t(o.micro_batch);
   const uint64_t step = uint64_t(o.first_step - 1) + index / accumulation;
   const uint64_t first_id = uint64_t(o.rank) * share + index % accumulation * uint64_t(o.micro_batch);
-  for (size_t i = 0; i < slot.batch.sample_ids.size(); ++i) slot.batch.sample_ids[i] = int32_t(first_id + i);
-  source_.fill(slot.batch, step * uint64_t(o.global_batch) + first_id);
-  sort_positions(slot.batch);
+  for (size_t i = 0; i < place.batch.sample_ids.size(); ++i) place.batch.sample_ids[i] = int32_t(first_id + i);
+  source_.fill(place.batch, step * uint64_t(o.global_batch) + first_id);
+  sort_positions(place.batch);
 }
 
 // Worker w of W prepares batches w, w + W, w + 2W, ...: fixed, so that no lock hands them out.
 void Prefetcher::work(uint64_t worker) {
   const WaitPolicy idle{.abort_word = &stop_, .timeout_ms = kIdleTimeoutMs, .spin_pauses = 0};
   for (uint64_t index = worker; stop_.load(std::memory_order_acquire) == 0; index += uint64_t(options_.num_workers)) {
-    Slot& slot = slot_of(index);
+    Place& place = place_of(index);
     try {
-      wait_until_reached(slot.turn, free_turn(index), idle, "data worker");
+      wait_until_reached(place.turn, free_turn(index), idle, "data worker");
     } catch (const Aborted&) {
       return;
     }
     try {
-      prepare(index, slot);
+      prepare(index, place);
     } catch (...) {
-      slot.error = std::current_exception();
+      place.error = std::current_exception();
     }
-    set_turn(slot.turn, free_turn(index) + 1);
+    set_turn(place.turn, free_turn(index) + 1);
   }
 }
 

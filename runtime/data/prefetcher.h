@@ -44,22 +44,22 @@ class Prefetcher {
 
  private:
   // A place of the ring. `turn` counts up: 2g, free for the g-th batch of this place; 2g + 1, that batch is ready.
-  struct Slot {
-    Slot(int64_t num_samples, int64_t context) : batch(num_samples, context) {}
+  struct Place {
+    Place(int64_t num_samples, int64_t context) : batch(num_samples, context) {}
     HostBatch batch;
     std::exception_ptr error;
     FutexWord turn{0};
   };
 
-  Slot& slot_of(uint64_t index) { return *slots_[index % slots_.size()]; }
-  uint32_t free_turn(uint64_t index) const { return uint32_t(2 * (index / slots_.size())); }
-  void prepare(uint64_t index, Slot& slot) const;
+  Place& place_of(uint64_t index) { return *places_[index % places_.size()]; }
+  uint32_t free_turn(uint64_t index) const { return uint32_t(2 * (index / places_.size())); }
+  void prepare(uint64_t index, Place& place) const;
   void work(uint64_t worker);
   void stop();
 
   const DataSource& source_;
   const PrefetchOptions options_;
-  std::vector<std::unique_ptr<Slot>> slots_;
+  std::vector<std::unique_ptr<Place>> places_;
   FutexWord stop_{0};
   uint64_t next_ = 0;  // index of the batch that next() returns, from 0 at first_step
   std::vector<std::thread> workers_;

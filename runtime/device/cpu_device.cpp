@@ -169,17 +169,17 @@ class CpuDevice final : public Device {
 };
 
 CpuQueue::CpuQueue(CpuDevice& device, const ThreadPoolOptions& pool)
-    : device_(device), pool_options_(pool), tasks_(new Task[kSlots]), worker_([this] { work_loop(); }) {}
+    : device_(device), pool_options_(pool), tasks_(new Task[kCapacity]), worker_([this] { work_loop(); }) {}
 
 CpuQueue::~CpuQueue() {
   enqueue([this](ThreadPool&) { quit_.store(true, std::memory_order_relaxed); }, /*always=*/true);
   worker_.join();
 }
 
-CpuQueue::Task& CpuQueue::wait_for_slot() {
+CpuQueue::Task& CpuQueue::wait_for_room() {
   const uint32_t mine = produced_.load(std::memory_order_relaxed);
-  wait_until_reached(consumed_, mine - (kSlots - 1), no_deadline(0), "a full stream");
-  return tasks_[mine % kSlots];
+  wait_until_reached(consumed_, mine - (kCapacity - 1), no_deadline(0), "a full stream");
+  return tasks_[mine % kCapacity];
 }
 
 void CpuQueue::publish() {
@@ -192,7 +192,7 @@ void CpuQueue::work_loop() {
   if (pool_options_.first_core >= 0) pin_this_thread(pool_options_.first_core);
   for (uint32_t next = 0; !quit_.load(std::memory_order_relaxed); ++next) {
     wait_until_reached(produced_, next + 1, no_deadline(pool_options_.spin_pauses), "idle stream");
-    Task& task = tasks_[next % kSlots];
+    Task& task = tasks_[next % kCapacity];
     if (task.always || !device_.failed()) {
       try {
         task.call(task.closure, pool);

@@ -28,7 +28,7 @@ class CpuQueue {
   template <class F>
   void enqueue(F f, bool always = false) {
     static_assert(std::is_trivially_copyable_v<F> && sizeof(F) <= kMaxClosure && alignof(F) <= 16);
-    Task& task = wait_for_slot();
+    Task& task = wait_for_room();
     new (task.closure) F(f);
     task.call = [](void* closure, ThreadPool& pool) { (*static_cast<F*>(closure))(pool); };
     task.always = always;
@@ -37,13 +37,13 @@ class CpuQueue {
 
  private:
   static constexpr size_t kMaxClosure = 1024;
-  static constexpr uint32_t kSlots = 1024;
+  static constexpr uint32_t kCapacity = 1024;
   struct Task {
     alignas(16) std::byte closure[kMaxClosure];
     void (*call)(void* closure, ThreadPool& pool);
     bool always;
   };
-  Task& wait_for_slot();
+  Task& wait_for_room();
   void publish();
   void work_loop();
 

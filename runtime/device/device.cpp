@@ -26,6 +26,12 @@ Stream::~Stream() {
   if (handle_ != nullptr) device_->destroy_stream(handle_);
 }
 
+void Stream::synchronize(const WaitPolicy& policy) {
+  Event done(*device_);
+  done.record(*this);
+  done.synchronize(policy);
+}
+
 Event::Event(Event&& other) noexcept : device_(other.device_), handle_(std::exchange(other.handle_, nullptr)) {}
 
 Event::~Event() {
@@ -33,16 +39,16 @@ Event::~Event() {
 }
 
 Graph::Graph(Stream& stream, const std::function<void()>& enqueue) : device_(&stream.device()) {
-  device_->begin_capture(stream.handle());
+  device_->begin_capture(stream.handle_);
   try {
     enqueue();
   } catch (...) {
     try {  // an error of the end is a consequence of this one
-      device_->destroy_graph(device_->end_capture(stream.handle()));
+      device_->destroy_graph(device_->end_capture(stream.handle_));
     } catch (const Error&) {}
     throw;
   }
-  handle_ = device_->end_capture(stream.handle());
+  handle_ = device_->end_capture(stream.handle_);
 }
 
 Graph::Graph(Graph&& other) noexcept : device_(other.device_), handle_(std::exchange(other.handle_, nullptr)) {}

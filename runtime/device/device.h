@@ -26,8 +26,12 @@ struct MemoryInfo {
   int64_t total_bytes = 0;   // of the machine or card
 };
 
-// About ten coarse calls. Handles are opaque; Stream, Event and Buffer own them. Thread-compatible: one host thread
-// enqueues.
+class Stream;
+class Event;
+class Graph;
+
+// About ten coarse calls, of which a backend implements all; what concerns a stream is called through Stream, Event and
+// Graph, which own the opaque handles. Thread-compatible: one host thread enqueues.
 class Device {
  public:
   virtual ~Device() = default;
@@ -40,6 +44,17 @@ class Device {
   // 64-byte aligned, uninitialised. Errors: 71.
   virtual void* allocate_host(int64_t bytes);
   virtual void deallocate_host(void* memory) noexcept;
+  virtual MemoryInfo memory_info() const = 0;
+  // Whether Graph works here: on CUDA.
+  virtual bool has_graphs() const { return false; }
+
+  // Number of allocate() calls so far: constant after the first step (a test reads it).
+  int64_t num_allocations() const { return num_allocations_.load(std::memory_order_relaxed); }
+
+ protected:
+  friend class Stream;
+  friend class Event;
+  friend class Graph;
   virtual void* create_stream(StreamRole role) = 0;
   virtual void destroy_stream(void* stream) noexcept = 0;  // waits for queued work
   virtual void* create_event() = 0;
@@ -55,26 +70,17 @@ class Device {
   // Stream-ordered. `to` and `from` are host or device memory that stays valid until the copy ran.
   virtual void copy(void* to, const void* from, int64_t bytes, void* stream) = 0;
   virtual void fill_zero(void* to, int64_t bytes, void* stream) = 0;
-  virtual MemoryInfo memory_info() const = 0;
-
-  // Graphs, where a device has them (CUDA). Between begin and end, what the calling thread enqueues on `stream`, and on
+  // Graphs, where the device has them. Between begin and end, what the calling thread enqueues on `stream`, and on
   // streams that wait for its events, is recorded instead of run; end returns a graph. Work of a graph is ordered by
   // these streams and events alone, so all streams must be joined by events before the end, and none may wait for an
   // event from before the beginning. Nothing may allocate, query or block meanwhile. Errors: 71.
-  virtual bool has_graphs() const { return false; }
   virtual void begin_capture(void* stream);
   virtual void* end_capture(void* stream);
   virtual void launch_graph(void* graph, void* stream);
   virtual void destroy_graph(void* graph) noexcept;
 
-  // Number of allocate() calls so far: constant after the first step (a test reads it).
-  int64_t num_allocations() const { return num_allocations_.load(std::memory_order_relaxed); }
-
- protected:
   std::atomic<int64_t> num_allocations_{0};
 };
-
-class Event;
 
 // An in-order queue of work. Move-only owner.
 class Stream {
@@ -83,12 +89,20 @@ class Stream {
   Stream(Stream&& other) noexcept;
   Stream& operator=(Stream&&) = delete;
   ~Stream();
-  void wait(const Event& event);
+  void wait(const Event& event);  // what follows runs after the event's latest record
+  // `to` and `from` are host or device memory that stays valid until the copy ran.
+  void copy(void* to, const void* from, int64_t bytes) { device_->copy(to, from, bytes, handle_); }
+  void zero(const TensorView& x) { device_->fill_zero(x.data, x.bytes(), handle_); }
+  // Blocks the host until all that is enqueued by now has run. Rethrows the first error of work on the device. Throws
+  // as waits do.
+  void synchronize(const WaitPolicy& policy);
   Device& device() const { return *device_; }
   StreamRole role() const { return role_; }
-  void* handle() const { return handle_; }
+  void* handle() const { return handle_; }  // for the device's backend
 
  private:
+  friend class Event;
+  friend class Graph;
   Device* device_;
   StreamRole role_;
   void* handle_;
@@ -101,18 +115,19 @@ class Event {
   Event(Event&& other) noexcept;
   Event& operator=(Event&&) = delete;
   ~Event();
-  void record(const Stream& stream) { device_->record(handle_, stream.handle()); }
+  void record(const Stream& stream) { device_->record(handle_, stream.handle_); }
   bool query() const { return device_->query(handle_); }
   void synchronize(const WaitPolicy& policy) const { device_->synchronize(handle_, policy); }
   double ms_since(const Event& begin) const { return device_->elapsed_ms(begin.handle_, handle_); }
-  void* handle() const { return handle_; }
+  void* handle() const { return handle_; }  // for the device's backend
 
  private:
+  friend class Stream;
   Device* device_;
   void* handle_;
 };
 
-inline void Stream::wait(const Event& event) { device_->wait(handle_, event.handle()); }
+inline void Stream::wait(const Event& event) { device_->wait(handle_, event.handle_); }
 
 // Work that is recorded once and launched as one, with the same arguments each time. Move-only owner; all launches must
 // be done when it is destroyed.
@@ -123,7 +138,7 @@ class Graph {
   Graph(Graph&& other) noexcept;
   Graph& operator=(Graph&&) = delete;
   ~Graph();
-  void launch(const Stream& stream) const { device_->launch_graph(handle_, stream.handle()); }
+  void launch(const Stream& stream) const { device_->launch_graph(handle_, stream.handle_); }
 
  private:
   Device* device_;

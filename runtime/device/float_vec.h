@@ -18,7 +18,7 @@ namespace ddp::cpu {
 
 #define DDP_INLINE [[gnu::always_inline]] inline
 
-inline constexpr int kLanes = 16;
+inline constexpr int kVecWidth = 16;
 
 typedef float v16 __attribute__((vector_size(64)));
 typedef int32_t v16i __attribute__((vector_size(64)));
@@ -33,7 +33,7 @@ inline constexpr __mmask16 kAll16 = 0xffff;
 inline constexpr __mmask8 kAll8 = 0xff;
 #endif
 
-inline constexpr v16i kLaneIndex = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+inline constexpr v16i kVecIndex = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 
 DDP_INLINE v16 splat(float x) { return x - v16{}; }
 
@@ -87,7 +87,7 @@ DDP_INLINE v16 load(const Half* p) {
   return __builtin_shufflevector(half(0), half(1), 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
 #else
   v16 x;
-  for (int i = 0; i < kLanes; ++i) x[i] = to_f32(p[i]);
+  for (int i = 0; i < kVecWidth; ++i) x[i] = to_f32(p[i]);
   return x;
 #endif
 }
@@ -102,7 +102,7 @@ DDP_INLINE void store(Half* p, v16 x) {
   put(0, __builtin_shufflevector(x, x, 0, 1, 2, 3, 4, 5, 6, 7));
   put(1, __builtin_shufflevector(x, x, 8, 9, 10, 11, 12, 13, 14, 15));
 #else
-  for (int i = 0; i < kLanes; ++i) p[i] = to_f16(x[i]);
+  for (int i = 0; i < kVecWidth; ++i) p[i] = to_f16(x[i]);
 #endif
 }
 
@@ -111,7 +111,7 @@ template <class S>
 DDP_INLINE v16 rounded_to(v16 x) {
   if constexpr (std::is_same_v<S, BFloat16>) return v16(round_to_bf16(x) & 0xffff0000u);
   if constexpr (std::is_same_v<S, Half>) {
-    Half memory[kLanes];
+    Half memory[kVecWidth];
     store(memory, x);
     return load(memory);
   }
@@ -121,20 +121,20 @@ DDP_INLINE v16 rounded_to(v16 x) {
 // The first n elements of p, then `fill`; n >= 16 is a whole vector.
 template <class S>
 DDP_INLINE v16 load(const S* p, int64_t n, float fill = 0.0f) {
-  if (n >= kLanes) [[likely]]
+  if (n >= kVecWidth) [[likely]]
     return load(p);
   if (n <= 0) return splat(fill);
-  S memory[kLanes] = {};
+  S memory[kVecWidth] = {};
   std::memcpy(static_cast<void*>(memory), p, size_t(n) * sizeof(S));
   const v16 x = load(memory);
-  return kLaneIndex < int32_t(n) ? x : splat(fill);
+  return kVecIndex < int32_t(n) ? x : splat(fill);
 }
 template <class S>
 DDP_INLINE void store(S* p, v16 x, int64_t n) {
-  if (n >= kLanes) [[likely]]
+  if (n >= kVecWidth) [[likely]]
     return store(p, x);
   if (n <= 0) return;
-  S memory[kLanes];
+  S memory[kVecWidth];
   store(memory, x);
   std::memcpy(static_cast<void*>(p), memory, size_t(n) * sizeof(S));
 }

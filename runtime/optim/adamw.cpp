@@ -9,20 +9,18 @@ AdamWOptimizer::AdamWOptimizer(Device& device, const ParamLayout& layout, const 
     : options_(options),
       m_(device, layout.flat_elements()),
       v_(device, layout.flat_elements()),
-      slot_decay_(device, layout.num_slots()),
+      chunk_decay_(device, layout.num_chunks()),
       lr_table_(device, options.steps),
       scalars_(device, sizeof(StepScalars)) {
   const std::vector<float> lr = learning_rate_table(options.schedule, options.optimizer.lr, options.steps);
   StepScalars scalars;
   scalars.loss_scale = options.loss_scale;
-  device.fill_zero(m_.data(), m_.bytes(), stream.handle());
-  device.fill_zero(v_.data(), v_.bytes(), stream.handle());
-  device.copy(slot_decay_.data(), layout.slot_decay().data(), slot_decay_.bytes(), stream.handle());
-  device.copy(lr_table_.data(), lr.data(), lr_table_.bytes(), stream.handle());
-  device.copy(scalars_.data(), &scalars, sizeof scalars, stream.handle());
-  Event copied(device);
-  copied.record(stream);
-  copied.synchronize(no_deadline(0));
+  stream.zero(m_.view());
+  stream.zero(v_.view());
+  stream.copy(chunk_decay_.data(), layout.chunk_decay().data(), chunk_decay_.bytes());
+  stream.copy(lr_table_.data(), lr.data(), lr_table_.bytes());
+  stream.copy(scalars_.data(), &scalars, sizeof scalars);
+  stream.synchronize(no_deadline(0));
 }
 
 void AdamWOptimizer::step(const Exec& exec, const Parameters& params, const ReducedGradients& gradients,
@@ -41,8 +39,8 @@ void AdamWOptimizer::step(const Exec& exec, const Parameters& params, const Redu
                .m = m_.view(),
                .v = v_.view(),
                .g = gradients.flat,
-               .slot_begin = gradients.slot_begin,
-               .slot_decay = slot_decay_.view(),
+               .chunk_begin = gradients.chunk_begin,
+               .chunk_decay = chunk_decay_.view(),
                .rounded = params.rounded,
                .scalars = scalars(),
                .beta1 = float(beta1),
@@ -56,7 +54,7 @@ std::vector<OptimizerState> AdamWOptimizer::state() const {
 }
 
 int64_t AdamWOptimizer::bytes() const {
-  return m_.bytes() + v_.bytes() + slot_decay_.bytes() + lr_table_.bytes() + scalars_.bytes();
+  return m_.bytes() + v_.bytes() + chunk_decay_.bytes() + lr_table_.bytes() + scalars_.bytes();
 }
 
 std::unique_ptr<Optimizer> make_optimizer(Device& device, const ParamLayout& layout, const OptimizerOptions& options,

@@ -17,10 +17,10 @@ class AdamWOptimizer final : public Optimizer {
 
  private:
   OptimizerOptions options_;
-  Buffer<float> m_, v_;       // flat
-  Buffer<float> slot_decay_;  // (slots)
-  Buffer<float> lr_table_;    // (steps)
-  Buffer<uint8_t> scalars_;   // one StepScalars
+  Buffer<float> m_, v_;        // flat
+  Buffer<float> chunk_decay_;  // (chunks)
+  Buffer<float> lr_table_;     // (steps)
+  Buffer<uint8_t> scalars_;    // one StepScalars
 };
 
 }  // namespace ddp

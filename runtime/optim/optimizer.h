@@ -13,10 +13,10 @@ namespace ddp {
 
 // What the reducer leaves for the update, on the device and identical on every rank.
 struct ReducedGradients {
-  TensorView flat;        // f32, f16 or bf16 (flat elements)
-  TensorView partials;    // f64 (slots): sums of squares
-  TensorView slot_begin;  // i64 (slots + 1)
-  TensorView loss_votes;  // f64 (kFirstMark + ranks) by LossVote
+  TensorView flat;         // f32, f16 or bf16 (flat elements)
+  TensorView partials;     // f64 (chunks): sums of squares
+  TensorView chunk_begin;  // i64 (chunks + 1)
+  TensorView loss_votes;   // f64 (kFirstMark + ranks) by LossVote
 };
 
 // What is updated.

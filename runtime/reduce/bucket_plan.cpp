@@ -9,11 +9,11 @@ std::vector<Bucket> plan_buckets(const ParamLayout& layout, int64_t bucket_eleme
     const Param& p = params[i];
     const int64_t end = i + 1 < params.size() ? params[i + 1].offset : layout.flat_elements();
     if (buckets.empty() || end - buckets.back().begin > bucket_elements)
-      buckets.push_back({.first_param = int(i), .begin = p.offset, .first_slot = p.first_slot});
+      buckets.push_back({.first_param = int(i), .begin = p.offset, .first_chunk = p.first_chunk});
     Bucket& bucket = buckets.back();
     ++bucket.num_params;
     bucket.end = end;
-    bucket.num_slots += p.num_slots;
+    bucket.num_chunks += p.num_chunks;
   }
   return buckets;
 }

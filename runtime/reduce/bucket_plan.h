@@ -13,7 +13,7 @@ namespace ddp {
 struct Bucket {
   int first_param = 0, num_params = 0;
   int64_t begin = 0, end = 0;  // elements of the flat buffer, padding included
-  int64_t first_slot = 0, num_slots = 0;
+  int64_t first_chunk = 0, num_chunks = 0;
 };
 
 // Buckets in index order, of at most bucket_elements each; a larger parameter is a bucket of its own.

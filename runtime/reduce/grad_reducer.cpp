@@ -18,10 +18,10 @@ bool sums_apart(const GradReducerOptions& options) { return options.type != DTyp
 GradReducerBytes grad_reducer_bytes(const ParamLayout& layout, const GradReducerOptions& options) {
   const int64_t n = layout.flat_elements(), f32_grads = n * int64_t(sizeof(float));
   const int64_t more_lanes = num_lane_buffers(options.lanes_per_rank) - 1;
-  const int64_t slots = layout.num_slots();
+  const int64_t chunks = layout.num_chunks();
   return {.symmetric = symmetric_size(n * int64_t(dtype_bytes(options.type))) + kLossVotesBytes,
           .device = (sums_apart(options) ? f32_grads : 0) + more_lanes * (f32_grads + int64_t(sizeof(double))) +
-                    (slots + 1) * int64_t(sizeof(int64_t)) + 2 * slots * int64_t(sizeof(double))};
+                    (chunks + 1) * int64_t(sizeof(int64_t)) + 2 * chunks * int64_t(sizeof(double))};
 }
 
 GradReducer::GradReducer(Device& device, const OpTable& table, Communicator& comm, const ParamLayout& layout,
@@ -34,9 +34,9 @@ GradReducer::GradReducer(Device& device, const OpTable& table, Communicator& com
       buckets_(plan_buckets(layout, options_.bucket_bytes / int64_t(dtype_bytes(options_.type)))),
       grads_(comm.allocate_symmetric(layout.flat_elements() * int64_t(dtype_bytes(options_.type)))),
       loss_votes_(static_cast<double*>(comm.allocate_symmetric(kLossVotesBytes))),
-      slot_begin_(device, layout.num_slots() + 1),
-      partials_(device, layout.num_slots()),
-      own_partials_(device, layout.num_slots()),
+      chunk_begin_(device, layout.num_chunks() + 1),
+      partials_(device, layout.num_chunks()),
+      own_partials_(device, layout.num_chunks()),
       grads_ready_(device),
       reduced_(device),
       vote_sources_{VoteSource(device, comm.size()), VoteSource(device, comm.size())},
@@ -50,19 +50,18 @@ GradReducer::GradReducer(Device& device, const OpTable& table, Communicator& com
   for (size_t b = 0; b < buckets_.size(); ++b)
     bucket_of_.insert(bucket_of_.end(), size_t(buckets_[b].num_params), int(b));
 
-  device.copy(slot_begin_.data(), layout.slot_begin().data(), slot_begin_.bytes(), comm_stream_.handle());
+  comm_stream_.copy(chunk_begin_.data(), layout.chunk_begin().data(), chunk_begin_.bytes());
   if (sums_apart(options_)) {
     sum_ = Buffer<float>(device, layout.flat_elements());
-    device.fill_zero(sum_.data(), sum_.bytes(), comm_stream_.handle());  // the padding
+    comm_stream_.zero(sum_.view());  // the padding
   }
   const int more_lanes = num_lane_buffers(lanes) - 1;
   if (more_lanes > 0) lane_losses_ = Buffer<double>(device, more_lanes);
   for (int i = 0; i < more_lanes; ++i) {
     lane_grads_.emplace_back(device, layout.flat_elements());
-    device.fill_zero(lane_grads_.back().data(), lane_grads_.back().bytes(), comm_stream_.handle());  // the padding
+    comm_stream_.zero(lane_grads_.back().view());  // the padding
   }
-  reduced_.record(comm_stream_);
-  reduced_.synchronize(options_.wait);
+  comm_stream_.synchronize(options_.wait);
 }
 
 TensorView GradReducer::grads(int buffer) const {
@@ -95,7 +94,7 @@ void GradReducer::begin_step(const Votes& votes, Stream& compute) {
   std::fill_n(values, source.values.count(), 0.0);
   values[kStopVotes] = double(votes.stop);
   values[kCheckpointVotes] = double(votes.checkpoint);
-  device_.copy(loss_votes_, values, source.values.bytes(), compute.handle());
+  compute.copy(loss_votes_, values, source.values.bytes());
   source.copied.record(compute);
 }
 
@@ -130,9 +129,9 @@ void GradReducer::launch(const Bucket& bucket, Stream& compute) {
   const TensorView slice = gradients().slice(bucket.begin, bucket.end - bucket.begin);
   if (sum_) cast(exec, {.y = slice, .x = sum_.view().slice(bucket.begin, bucket.end - bucket.begin)});
   const auto squares_into = [&](const TensorView& partials) {
-    sum_squares(exec, {.partials = partials.slice(bucket.first_slot, bucket.num_slots),
+    sum_squares(exec, {.partials = partials.slice(bucket.first_chunk, bucket.num_chunks),
                        .x = slice,
-                       .slot_begin = slot_begin().slice(bucket.first_slot, bucket.num_slots + 1)});
+                       .chunk_begin = chunk_begin().slice(bucket.first_chunk, bucket.num_chunks + 1)});
   };
   if (comm_.size() > 1) squares_into(own_partials_.view());       // only names the rank; the sum decides
   if (options_.on_launch) options_.on_launch(int(next_bucket_));  // before a call in which the host may get stuck

@@ -40,7 +40,7 @@ struct GradReducerOptions {
 // What a GradReducer will take, for the plan and for ShmCommOptions::symmetric_bytes.
 struct GradReducerBytes {
   int64_t symmetric = 0;  // Communicator::allocate_symmetric
-  int64_t device = 0;     // Device::allocate: f32 sums over micro-steps, the buffers of further lanes, slot tables
+  int64_t device = 0;     // Device::allocate: f32 sums over micro-steps, the buffers of further lanes, chunk tables
 };
 GradReducerBytes grad_reducer_bytes(const ParamLayout& layout, const GradReducerOptions& options);
 
@@ -82,13 +82,13 @@ class GradReducer {
   void skip_micro_step(int i);
 
   // Of all ranks after finish, in the order of compute, until the next step's first micro-step. Gradients, of
-  // options.type (flat elements). Sums of squares, f64 (slots). Loss and votes, f64 (kFirstMark + ranks) by LossVote; a
-  // single rank leaves no mark.
+  // options.type (flat elements). Sums of squares, f64 (chunks). Loss and votes, f64 (kFirstMark + ranks) by LossVote;
+  // a single rank leaves no mark.
   TensorView gradients() const { return {grads_, options_.type, {layout_.flat_elements()}}; }
   TensorView partials() const { return partials_.view(); }
   TensorView loss_votes() const { return {loss_votes_, DType::f64, {kFirstMark + comm_.size()}}; }
-  // ParamLayout::slot_begin on the device, i64 (slots + 1).
-  TensorView slot_begin() const { return slot_begin_.view(); }
+  // ParamLayout::chunk_begin on the device, i64 (chunks + 1).
+  TensorView chunk_begin() const { return chunk_begin_.view(); }
 
   const std::vector<Bucket>& buckets() const { return buckets_; }
   Stream& comm_stream() { return comm_stream_; }
@@ -115,7 +115,7 @@ class GradReducer {
   Buffer<float> sum_;   // buffer 0 where 16-bit gradients are summed over micro-steps; elsewhere that is grads_
   std::vector<Buffer<float>> lane_grads_;  // buffers 1, 2, ...
   Buffer<double> lane_losses_;
-  Buffer<int64_t> slot_begin_;
+  Buffer<int64_t> chunk_begin_;
   Buffer<double> partials_, own_partials_;  // of the sum over ranks; of this rank's gradients
 
   Event grads_ready_, reduced_;

@@ -18,13 +18,13 @@ ParamId ParamLayout::add(std::string name, const Shape& shape, bool decay, int64
   p.decay = decay;
   p.offset = flat_elements_;
   p.numel = shape.numel();
-  p.first_slot = num_slots();
+  p.first_chunk = num_chunks();
   const int64_t end = p.offset + (p.numel + kAlign - 1) / kAlign * kAlign;
-  for (int64_t begin = p.offset; begin < end; begin += kSlotElements) {
-    slot_begin_.push_back(std::min(begin + kSlotElements, end));
-    slot_decay_.push_back(decay ? 1.0f : 0.0f);
+  for (int64_t begin = p.offset; begin < end; begin += kChunkElements) {
+    chunk_begin_.push_back(std::min(begin + kChunkElements, end));
+    chunk_decay_.push_back(decay ? 1.0f : 0.0f);
   }
-  p.num_slots = num_slots() - p.first_slot;
+  p.num_chunks = num_chunks() - p.first_chunk;
   flat_elements_ = end;
   params_.push_back(std::move(p));
   return ParamId{int(params_.size()) - 1};

@@ -22,13 +22,13 @@ struct Param {
   bool decay = false;      // weight decay applies
   int64_t offset = 0;      // elements from the start of a flat buffer; a multiple of 128 (256 bytes in 16 bits)
   int64_t numel = 0;
-  int64_t first_slot = 0, num_slots = 0;
+  int64_t first_chunk = 0, num_chunks = 0;
 };
 
-// Blocks ("slots") of at most this many elements, cut parameter by parameter, are the unit in which the gradient norm
+// Blocks ("chunks") of at most this many elements, cut parameter by parameter, are the unit in which the gradient norm
 // is summed and the optimizer runs: fixed by the shapes alone, so that neither bucket size nor ranks nor threads change
 // a bit.
-inline constexpr int64_t kSlotElements = 16384;
+inline constexpr int64_t kChunkElements = 16384;
 
 class ParamLayout {
  public:
@@ -37,12 +37,12 @@ class ParamLayout {
   const std::vector<Param>& params() const { return params_; }
   const Param& operator[](ParamId id) const { return params_[size_t(id.index)]; }
   int64_t flat_elements() const { return flat_elements_; }  // with padding
-  int64_t num_slots() const { return int64_t(slot_decay_.size()); }
-  // num_slots() + 1 offsets: slot s is elements [slot_begin[s], slot_begin[s + 1]) of the flat buffer, padding
+  int64_t num_chunks() const { return int64_t(chunk_decay_.size()); }
+  // num_chunks() + 1 offsets: chunk s is elements [chunk_begin[s], chunk_begin[s + 1]) of the flat buffer, padding
   // included.
-  const std::vector<int64_t>& slot_begin() const { return slot_begin_; }
-  // 1 where weight decay applies to the slot, else 0.
-  const std::vector<float>& slot_decay() const { return slot_decay_; }
+  const std::vector<int64_t>& chunk_begin() const { return chunk_begin_; }
+  // 1 where weight decay applies to the chunk, else 0.
+  const std::vector<float>& chunk_decay() const { return chunk_decay_; }
   // Parameters of the model as published: without padding.
   int64_t num_parameters() const;
   // The parameter as a view into a flat buffer (flat elements) of any type.
@@ -51,8 +51,8 @@ class ParamLayout {
  private:
   std::vector<Param> params_;
   int64_t flat_elements_ = 0;
-  std::vector<int64_t> slot_begin_ = {0};
-  std::vector<float> slot_decay_;
+  std::vector<int64_t> chunk_begin_ = {0};
+  std::vector<float> chunk_decay_;
 };
 
 }  // namespace ddp

@@ -30,7 +30,7 @@ class Evaluator {
   // (micro-batches over all ranks + 1): before the all-reduce this rank's are set and the others' zero; the last one
   // counts the ranks that broke off.
   Buffer<double> sums_;
-  Event done_;
+  Event evaluated_;
 };
 
 }  // namespace ddp

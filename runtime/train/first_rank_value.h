@@ -15,12 +15,10 @@ T first_rank_value(Device& device, Communicator& comm, Stream& stream, const Wai
   static_assert(std::is_trivially_copyable_v<T>);
   T received = own;  // beside `own`: a copy's source must not change before it ran
   Buffer<uint8_t> on_device(device, sizeof(T));
-  if (comm.rank() == 0) device.copy(on_device.data(), &own, sizeof own, stream.handle());
+  if (comm.rank() == 0) stream.copy(on_device.data(), &own, sizeof own);
   comm.broadcast(on_device.view(), 0, stream);
-  device.copy(&received, on_device.data(), sizeof received, stream.handle());
-  Event done(device);
-  done.record(stream);
-  done.synchronize(wait);
+  stream.copy(&received, on_device.data(), sizeof received);
+  stream.synchronize(wait);
   return received;
 }
 

@@ -51,7 +51,6 @@ Generator::Generator(Device& device, const OpTable& table, const Model& model, c
       config_(config),
       params_(params),
       stream_(device, StreamRole::compute),
-      done_(device),
       host_logits_(size_t(padded_vocab(model, config.width))),
       logits_(device, int64_t(host_logits_.size())) {}
 
@@ -85,7 +84,7 @@ std::span<const float> Generator::logits(std::span<const int32_t> tokens) {
   Window& w = window(int64_t(tokens.size()));
   host_tokens_.assign(size_t(w.tokens.count()), 0);
   std::copy(tokens.begin(), tokens.end(), host_tokens_.begin());
-  device_.copy(w.tokens.data(), host_tokens_.data(), w.tokens.bytes(), stream_.handle());
+  stream_.copy(w.tokens.data(), host_tokens_.data(), w.tokens.bytes());
   w.arena->begin(Program::generate);
   model_.generate({.table = &table_, .stream = &stream_}, *w.arena,
                   {.params = params_,
@@ -93,9 +92,8 @@ std::span<const float> Generator::logits(std::span<const int32_t> tokens) {
                    .position = int64_t(tokens.size()) - 1,
                    .logits = logits_.view({1, logits_.count()})});
   w.arena->end();
-  device_.copy(host_logits_.data(), logits_.data(), logits_.bytes(), stream_.handle());
-  done_.record(stream_);
-  done_.synchronize({});
+  stream_.copy(host_logits_.data(), logits_.data(), logits_.bytes());
+  stream_.synchronize({});
   return std::span<const float>(host_logits_).first(size_t(config_.vocab));
 }
 

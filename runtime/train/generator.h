@@ -43,7 +43,6 @@ class Generator {
   ModelConfig config_;
   TensorView params_;
   Stream stream_;
-  Event done_;
   std::map<int64_t, Window> windows_;  // by T
   std::vector<int32_t> host_tokens_;
   std::vector<float> host_logits_;  // (padded vocabulary)

@@ -20,9 +20,6 @@ class HostFlat {
   void upload();    // host to device; blocks
 
  private:
-  void finish();
-
-  Device& device_;
   TensorView on_device_;
   Stream& stream_;
   WaitPolicy wait_;

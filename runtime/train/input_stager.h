@@ -1,5 +1,5 @@
-// Brings micro-batches to the device while the one before is computed on: pinned host memory, two device slots, the
-// copy stream, and events both ways. Compute takes a slot into one place, a small copy, so that forward and backward
+// Brings micro-batches to the device while the one before is computed on: pinned host memory, two staging buffers, the
+// copy stream, and events both ways. Compute takes it into one place, a small copy, so that forward and backward
 // have the same arguments in every step: a graph bakes them in. The host waits only for its own staging memory, two
 // micro-batches old.
 #pragma once
@@ -23,18 +23,18 @@ class InputStager {
   int64_t bytes() const;  // of device memory
 
  private:
-  static constexpr int kSlots = 2;
-  struct Slot {
-    explicit Slot(Device& device, int64_t batch, int64_t context);
-    HostBuffer<int32_t> staging;  // tokens, targets, order (B * T each), sample ids (B)
-    Buffer<int32_t> on_device;    // the same
+  static constexpr int kNumBuffers = 2;
+  struct StagingBuffer {
+    explicit StagingBuffer(Device& device, int64_t batch, int64_t context);
+    HostBuffer<int32_t> host;   // tokens, targets, order (B * T each), sample ids (B)
+    Buffer<int32_t> on_device;  // the same
     Event copied, taken;
   };
 
   int64_t batch_, context_;
   Stream copy_stream_;
-  std::vector<Slot> slots_;
-  Buffer<int32_t> taken_;  // as a slot
+  std::vector<StagingBuffer> buffers_;
+  Buffer<int32_t> taken_;  // as a staging buffer, on the device
   int current_ = 0;
 };
 

@@ -1,5 +1,5 @@
 // The host reads a step's metrics one step late: the device writes every step's into one place, which is then copied to
-// one of four slots of host memory. A step also leaves time stamps in the compute stream.
+// one of four entries in host memory. A step also leaves time stamps in the compute stream.
 #pragma once
 
 #include <array>
@@ -14,8 +14,8 @@ class MetricsRing {
  public:
   explicit MetricsRing(Device& device);
 
-  struct Slot {
-    explicit Slot(Device& device);
+  struct Entry {
+    explicit Entry(Device& device);
     HostBuffer<StepMetrics> host;  // one, valid after `end`
     // In the compute stream: backward is done, the last all-reduce is waited for, the update and the copy are done. The
     // first two are not of a step that runs as graphs, where events have no time.
@@ -23,7 +23,7 @@ class MetricsRing {
     bool has_stamps = false;         // of the first two
     double exposed_comm_ms() const;  // after `end`; NaN without stamps
   };
-  Slot& slot(int64_t step) { return slots_[size_t(step) % slots_.size()]; }
+  Entry& entry(int64_t step) { return entries_[size_t(step) % entries_.size()]; }
   StepMetrics* on_device() const { return on_device_.data(); }
   int64_t bytes() const;  // of device memory
   // Enqueues the copy to the host and the end stamp.
@@ -31,7 +31,7 @@ class MetricsRing {
 
  private:
   Buffer<StepMetrics> on_device_;  // one
-  std::vector<Slot> slots_;
+  std::vector<Entry> entries_;
 };
 
 }  // namespace ddp

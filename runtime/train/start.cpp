@@ -120,10 +120,8 @@ TrainingState start_run(const StartRequest& request, const Model& model, Device&
   scalars.loss_scale = progress.loss_scale;
   scalars.growth_count = uint32_t(progress.growth_count);
   scalars.floor_skips = uint32_t(progress.floor_skips);
-  device.copy(step.optimizer().scalars(), &scalars, sizeof scalars, stream.handle());
-  Event done(device);
-  done.record(stream);
-  done.synchronize(wait);
+  stream.copy(step.optimizer().scalars(), &scalars, sizeof scalars);
+  stream.synchronize(wait);
   step.round_params();
   static_cast<Progress&>(state) = progress;
   return state;

@@ -56,14 +56,12 @@ TrainStep::TrainStep(const Parts& parts, Arena& arena)
       stager_(parts.device, shape_.micro_batch, shape_.context),
       metrics_(parts.device),
       token_loss_(parts.device, shape_.micro_batch * shape_.context),
-      drained_(parts.device),
       uses_graphs_(parts.config.train.cuda_graph && parts.device.has_graphs()),
       graphs_(uses_graphs_ ? size_t(shape_.num_micro_steps) : 0) {}
 
 TrainStep::~TrainStep() {
   try {
-    drained_.record(compute_);
-    drained_.synchronize(no_deadline(0));  // also when the run is aborted: what the work waits for ends by itself then
+    compute_.synchronize(no_deadline(0));  // also when the run is aborted: what the work waits for ends by itself then
   } catch (...) {                          // the error has been reported, or is on its way already
   }
 }
@@ -84,19 +82,19 @@ void TrainStep::round_params() {
 }
 
 void TrainStep::enqueue(int64_t number, const NextBatch& next, const GradReducer::Votes& votes) {
-  MetricsRing::Slot& slot = metrics_.slot(number);
+  MetricsRing::Entry& entry = metrics_.entry(number);
   const bool as_graphs = uses_graphs_ && is_warm_;
-  slot.has_stamps = !as_graphs;
+  entry.has_stamps = !as_graphs;
   reducer_.begin_step(votes, compute_);
   for (int i = 0; i < shape_.num_micro_steps; ++i) {
     stager_.upload(next(), compute_, parts_.wait);
-    as_graphs ? launch_micro_step(i) : enqueue_micro_step(i, &slot);
+    as_graphs ? launch_micro_step(i) : enqueue_micro_step(i, &entry);
   }
   metrics_.publish(number, compute_);
   is_warm_ = true;
 }
 
-void TrainStep::enqueue_micro_step(int i, MetricsRing::Slot* stamps) {
+void TrainStep::enqueue_micro_step(int i, MetricsRing::Entry* stamps) {
   const GradReducer::Target target = reducer_.begin_micro_step(i);
   arena_.begin(Program::train);
   parts_.model.train(exec(), arena_,
@@ -116,14 +114,14 @@ void TrainStep::enqueue_micro_step(int i, MetricsRing::Slot* stamps) {
   if (i + 1 == shape_.num_micro_steps) enqueue_update(stamps);
 }
 
-void TrainStep::enqueue_update(MetricsRing::Slot* stamps) {
+void TrainStep::enqueue_update(MetricsRing::Entry* stamps) {
   if (stamps != nullptr) stamps->backward_done.record(compute_);
   reducer_.finish(compute_);
   if (stamps != nullptr) stamps->reduced.record(compute_);
   optimizer_->step(exec(), parameters(),
                    {.flat = reducer_.gradients(),
                     .partials = reducer_.partials(),
-                    .slot_begin = reducer_.slot_begin(),
+                    .chunk_begin = reducer_.chunk_begin(),
                     .loss_votes = reducer_.loss_votes()},
                    metrics_.on_device());
 }
@@ -146,10 +144,7 @@ void TrainStep::enqueue_eval(const HostBatch& batch, const TensorView& loss_sum)
   sum_into(exec(), {.out = loss_sum, .x = token_loss_.view(), .accumulate = false});
 }
 
-void TrainStep::drain() {
-  drained_.record(compute_);
-  drained_.synchronize(parts_.wait);
-}
+void TrainStep::drain() { compute_.synchronize(parts_.wait); }
 
 TrainStep::Memory TrainStep::memory() const {
   const GradReducerBytes grads = grad_reducer_bytes(layout(), shape_.reducer_options());

@@ -51,7 +51,7 @@ class TrainStep {
 
   // Called for each micro-batch in turn; the batch is read before the next call.
   using NextBatch = std::function<const HostBatch&()>;
-  // Enqueues step `number` and returns; metrics().slot(number).end is its end.
+  // Enqueues step `number` and returns; metrics().entry(number).end is its end.
   void enqueue(int64_t number, const NextBatch& next, const GradReducer::Votes& votes);
   // Enqueues an evaluation: loss_sum (1) f64 on the device = the sum of the batch's token losses.
   void enqueue_eval(const HostBatch& batch, const TensorView& loss_sum);
@@ -80,8 +80,8 @@ class TrainStep {
   TensorView model_params() const;  // params_ or rounded_params_
   // What micro-step i does once its batch is there; the last one ends the step. The same work on the same addresses in
   // every step: what changes, it reads on the device. No `stamps` in a graph.
-  void enqueue_micro_step(int i, MetricsRing::Slot* stamps);
-  void enqueue_update(MetricsRing::Slot* stamps);
+  void enqueue_micro_step(int i, MetricsRing::Entry* stamps);
+  void enqueue_update(MetricsRing::Entry* stamps);
   void launch_micro_step(int i);  // the same as a graph, which is captured when it is first asked for
   Exec exec() { return {.table = &parts_.table, .stream = &compute_, .observer = parts_.observer}; }
 
@@ -96,7 +96,6 @@ class TrainStep {
   InputStager stager_;
   MetricsRing metrics_;
   Buffer<float> token_loss_;  // (B * T)
-  Event drained_;
   const bool uses_graphs_;
   // The first step runs eagerly: NCCL connects and libraries choose their algorithms then, which no capture allows.
   bool is_warm_ = false;

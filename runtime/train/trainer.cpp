@@ -37,10 +37,10 @@ bool is_evaluation_due(const Config& config, int64_t step) {
   return is_due(config.eval.every, step) || (config.eval.every > 0 && step == config.train.steps);
 }
 
-// The parameter that a slot of the flat buffer belongs to.
-const std::string& slot_owner(const ParamLayout& layout, int64_t slot) {
+// The parameter that a chunk of the flat buffer belongs to.
+const std::string& chunk_owner(const ParamLayout& layout, int64_t chunk) {
   for (const Param& p : layout.params())
-    if (slot < p.first_slot + p.num_slots) return p.name;
+    if (chunk < p.first_chunk + p.num_chunks) return p.name;
   return layout.params().back().name;
 }
 
@@ -161,9 +161,7 @@ ExitCode Trainer::run() {
   // A run that was resumed at or past its end has nothing to do, but what it would leave is there already.
   Stream& stream = step_.reducer().comm_stream();
   parts_.comm.barrier(stream);
-  Event met(parts_.device);
-  met.record(stream);
-  met.synchronize(parts_.wait);
+  stream.synchronize(parts_.wait);
   const bool complete = state_.step >= config.train.steps && !owes_evaluation_;
   conclude();
   if (is_first_rank()) summarize();
@@ -191,9 +189,9 @@ void Trainer::enqueue(int64_t step) {
 void Trainer::finish(int64_t step) {
   if (state_.step >= step) return;
   set_phase(Phase::update);
-  MetricsRing::Slot& slot = step_.metrics().slot(step);
-  slot.end.synchronize(parts_.wait);
-  const StepMetrics& m = *slot.host.data();
+  MetricsRing::Entry& entry = step_.metrics().entry(step);
+  entry.end.synchronize(parts_.wait);
+  const StepMetrics& m = *entry.host.data();
   DDP_CHECK(int64_t(m.attempted_step) == step, "metrics of step {} where step {} was expected", m.attempted_step, step);
   const std::optional<SkippedUpdate> skipped = skipped_update(m);
   if (skipped) stop_at_collapse(m, *skipped);
@@ -225,7 +223,7 @@ void Trainer::finish(int64_t step) {
                           .tokens = step_.shape().global_tokens,
                           .step_ms = step_ms,
                           .data_wait_ms = data_wait_ms_[size_t(step) % data_wait_ms_.size()],
-                          .exposed_comm_ms = slot.exposed_comm_ms(),
+                          .exposed_comm_ms = entry.exposed_comm_ms(),
                           .samples_seen = state_.samples_seen,
                           .memory_bytes = status().memory_bytes.load()};
   sinks_->jsonl.write(record);
@@ -236,7 +234,7 @@ void Trainer::finish(int64_t step) {
 std::optional<SkippedUpdate> Trainer::skipped_update(const StepMetrics& m) const {
   if (m.skipped == 0) return std::nullopt;
   const int only_rank = parts_.env.world_size == 1 ? 0 : -1;  // which looks at the sum alone
-  return SkippedUpdate{.tensor = m.bad_slot >= 0 ? slot_owner(step_.layout(), m.bad_slot) : "loss",
+  return SkippedUpdate{.tensor = m.bad_chunk >= 0 ? chunk_owner(step_.layout(), m.bad_chunk) : "loss",
                        .rank = m.bad_rank >= 0 ? int(m.bad_rank) : only_rank,
                        .next_loss_scale = double(m.next_loss_scale)};
 }
@@ -250,7 +248,7 @@ void Trainer::stop_at_collapse(const StepMetrics& m, const SkippedUpdate& skippe
       is_scaled ? fmt::format("skipped in a row: {}; the loss scale, {}, goes no lower", m.floor_skips, m.loss_scale)
                 : fmt::format("loss {}", m.loss_sum / double(step_.shape().global_tokens));
   throw Error(ExitCode::non_finite,
-              fmt::format("step {}: the {}{} ({})", m.attempted_step, m.bad_slot >= 0 ? "gradient of " : "",
+              fmt::format("step {}: the {}{} ({})", m.attempted_step, m.bad_chunk >= 0 ? "gradient of " : "",
                           non_finite_text(skipped.tensor, skipped.rank), why),
               "lower optimizer.lr or lengthen schedule.warmup_steps");
 }

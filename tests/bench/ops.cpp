@@ -18,7 +18,7 @@ namespace {
 
 constexpr int64_t kB = 4, kT = 256, kC = 768, kH = 12, kV = 50304, kLive = 50257, kM = kB * kT, kChunk = 256,
                   kLayers = 12;
-constexpr int64_t kFlat = int64_t{1} << 25, kParameters = 124'439'808, kSlot = 16384;
+constexpr int64_t kFlat = int64_t{1} << 25, kParameters = 124'439'808, kChunk = 16384;
 
 class LastOp : public OpObserver {
  public:
@@ -187,11 +187,11 @@ void flat_ops(Bench& bench) {
                    g = bench.floats({kFlat});
   memory_ceilings(bench, m.as<float>(), p.as<float>(), g.as<float>());
   std::fill_n(v.as<float>(), kFlat, 1.0f);
-  constexpr int64_t kSlots = kFlat / kSlot;
-  std::vector<int64_t> slot_begin;
-  for (int64_t s = 0; s <= kSlots; ++s) slot_begin.push_back(s * kSlot);
-  std::vector<double> partials(kSlots);
-  const TensorView begin(slot_begin.data(), DType::i64, {kSlots + 1}), decay = bench.floats({kSlots});
+  constexpr int64_t kChunks = kFlat / kChunk;
+  std::vector<int64_t> chunk_begin;
+  for (int64_t s = 0; s <= kChunks; ++s) chunk_begin.push_back(s * kChunk);
+  std::vector<double> partials(kChunks);
+  const TensorView begin(chunk_begin.data(), DType::i64, {kChunks + 1}), decay = bench.floats({kChunks});
   const StepScalars scalars = {.attempted_step = 1,
                                .applied_steps = 1,
                                .beta1_power = 0.9,
@@ -205,7 +205,7 @@ void flat_ops(Bench& bench) {
   bench.report(
       "add_into", 0, [&](const Exec& e) { add_into(e, {.y = m, .x = g}); }, 12.0 * kFlat);
   bench.report("sum_squares", share, [&](const Exec& e) {
-    sum_squares(e, {.partials = TensorView(partials.data(), DType::f64, {kSlots}), .x = g, .slot_begin = begin});
+    sum_squares(e, {.partials = TensorView(partials.data(), DType::f64, {kChunks}), .x = g, .chunk_begin = begin});
   });
   bench.report(
       "adamw", share,
@@ -214,8 +214,8 @@ void flat_ops(Bench& bench) {
                   .m = m,
                   .v = v,
                   .g = g,
-                  .slot_begin = begin,
-                  .slot_decay = decay,
+                  .chunk_begin = begin,
+                  .chunk_decay = decay,
                   .scalars = &scalars,
                   .beta1 = 0.9f,
                   .beta2 = 0.95f,

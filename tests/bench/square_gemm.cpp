@@ -55,7 +55,7 @@ SquareGemm::SquareGemm(Stream& stream, const OpTable& table, DType type, const s
   const std::vector<std::byte> block = random_values(type, rows * n);
   for (Buffer<std::byte>* matrix : {&x_, &w_})
     for (int64_t at = 0; at < matrix->bytes(); at += int64_t(block.size()))
-      stream.device().copy(matrix->data() + at, block.data(), int64_t(block.size()), stream.handle());
+      stream.copy(matrix->data() + at, block.data(), int64_t(block.size()));
   enqueue(1);
   finish();
 }

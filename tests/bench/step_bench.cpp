@@ -8,7 +8,7 @@
 #include "models/registry.h"
 #include "runtime/base/clock.h"
 #include "runtime/base/cores.h"
-#include "runtime/cuda_backend.h"
+#include "runtime/rank/cuda_backend.h"
 #include "runtime/train/host_flat.h"
 #include "tests/bench/gemm_ceiling.h"
 #include "tests/bench/square_gemm.h"
@@ -75,7 +75,7 @@ void StepBench::run() {
   const double host_ms = ms_between(begin, monotonic_ns());
   end_.record(step_.compute());
   end_.synchronize({});
-  loss_ = step_.metrics().slot(number_).host.data()->loss_sum / double(batch_.tokens.size());
+  loss_ = step_.metrics().entry(number_).host.data()->loss_sum / double(batch_.tokens.size());
   if (number_ < first) return;
   step_ms_.push_back(end_.ms_since(begin_));
   host_ms_.push_back(host_ms);

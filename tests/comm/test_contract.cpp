@@ -37,10 +37,10 @@ class Tensor {
   T got(int64_t i) const { return after_[size_t(first_ + i)]; }
   TensorView view() { return {memory_ + first_, kDTypeOf<T>, {n_}}; }
 
-  void upload() { c_.device.copy(memory_, before_.data(), bytes(), c_.stream.handle()); }
+  void upload() { c_.stream.copy(memory_, before_.data(), bytes()); }
   // Waits, and checks the guards.
   void download() {
-    c_.device.copy(after_.data(), memory_, bytes(), c_.stream.handle());
+    c_.stream.copy(after_.data(), memory_, bytes());
     c_.synchronize();
     for (int64_t i = 1; i <= kMargin; ++i)
       expect(got(-i) == from_f32<T>(-77) && got(n_ - 1 + i) == from_f32<T>(-77), "wrote outside a tensor of {}", n_);
@@ -213,7 +213,7 @@ TEST_CASE("symmetric memory is aligned, zero, and limited to what was planned") 
       const void* memory = c.comm.allocate_symmetric(bytes);
       expect(reinterpret_cast<uintptr_t>(memory) % 256 == 0, "{} bytes are not aligned", bytes);
       std::vector<uint8_t> got(size_t(bytes), 1);
-      c.device.copy(got.data(), memory, bytes, c.stream.handle());
+      c.stream.copy(got.data(), memory, bytes);
       c.synchronize();
       for (int64_t i = 0; i < bytes; ++i) expect(got[size_t(i)] == 0, "byte {} is not zero", i);
     }

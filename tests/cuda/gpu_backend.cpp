@@ -15,7 +15,7 @@
 #include <string>
 
 #include "launcher/nvml.h"
-#include "runtime/cuda_backend.h"
+#include "runtime/rank/cuda_backend.h"
 #include "tests/ops/harness.h"
 
 namespace ddp::test {

@@ -3,7 +3,7 @@
 #include <catch2/catch.hpp>
 #include <filesystem>
 
-#include "runtime/cuda_backend.h"
+#include "runtime/rank/cuda_backend.h"
 
 using namespace ddp;
 

@@ -122,9 +122,9 @@ TEST_CASE("copies and zero fills are stream-ordered") {
   Buffer<int32_t> buffer(*device, 4);
   std::vector<int32_t> source = {1, 2, 3, 4}, back(4, -1);
   gate.hold(stream);
-  device->fill_zero(buffer.data(), buffer.bytes(), stream.handle());
-  device->copy(buffer.data(), source.data(), 8, stream.handle());
-  device->copy(back.data(), buffer.data(), buffer.bytes(), stream.handle());
+  stream.zero(buffer.view());
+  stream.copy(buffer.data(), source.data(), 8);
+  stream.copy(back.data(), buffer.data(), buffer.bytes());
   source[0] = 9;  // read when the copy runs, not when it is enqueued
   gate.release();
   Event done(*device);

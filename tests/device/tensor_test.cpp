@@ -19,7 +19,7 @@ TEST_CASE("views keep the element count and bounds") {
   REQUIRE_THROWS_AS(x.as<double>(), Bug);
 }
 
-TEST_CASE("parameters lie on 256-byte boundaries, and slots cover the flat buffer without a gap") {
+TEST_CASE("parameters lie on 256-byte boundaries, and chunks cover the flat buffer without a gap") {
   ParamLayout layout;
   layout.add("a", {7}, false);
   const ParamId b = layout.add("b", {300, 200}, true, 299);
@@ -27,14 +27,14 @@ TEST_CASE("parameters lie on 256-byte boundaries, and slots cover the flat buffe
   REQUIRE(layout[b].offset == 128);
   REQUIRE(layout.flat_elements() == 128 + 60032 + 128);
   REQUIRE(layout.num_parameters() == 7 + 299 * 200 + 128);
-  const auto& begin = layout.slot_begin();
+  const auto& begin = layout.chunk_begin();
   REQUIRE(begin.front() == 0);
   REQUIRE(begin.back() == layout.flat_elements());
   for (size_t s = 0; s + 1 < begin.size(); ++s) {
     REQUIRE(begin[s] < begin[s + 1]);
-    REQUIRE(begin[s + 1] - begin[s] <= kSlotElements);
+    REQUIRE(begin[s + 1] - begin[s] <= kChunkElements);
   }
-  REQUIRE(layout[b].first_slot == 1);
-  REQUIRE(layout[b].num_slots == 4);
-  REQUIRE(layout.slot_decay() == std::vector<float>{0, 1, 1, 1, 1, 0});
+  REQUIRE(layout[b].first_chunk == 1);
+  REQUIRE(layout[b].num_chunks == 4);
+  REQUIRE(layout.chunk_decay() == std::vector<float>{0, 1, 1, 1, 1, 0});
 }

@@ -25,7 +25,7 @@ struct Play {
     l.hang_ns = 5000 * kMs;
     return l;
   }
-  // The board's slot is offered to a failing rank as the event loop does it.
+  // The board's first-failure word is offered to a failing rank as the event loop does it.
   std::string exit(int rank, int status, bool oom = false) {
     if (Supervisor::is_failure(status, views[size_t(rank)].phase) && first_failure == 0)
       first_failure = uint32_t(rank) + 1;

@@ -139,7 +139,7 @@ TEST_CASE("step_finalize: the loss scale by hand") {
   }
 }
 
-TEST_CASE("step_finalize: the first rank whose own gradients overflow is named, else the slot of the sum") {
+TEST_CASE("step_finalize: the first rank whose own gradients overflow is named, else the chunk of the sum") {
   const auto blame = [](const std::vector<double>& marks) {
     const std::vector<double> partials = {1.0, 1.0, std::nan("")};
     std::vector<double> loss_votes = {1.0, 0.0, 0.0};
@@ -154,7 +154,7 @@ TEST_CASE("step_finalize: the first rank whose own gradients overflow is named, 
                                .loss_votes = view(loss_votes, {int64_t(loss_votes.size())}),
                                .lr_table = view(rates, {1})});
     run.finish();
-    return std::pair(metrics.bad_rank, metrics.bad_slot);
+    return std::pair(metrics.bad_rank, metrics.bad_chunk);
   };
   CHECK(blame({0, 0, 2, 1}) == std::pair<int64_t, int64_t>(2, 1));
   CHECK(blame({3, 0}) == std::pair<int64_t, int64_t>(0, 2));

@@ -19,10 +19,10 @@ Finalized finalize(StepScalars scalars, const std::vector<double>& partials, dou
   const std::vector<double> loss_votes = {loss, 1.0, 2.0};
   Finalized out{scalars, {}};
   Run run;
-  const auto slots = int64_t(partials.size());
+  const auto chunks = int64_t(partials.size());
   step_finalize(run.exec(), {.scalars = lend_to_device(&out.scalars),
                              .metrics = lend_to_device(&out.metrics),
-                             .partials = view(partials, {slots}),
+                             .partials = view(partials, {chunks}),
                              .loss_votes = view(loss_votes, {kFirstMark}),
                              .lr_table = view(kRates, {int64_t(kRates.size())}),
                              .clip_norm = clip_norm,
@@ -62,7 +62,7 @@ TEST_CASE("step_finalize: norm, clip, learning rate, bias correction and counts 
   CHECK(metrics.applied_steps == 2);
   CHECK(metrics.beta1_power == s.beta1_power);
   CHECK(metrics.beta2_power == s.beta2_power);
-  CHECK(metrics.bad_slot == -1);
+  CHECK(metrics.bad_chunk == -1);
   CHECK(metrics.skipped == 0);
 }
 
@@ -76,7 +76,7 @@ TEST_CASE("step_finalize: a gradient that is not finite skips the update and cou
   for (const double bad : {std::numeric_limits<double>::infinity(), std::nan("")}) {
     const auto [s, metrics] = finalize(kSecondStep, {9.0, bad, 1.0, bad}, 1.0);
     CHECK(s.skip == 1);
-    CHECK(metrics.bad_slot == 1);
+    CHECK(metrics.bad_chunk == 1);
     CHECK(metrics.skipped == 1);
     CHECK(s.attempted_step == 6);
     CHECK(s.applied_steps == 1);
@@ -93,14 +93,14 @@ TEST_CASE("step_finalize: a loss that is not finite skips the update, though eve
     CHECK(s.applied_steps == 1);
     CHECK(s.beta1_power == kBeta1);
     CHECK(metrics.skipped == 1);
-    CHECK(metrics.bad_slot == -1);
+    CHECK(metrics.bad_chunk == -1);
     CHECK(metrics.bad_rank == -1);
     CHECK(metrics.grad_norm == 5.0);
   }
 }
 
-// Slots of odd lengths somewhere in a larger flat buffer; decay differs by slot.
-const std::vector<int64_t> kSlots = {64, 65, 72, 105, 1105, 17489, 17490, 17500};
+// Chunks of odd lengths somewhere in a larger flat buffer; decay differs by chunk.
+const std::vector<int64_t> kChunks = {64, 65, 72, 105, 1105, 17489, 17490, 17500};
 const Floats kDecay = {1, 0, 1, 0, 1, 0, 1};
 
 struct State {
@@ -115,14 +115,14 @@ State random_state(int64_t n) {
 }
 
 Outputs update(const State& s, const StepScalars& scalars) {
-  const int64_t n = int64_t(s.p.size()), slots = int64_t(kDecay.size());
+  const int64_t n = int64_t(s.p.size()), chunks = int64_t(kDecay.size());
   return in_every_setting([&](Run& run) {
     adamw(run.exec(), {.p = run.output(s.p, {n}),
                        .m = run.output(s.m, {n}),
                        .v = run.output(s.v, {n}),
                        .g = view(s.g, {n}),
-                       .slot_begin = view(kSlots, {slots + 1}),
-                       .slot_decay = view(kDecay, {slots}),
+                       .chunk_begin = view(kChunks, {chunks + 1}),
+                       .chunk_decay = view(kDecay, {chunks}),
                        .scalars = lend_to_device(&scalars),
                        .beta1 = float(kBeta1),
                        .beta2 = float(kBeta2),
@@ -131,20 +131,20 @@ Outputs update(const State& s, const StepScalars& scalars) {
   });
 }
 
-TEST_CASE("adamw: moments and parameters, with clipping, bias correction and decay by slot") {
-  const int64_t n = kSlots.back() - kSlots.front();
+TEST_CASE("adamw: moments and parameters, with clipping, bias correction and decay by chunk") {
+  const int64_t n = kChunks.back() - kChunks.front();
   const State s = random_state(n);
   const StepScalars scalars = finalize(kSecondStep, {4.0}, 1.0).scalars;
   const Outputs got = update(s, scalars);
   Vec p, m, v;
-  for (size_t slot = 0; slot + 1 < kSlots.size(); ++slot) {
-    for (int64_t at = kSlots[slot] - kSlots[0]; at < kSlots[slot + 1] - kSlots[0]; ++at) {
+  for (size_t chunk = 0; chunk + 1 < kChunks.size(); ++chunk) {
+    for (int64_t at = kChunks[chunk] - kChunks[0]; at < kChunks[chunk + 1] - kChunks[0]; ++at) {
       const auto i = size_t(at);
       const double g = double(s.g[i]) * 0.5;
       m.push_back(kBeta1 * s.m[i] + (1 - kBeta1) * g);
       v.push_back(kBeta2 * s.v[i] + (1 - kBeta2) * g * g);
       const double m_hat = m.back() / (1 - kBeta1 * kBeta1), v_hat = v.back() / (1 - kBeta2 * kBeta2);
-      p.push_back(s.p[i] - 2e-3 * (0.1 * kDecay[slot] * s.p[i] + m_hat / (std::sqrt(v_hat) + 1e-8)));
+      p.push_back(s.p[i] - 2e-3 * (0.1 * kDecay[chunk] * s.p[i] + m_hat / (std::sqrt(v_hat) + 1e-8)));
     }
   }
   check_close(got[0], p, 2e-6, 1e-2);
@@ -153,7 +153,7 @@ TEST_CASE("adamw: moments and parameters, with clipping, bias correction and dec
 }
 
 TEST_CASE("adamw: a skipped step touches nothing") {
-  const State s = random_state(kSlots.back() - kSlots.front());
+  const State s = random_state(kChunks.back() - kChunks.front());
   const Outputs got = update(s, finalize(kSecondStep, {std::nan("")}, 1.0).scalars);
   CHECK(got[0] == s.p);
   CHECK(got[1] == s.m);
@@ -164,21 +164,21 @@ TEST_CASE("adamw: a gradient in 16 bits counts as its values, and the rounded co
   for (const DType type : storage_types()) {
     if (type == DType::f32) continue;
     CAPTURE(dtype_name(type));
-    State s = random_state(kSlots.back() - kSlots.front());
+    State s = random_state(kChunks.back() - kChunks.front());
     const Stored g(type, s.g);
     s.g = g.values();
     const StepScalars scalars = finalize(kSecondStep, {4.0}, 1.0).scalars;
     const Outputs want = update(s, scalars);
     const Stored want_rounded(type, want[0]);
-    const int64_t n = int64_t(s.p.size()), slots = int64_t(kDecay.size());
+    const int64_t n = int64_t(s.p.size()), chunks = int64_t(kDecay.size());
     for (const bool narrow_grad : {false, true}) {
       const Outputs got = in_every_setting([&](Run& run) {
         adamw(run.exec(), {.p = run.output(s.p, {n}),
                            .m = run.output(s.m, {n}),
                            .v = run.output(s.v, {n}),
                            .g = narrow_grad ? g.view({n}) : view(s.g, {n}),
-                           .slot_begin = view(kSlots, {slots + 1}),
-                           .slot_decay = view(kDecay, {slots}),
+                           .chunk_begin = view(kChunks, {chunks + 1}),
+                           .chunk_decay = view(kDecay, {chunks}),
                            .rounded = run.output({n}, type),
                            .scalars = lend_to_device(&scalars),
                            .beta1 = float(kBeta1),

@@ -38,32 +38,32 @@ TEST_CASE("add_into: exact in both types, over more than one block") {
   }
 }
 
-// Slots that begin anywhere in a larger flat buffer, one of them empty.
-const std::vector<int64_t> kSlots = {640, 641, 648, 648, 1000, 17384, 17400, 17500, 17501};
+// Chunks that begin anywhere in a larger flat buffer, one of them empty.
+const std::vector<int64_t> kChunks = {640, 641, 648, 648, 1000, 17384, 17400, 17500, 17501};
 
-TEST_CASE("sum_squares: each slot by itself, in double") {
-  const int64_t slots = int64_t(kSlots.size()) - 1, n = kSlots.back() - kSlots.front();
+TEST_CASE("sum_squares: each chunk by itself, in double") {
+  const int64_t chunks = int64_t(kChunks.size()) - 1, n = kChunks.back() - kChunks.front();
   for (const DType type : storage_types()) {
     CAPTURE(dtype_name(type));
     Floats values = randoms(1, n, 3.0f);
     values[7] = type == DType::f16 ? 6e4f : 1e30f;  // its square is beyond the type
     const Stored x(type, values);
     const Outputs got = in_every_setting([&](Run& run) {
-      sum_squares(run.exec(), {.partials = run.output(std::vector<double>(size_t(slots), NAN), {slots}),
+      sum_squares(run.exec(), {.partials = run.output(std::vector<double>(size_t(chunks), NAN), {chunks}),
                                .x = x.view({n}),
-                               .slot_begin = view(kSlots, {slots + 1})});
+                               .chunk_begin = view(kChunks, {chunks + 1})});
     });
     const Vec wide = x.wide();
-    for (size_t s = 0; s < size_t(slots); ++s) {
+    for (size_t s = 0; s < size_t(chunks); ++s) {
       double want = 0.0;
-      for (int64_t i = kSlots[s] - kSlots[0]; i < kSlots[s + 1] - kSlots[0]; ++i)
+      for (int64_t i = kChunks[s] - kChunks[0]; i < kChunks[s + 1] - kChunks[0]; ++i)
         want += wide[size_t(i)] * wide[size_t(i)];
       CHECK(got.as<double>(0)[s] == Approx(want).epsilon(1e-12));
     }
   }
 }
 
-TEST_CASE("sum_squares: an infinity or NaN marks its slot only") {
+TEST_CASE("sum_squares: an infinity or NaN marks its chunk only") {
   const std::vector<int64_t> begin = {0, 20, 40, 60};
   for (const DType type : storage_types()) {
     for (const float bad : {std::numeric_limits<float>::infinity(), std::nanf("")}) {
@@ -73,7 +73,7 @@ TEST_CASE("sum_squares: an infinity or NaN marks its slot only") {
       const Outputs got = in_every_setting([&](Run& run) {
         sum_squares(run.exec(), {.partials = run.output(std::vector<double>(3, 0.0), {3}),
                                  .x = x.view({60}),
-                                 .slot_begin = view(begin, {4})});
+                                 .chunk_begin = view(begin, {4})});
       });
       CHECK(std::isfinite(got.as<double>(0)[0]));
       CHECK_FALSE(std::isfinite(got.as<double>(0)[1]));

@@ -51,14 +51,14 @@ TEST_CASE("vec: a tail loads and stores its elements only") {
   float from[20], to[20];
   for (int i = 0; i < 20; ++i) from[i] = float(i + 1), to[i] = -1.0f;
   const v16 x = load(from, 5, 9.0f);
-  for (int i = 0; i < kLanes; ++i) CHECK(x[i] == (i < 5 ? float(i + 1) : 9.0f));
+  for (int i = 0; i < kVecWidth; ++i) CHECK(x[i] == (i < 5 ? float(i + 1) : 9.0f));
   store(to, x, 5);
   for (int i = 0; i < 20; ++i) CHECK(to[i] == (i < 5 ? float(i + 1) : -1.0f));
   CHECK(load(from, 17)[15] == 16.0f);
 }
 
 TEST_CASE("vec: horizontal sums and maxima see every lane") {
-  for (int lane = 0; lane < kLanes; ++lane) {
+  for (int lane = 0; lane < kVecWidth; ++lane) {
     v16 x{};
     x[lane] = 3.0f;
     CHECK(sum(x) == 3.0f);
@@ -68,19 +68,19 @@ TEST_CASE("vec: horizontal sums and maxima see every lane") {
 }
 
 TEST_CASE("vec: transpose swaps rows and columns") {
-  v16 x[kLanes];
-  for (int i = 0; i < kLanes; ++i)
-    for (int j = 0; j < kLanes; ++j) x[i][j] = float(100 * i + j);
+  v16 x[kVecWidth];
+  for (int i = 0; i < kVecWidth; ++i)
+    for (int j = 0; j < kVecWidth; ++j) x[i][j] = float(100 * i + j);
   transpose(x);
-  for (int i = 0; i < kLanes; ++i)
-    for (int j = 0; j < kLanes; ++j) CHECK(x[i][j] == float(100 * j + i));
+  for (int i = 0; i < kVecWidth; ++i)
+    for (int j = 0; j < kVecWidth; ++j) CHECK(x[i][j] == float(100 * j + i));
 }
 
 TEST_CASE("vec: sixteen Philox counters give the scalar generator's words") {
   v16u c0, c1;
-  for (int i = 0; i < kLanes; ++i) c0[i] = 0xfffffff0u + 3u * uint32_t(i), c1[i] = 77u * uint32_t(i);
+  for (int i = 0; i < kVecWidth; ++i) c0[i] = 0xfffffff0u + 3u * uint32_t(i), c1[i] = 77u * uint32_t(i);
   const Philox16 got = philox(0xdeadbeefu, 12u, c0, c1, 0x80000001u, 5u);
-  for (int i = 0; i < kLanes; ++i) {
+  for (int i = 0; i < kVecWidth; ++i) {
     const Philox4 want = ddp::philox(0xdeadbeefu, 12u, c0[i], c1[i], 0x80000001u, 5u);
     for (int w = 0; w < 4; ++w) CHECK(got.word[w][i] == want.word[w]);
   }

@@ -25,13 +25,11 @@ class DeviceTensor {
         view_(memory_.data(), type, {n}),
         host_(size_t(view_.bytes())) {}
   const TensorView& view() const { return view_; }
-  void upload(const Vec& values, const Stream& stream) {
+  void upload(const Vec& values, Stream& stream) {
     store(on_host(), values);
-    stream.device().copy(view_.data, host_.data(), view_.bytes(), stream.handle());
+    stream.copy(view_.data, host_.data(), view_.bytes());
   }
-  void download(const Stream& stream) {
-    stream.device().copy(host_.data(), view_.data, view_.bytes(), stream.handle());
-  }
+  void download(Stream& stream) { stream.copy(host_.data(), view_.data, view_.bytes()); }
   Vec values() { return load(on_host()); }  // of the last copy, once it has run
 
  private:
@@ -81,16 +79,14 @@ ModelPass train_pass(const Backend& backend, const Model& model, const Vec& para
   StepScalars host_scalars;
   host_scalars.loss_scale = loss_scale;
   Stream stream(device, StreamRole::compute);  // after all that its work refers to
-  device.copy(scalars.data(), &host_scalars, sizeof host_scalars, stream.handle());
-  device.fill_zero(grads.view().data, grads.view().bytes(), stream.handle());  // the padding
+  stream.copy(scalars.data(), &host_scalars, sizeof host_scalars);
+  stream.zero(grads.view());  // the padding
   param_tensor.upload(params, stream);
   stager.upload(batch, stream, kWait);
   train({.table = &backend.table, .stream = &stream}, arena);
   grads.download(stream);
   token_loss.download(stream);
-  Event done(device);
-  done.record(stream);
-  done.synchronize(kWait);
+  stream.synchronize(kWait);
 
   ModelPass result{grads.values(), token_loss.values()};
   for (double& g : result.grads) g /= double(loss_scale);

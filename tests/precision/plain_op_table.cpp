@@ -164,18 +164,18 @@ void run(const AddInto& a) { store(a.y, sum(load(a.y), load(a.x))); }
 
 void run(const Cast& a) { store(a.y, load(a.x)); }
 
-// f(s, begin, end) for each slot s, which is elements begin .. end - 1.
+// f(s, begin, end) for each chunk s, which is elements begin .. end - 1.
 template <class F>
-void for_slots(const TensorView& slot_begin, F f) {
-  const int64_t* begin = slot_begin.as<int64_t>();
-  for (int64_t s = 0; s + 1 < slot_begin.numel(); ++s)
+void for_row_groups(const TensorView& chunk_begin, F f) {
+  const int64_t* begin = chunk_begin.as<int64_t>();
+  for (int64_t s = 0; s + 1 < chunk_begin.numel(); ++s)
     f(size_t(s), size_t(begin[s] - begin[0]), size_t(begin[s + 1] - begin[0]));
 }
 
 void run(const SumSquares& a) {
   const Vec x = load(a.x);
   Vec partials(size_t(a.partials.numel()), 0.0);
-  for_slots(a.slot_begin, [&](size_t s, size_t begin, size_t end) {
+  for_row_groups(a.chunk_begin, [&](size_t s, size_t begin, size_t end) {
     for (size_t i = begin; i < end; ++i) partials[s] += x[i] * x[i];
   });
   store(a.partials, partials);
@@ -184,11 +184,11 @@ void run(const SumSquares& a) {
 void run(const AdamW& a) {
   const StepScalars& s = *a.scalars;
   if (s.skip != 0) return;
-  const Vec g = load(a.g), slot_decay = load(a.slot_decay);
+  const Vec g = load(a.g), chunk_decay = load(a.chunk_decay);
   Vec p = load(a.p), m = load(a.m), v = load(a.v);
   const double beta1 = double(a.beta1), beta2 = double(a.beta2);
-  for_slots(a.slot_begin, [&](size_t slot, size_t begin, size_t end) {
-    const double decay = double(s.lr) * double(a.weight_decay) * slot_decay[slot];
+  for_row_groups(a.chunk_begin, [&](size_t chunk, size_t begin, size_t end) {
+    const double decay = double(s.lr) * double(a.weight_decay) * chunk_decay[chunk];
     for (size_t i = begin; i < end; ++i) {
       const double gi = g[i] * double(s.grad_scale);
       m[i] = beta1 * m[i] + (1 - beta1) * gi;

@@ -19,24 +19,24 @@ TEST_CASE("buckets cover the layout exactly, in order, and stay within the limit
   const ParamLayout layout = layout_of({1, 7, 33, 1000, 65537, 64, 64, 40000, 3, 129});
   for (const int64_t limit : {1, 128, 256, 1024, 25'000, 1 << 18}) {
     INFO("bucket_elements " << limit);
-    int64_t element = 0, slot = 0;
+    int64_t element = 0, chunk = 0;
     int param = 0;
     for (const Bucket& b : plan_buckets(layout, limit)) {
       CHECK(b.first_param == param);
       CHECK(b.begin == element);
-      CHECK(b.first_slot == slot);
+      CHECK(b.first_chunk == chunk);
       CHECK(b.num_params >= 1);
       CHECK(b.begin == layout.params()[size_t(b.first_param)].offset);
-      CHECK(layout.slot_begin()[size_t(b.first_slot)] == b.begin);
-      CHECK(layout.slot_begin()[size_t(b.first_slot + b.num_slots)] == b.end);
+      CHECK(layout.chunk_begin()[size_t(b.first_chunk)] == b.begin);
+      CHECK(layout.chunk_begin()[size_t(b.first_chunk + b.num_chunks)] == b.end);
       CHECK((b.num_params == 1 || b.end - b.begin <= limit));
       param += b.num_params;
       element = b.end;
-      slot += b.num_slots;
+      chunk += b.num_chunks;
     }
     CHECK(param == int(layout.params().size()));
     CHECK(element == layout.flat_elements());
-    CHECK(slot == layout.num_slots());
+    CHECK(chunk == layout.num_chunks());
   }
 }
 

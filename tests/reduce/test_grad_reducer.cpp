@@ -47,7 +47,7 @@ OpTable plain_table() {
   };
   table.sum_squares = [](Stream& stream, const SumSquares& a) {
     cpu_enqueue(stream, [a](ThreadPool&) {
-      const int64_t* begin = a.slot_begin.as<int64_t>();
+      const int64_t* begin = a.chunk_begin.as<int64_t>();
       for (int64_t s = 0; s < a.partials.numel(); ++s) {
         double sum = 0;
         for (int64_t i = begin[s] - begin[0]; i < begin[s + 1] - begin[0]; ++i)
@@ -92,9 +92,9 @@ StepResult expected_step(const ParamLayout& layout, int step, int lanes) {
   want.grads.assign(size_t(layout.flat_elements()), 0.0f);
   for (const Param& p : layout.params())
     for (int64_t i = p.offset; i < p.offset + p.numel; ++i) want.grads[size_t(i)] = tree(float{}, i);
-  for (int64_t s = 0; s < layout.num_slots(); ++s) {
+  for (int64_t s = 0; s < layout.num_chunks(); ++s) {
     double sum = 0;
-    for (int64_t i = layout.slot_begin()[size_t(s)]; i < layout.slot_begin()[size_t(s) + 1]; ++i)
+    for (int64_t i = layout.chunk_begin()[size_t(s)]; i < layout.chunk_begin()[size_t(s) + 1]; ++i)
       sum += double(want.grads[size_t(i)]) * double(want.grads[size_t(i)]);
     want.partials.push_back(sum);
   }

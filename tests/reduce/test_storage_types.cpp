@@ -97,13 +97,13 @@ TEMPLATE_TEST_CASE("micro-steps add in f32 and are rounded once for the all-redu
       });
 }
 
-TEST_CASE("the rank whose gradient f16 cannot hold marks its first such slot") {
+TEST_CASE("the rank whose gradient f16 cannot hold marks its first such chunk") {
   on_ranks<Half>([](RankContext& c, GradReducer& reducer, const ParamLayout& layout, int micro_steps, Stream& compute) {
     const int loud = c.comm.size() - 1;
     run_step<Half>(c, reducer, layout, micro_steps, loud, compute);
     const double* marks = reducer.loss_votes().as<double>() + kFirstMark;
     for (int rank = 0; rank < c.comm.size(); ++rank) {
-      const double want = rank == loud ? double(1 + layout[{2}].first_slot) : 0.0;
+      const double want = rank == loud ? double(1 + layout[{2}].first_chunk) : 0.0;
       expect(marks[rank] == want, "rank {} is marked {}, not {}", rank, marks[rank], want);
     }
     run_step<Half>(c, reducer, layout, micro_steps, /*loud=*/-1, compute);

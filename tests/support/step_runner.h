@@ -44,8 +44,8 @@ struct StepRunner {
                    return batch;
                  },
                  {});
-    step.metrics().slot(number).end.synchronize(kWait);
-    return *step.metrics().slot(number).host.data();
+    step.metrics().entry(number).end.synchronize(kWait);
+    return *step.metrics().entry(number).host.data();
   }
 
   std::vector<float> params() {

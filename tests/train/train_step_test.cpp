@@ -85,14 +85,14 @@ TEST_CASE("lanes and threads give the same bits in every run") {
   REQUIRE(weights(3) == one);
 }
 
-TEST_CASE("a gradient that is not finite skips the update and is named by its slot") {
+TEST_CASE("a gradient that is not finite skips the update and is named by its chunk") {
   Run run(tiny_config());
   run.train(1);
   run.step.params().as<float>()[run.model->layout().params()[1].offset] = INFINITY;  // ln_f.bias
   const std::vector<float> before = run.params();
   const StepMetrics m = run.train(2);
   REQUIRE(m.skipped == 1);
-  REQUIRE(m.bad_slot >= 0);
+  REQUIRE(m.bad_chunk >= 0);
   REQUIRE(m.applied_steps == 1);
   REQUIRE(run.params() == before);
 }

@@ -74,14 +74,14 @@ size_t width_of(ncclDataType_t type) {
   }
 }
 
-// One collective: bytes of this rank go into its slot piece by piece, and when all have come, take() reads the slots.
+// One collective: bytes of this rank go into its post piece by piece, and when all have come, take() reads the posts.
 struct Collective {
   const char* name;
   Call call;
-  // Copies bytes [begin, begin + n) of the input into the slot; empty: this rank gives nothing.
-  std::function<void(std::byte* slot, int64_t begin, int64_t n)> put;
+  // Copies bytes [begin, begin + n) of the input into the post; empty: this rank gives nothing.
+  std::function<void(std::byte* post, int64_t begin, int64_t n)> put;
   std::function<void(NcclWorld*, int64_t begin, int64_t n)> take;
-  int64_t piece_bytes = int64_t(kSlotBytes);
+  int64_t piece_bytes = int64_t(kPostBytes);
   // Progress.
   int64_t begin = 0;
   bool has_put = false, has_taken = false;
@@ -128,7 +128,7 @@ bool progress(ncclComm& comm, Collective& c) {
     if (!c.has_put) {
       world->calls[comm.rank] = c.call;
       std::strncpy(world->calls[comm.rank].name, c.name, sizeof c.call.name - 1);
-      if (c.put) c.put(slot_of(world, comm.rank), c.begin, n);
+      if (c.put) c.put(post_of(world, comm.rank), c.begin, n);
       world->put[comm.rank].store(piece, std::memory_order_release);
       c.has_put = true;
     }
@@ -198,9 +198,9 @@ Call make_call(int64_t bytes, const void* at, ncclDataType_t type, int op, int r
 }
 
 auto put_from(const void* send) {
-  return [send](std::byte* slot, int64_t begin, int64_t n) {
+  return [send](std::byte* post, int64_t begin, int64_t n) {
     note_access(static_cast<const std::byte*>(send) + begin, size_t(n), false);
-    std::memcpy(slot, static_cast<const std::byte*>(send) + begin, size_t(n));
+    std::memcpy(post, static_cast<const std::byte*>(send) + begin, size_t(n));
   };
 }
 
@@ -221,7 +221,7 @@ void sum(void* to, NcclWorld* world, int size, int64_t first, int64_t n, bool is
     const int start = int((uint64_t((first + i) / kRotated) + world->seed) % uint64_t(size));
     T total{};
     for (int k = 0; k < size; ++k) {
-      const T value = reinterpret_cast<const T*>(slot_of(world, (start + k) % size))[i];
+      const T value = reinterpret_cast<const T*>(post_of(world, (start + k) % size))[i];
       total = k == 0 ? value : combine(total, value, is_max);
     }
     out[i] = total;
@@ -263,20 +263,20 @@ ncclResult_t exchange(const Group& g) {
     if (t.bytes != bytes) report("simulator", "a group of sends of different sizes");
   for (const Transfer& t : g.receives)
     if (t.bytes != bytes) report("simulator", "a receive of another size than the sends");
-  const int64_t share = int64_t(kSlotBytes) / g.comm->size;  // of a slot, for each peer
+  const int64_t share = int64_t(kPostBytes) / g.comm->size;  // of a post, for each peer
   const int rank = g.comm->rank;
   Collective c{
       .name = "ncclSend and ncclRecv", .call = make_call(bytes, g.comm->world, ncclUint8, 0, 0), .put = {}, .take = {}};
   c.call.offset = 0;  // of several buffers
   c.piece_bytes = share;
-  c.put = [sends = g.sends, share](std::byte* slot, int64_t begin, int64_t n) {
+  c.put = [sends = g.sends, share](std::byte* post, int64_t begin, int64_t n) {
     for (const Transfer& t : sends) {
       note_access(t.memory + begin, size_t(n), false);
-      std::memcpy(slot + t.peer * share, t.memory + begin, size_t(n));
+      std::memcpy(post + t.peer * share, t.memory + begin, size_t(n));
     }
   };
   c.take = [receives = g.receives, share, rank](NcclWorld* world, int64_t begin, int64_t n) {
-    for (const Transfer& t : receives) write(t.memory + begin, slot_of(world, t.peer) + rank * share, n);
+    for (const Transfer& t : receives) write(t.memory + begin, post_of(world, t.peer) + rank * share, n);
   };
   return begin(g.comm, g.stream, c);
 }
@@ -526,7 +526,7 @@ ncclResult_t ncclBroadcast(const void* send, void* receive, size_t count, ncclDa
                .call = make_call(int64_t(count * width_of(type)), receive, type, 0, root),
                .put = {},
                .take = [=](NcclWorld* world, int64_t begin, int64_t n) {
-                 write(static_cast<std::byte*>(receive) + begin, slot_of(world, root), n);
+                 write(static_cast<std::byte*>(receive) + begin, post_of(world, root), n);
                }};
   if (comm->rank == root) c.put = put_from(send);
   return begin(comm, stream, c);
@@ -540,7 +540,7 @@ ncclResult_t ncclAllGather(const void* send, void* receive, size_t count, ncclDa
                      .put = put_from(send),
                      .take = [=, size = comm->size](NcclWorld* world, int64_t begin, int64_t n) {
                        for (int r = 0; r < size; ++r)
-                         write(static_cast<std::byte*>(receive) + r * bytes + begin, slot_of(world, r), n);
+                         write(static_cast<std::byte*>(receive) + r * bytes + begin, post_of(world, r), n);
                      }};
   return begin(comm, stream, c);
 }

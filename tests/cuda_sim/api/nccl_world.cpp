@@ -14,7 +14,7 @@ namespace {
 
 constexpr size_t kHeaderBytes = (sizeof(NcclWorld) + 4095) / 4096 * 4096;
 
-size_t world_bytes(int num_ranks) { return kHeaderBytes + size_t(num_ranks) * kSlotBytes; }
+size_t world_bytes(int num_ranks) { return kHeaderBytes + size_t(num_ranks) * kPostBytes; }
 
 void* map(int fd, size_t bytes) {
   void* memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
@@ -46,8 +46,8 @@ NcclWorld* open_world(const ncclUniqueId& id, int num_ranks) {
 
 void close_world(NcclWorld* world, int num_ranks) { ::munmap(world, world_bytes(num_ranks)); }
 
-std::byte* slot_of(NcclWorld* world, int rank) {
-  return reinterpret_cast<std::byte*>(world) + kHeaderBytes + size_t(rank) * kSlotBytes;
+std::byte* post_of(NcclWorld* world, int rank) {
+  return reinterpret_cast<std::byte*>(world) + kHeaderBytes + size_t(rank) * kPostBytes;
 }
 
 }  // namespace ddp::sim

@@ -12,7 +12,7 @@
 namespace ddp::sim {
 
 inline constexpr int kMaxNcclRanks = 16;
-inline constexpr size_t kSlotBytes = 1 << 20;  // of a collective's input that is under way at a time, by rank
+inline constexpr size_t kPostBytes = 1 << 20;  // of a collective's input that is under way at a time, by rank
 
 // What a rank is doing: compared by the others.
 struct Call {
@@ -40,6 +40,6 @@ bool create_world(ncclUniqueId& id);
 // Maps it; nullptr: it is not there.
 NcclWorld* open_world(const ncclUniqueId& id, int num_ranks);
 void close_world(NcclWorld* world, int num_ranks);
-std::byte* slot_of(NcclWorld* world, int rank);
+std::byte* post_of(NcclWorld* world, int rank);
 
 }  // namespace ddp::sim

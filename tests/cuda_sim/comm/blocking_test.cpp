@@ -22,7 +22,7 @@ void sum_in_graph(RankContext& c) {
   const TensorView x{c.comm.allocate_symmetric(kCount * 4), DType::f32, {kCount}};
   HostBuffer<float> ones(c.device, kCount), sums(c.device, kCount);
   std::fill_n(ones.data(), kCount, 1.0f);
-  const auto copy = [&](void* to, const void* from) { c.device.copy(to, from, kCount * 4, c.stream.handle()); };
+  const auto copy = [&](void* to, const void* from) { c.stream.copy(to, from, kCount * 4); };
   const Graph graph(c.stream, [&] { c.comm.all_reduce(x, c.stream); });
   for (int launch = 0; launch < 2; ++launch) {
     copy(x.data, ones.data());

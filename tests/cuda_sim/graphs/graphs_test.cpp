@@ -36,7 +36,7 @@ struct Rig {
   Buffer<float> x{*device, kCount}, y{*device, kCount};
   HostBuffer<float> source{*device, kCount}, result{*device, kCount};
 
-  void copy(void* to, const void* from, Stream& stream) { device->copy(to, from, x.bytes(), stream.handle()); }
+  void copy(void* to, const void* from, Stream& stream) { stream.copy(to, from, x.bytes()); }
   void finish() {
     fork.record(compute);
     join.record(communication);
@@ -65,7 +65,7 @@ struct Rig {
 
 TEST_CASE("a captured call does not run, and runs at each launch") {
   Rig rig;
-  rig.device->fill_zero(rig.y.data(), rig.y.bytes(), rig.compute.handle());
+  rig.compute.zero(rig.y.view());
   Graph graph(rig.compute, [&] {
     rig.copy(rig.x.data(), rig.source.data(), rig.compute);
     rig.copy(rig.y.data(), rig.x.data(), rig.compute);
@@ -115,7 +115,7 @@ TEST_CASE("two streams of a graph that no event orders are reported, though they
   Graph graph(rig.compute, [&] {
     rig.fork.record(rig.compute);
     rig.communication.wait(rig.fork);
-    rig.device->fill_zero(rig.x.data(), rig.x.bytes(), rig.compute.handle());
+    rig.compute.zero(rig.x.view());
     rig.copy(rig.y.data(), rig.x.data(), rig.communication);  // reads what compute wrote
     rig.join.record(rig.communication);
     rig.compute.wait(rig.join);
@@ -136,7 +136,7 @@ TEST_CASE("a stream's work from before the capture does not order the graph") {
     rig.compute.wait(rig.join);
   });
   const sim::ReportCollector collector;
-  rig.device->fill_zero(rig.x.data(), rig.x.bytes(), rig.communication.handle());  // the eager run is ordered by this
+  rig.communication.zero(rig.x.view());  // the eager run is ordered by this
   graph.launch(rig.compute);
   rig.finish();
   CHECK(collector.found("unordered access"));

@@ -30,14 +30,14 @@ class Matrix {
         values_(values),
         memory_(*gpu.device, shape.numel() * int64_t(dtype_bytes(values.type()))),
         shape_(shape) {
-    gpu.device->copy(memory_.data(), values_.bytes().data(), memory_.bytes(), gpu.stream.handle());
+    gpu.stream.copy(memory_.data(), values_.bytes().data(), memory_.bytes());
     gpu.synchronize();
   }
   TensorView view() { return {memory_.data(), values_.type(), shape_}; }
   Vec before() const { return values_.wide(); }
   Floats download() {
     std::vector<std::byte> bytes(size_t(memory_.bytes()));
-    gpu_.device->copy(bytes.data(), memory_.data(), memory_.bytes(), gpu_.stream.handle());
+    gpu_.stream.copy(bytes.data(), memory_.data(), memory_.bytes());
     gpu_.synchronize();
     return Outputs({bytes}).values(0, values_.type());
   }

@@ -1,4 +1,4 @@
-#include "runtime/sample_command.h"
+#include "runtime/rank/sample_command.h"
 
 #include <unistd.h>
 
@@ -11,7 +11,7 @@
 #include "runtime/base/fs.h"
 #include "runtime/base/output.h"
 #include "runtime/checkpoint/checkpoint.h"
-#include "runtime/command_args.h"
+#include "runtime/rank/command_args.h"
 #include "runtime/state/finite.h"
 #include "runtime/train/generator.h"
 

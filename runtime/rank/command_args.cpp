@@ -1,4 +1,4 @@
-#include "runtime/command_args.h"
+#include "runtime/rank/command_args.h"
 
 #include "runtime/base/error.h"
 #include "runtime/base/number.h"

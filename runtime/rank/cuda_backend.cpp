@@ -1,4 +1,4 @@
-#include "runtime/cuda_backend.h"
+#include "runtime/rank/cuda_backend.h"
 
 #include <dlfcn.h>
 

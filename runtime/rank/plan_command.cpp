@@ -1,4 +1,4 @@
-#include "runtime/plan_command.h"
+#include "runtime/rank/plan_command.h"
 
 #include <fmt/format.h>
 
@@ -9,8 +9,8 @@
 
 #include "models/registry.h"
 #include "runtime/base/output.h"
-#include "runtime/command_args.h"
 #include "runtime/metrics/text.h"
+#include "runtime/rank/command_args.h"
 #include "runtime/train/dry_run.h"
 
 namespace ddp {

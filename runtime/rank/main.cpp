@@ -1,5 +1,5 @@
 // ddp-rank: what each forked child executes, one rank of a run; and what `ddp-launch plan` and `ddp-launch sample`
-// execute, since they need models. The composition root: the only file that may include everything. What it receives:
+// execute, since they need models. The composition root: this folder may include everything. What it receives:
 // launcher/README.md.
 #include <unistd.h>
 
@@ -18,9 +18,9 @@
 #include "runtime/base/log.h"
 #include "runtime/base/rank_env.h"
 #include "runtime/board/board.h"
-#include "runtime/cuda_backend.h"
-#include "runtime/plan_command.h"
-#include "runtime/sample_command.h"
+#include "runtime/rank/cuda_backend.h"
+#include "runtime/rank/plan_command.h"
+#include "runtime/rank/sample_command.h"
 #include "runtime/train/trainer.h"
 
 namespace ddp {

@@ -1,6 +1,6 @@
 // The module's one export, linked into libddp-cuda.so and not into ddp-rank.
 #include "kernels/cuda/tree_sum.h"
-#include "runtime/cuda_backend.h"
+#include "runtime/rank/cuda_backend.h"
 
 namespace ddp {
 namespace {
