@@ -5,6 +5,7 @@
 #include <numbers>
 
 #include "models/layers/summed_grad.h"
+#include "models/layers/token_order.h"
 #include "runtime/base/philox.h"
 
 namespace ddp::gpt2 {
@@ -36,8 +37,13 @@ void fill_normal(ThreadPool& pool, std::span<float> out, uint64_t seed, uint32_t
 
 int64_t padded_vocab(int64_t vocab) { return (vocab + 63) / 64 * 64; }
 
-Gpt2::Gpt2(const Options& options) : options_(options), blocks_(size_t(options.layers)) {
-  const int64_t c = options.width, rows = padded_vocab(options.vocab);
+Gpt2::Gpt2(const Options& options)
+    : options_(options),
+      inputs_{{.name = "tokens", .sample = {options.context}, .limit = options.vocab},
+              {.name = "targets", .sample = {options.context}, .limit = options.vocab},
+              token_order(options.context)},
+      blocks_(size_t(options.layers)) {
+  const int64_t c = options.width, rows = padded_vocab();
   // Backward order. The tied embedding comes last: its classifier part is ready first, but its lookup part is last of
   // all.
   if (!options.tie_embeddings) head_.weight = layout_.add("lm_head.weight", {rows, c}, true, options.vocab);
@@ -101,7 +107,7 @@ Gpt2::Activations Gpt2::forward(const Pass& pass, const TensorView& tokens, bool
 }
 
 void Gpt2::train(const Exec& exec, Arena& arena, const TrainPass& args) const {
-  const TensorView& tokens = args.batch.tokens;
+  const TensorView tokens = args.batch["tokens"];
   const int64_t batch = tokens.dim(0), t = tokens.dim(1), m = batch * t, c = options_.width;
   const Pass pass{.exec = exec,
                   .arena = arena,
@@ -113,7 +119,7 @@ void Gpt2::train(const Exec& exec, Arena& arena, const TrainPass& args) const {
                   .dropout = {.p = options_.dropout,
                               .seed = args.seed,
                               .step = args.attempted_step,
-                              .sample_ids = args.batch.sample_ids.as<int32_t>(),
+                              .sample_ids = args.batch.sample_ids().as<int32_t>(),
                               .num_samples = batch}};
   Activations a = forward(pass, tokens, /*keep=*/true);
 
@@ -121,7 +127,7 @@ void Gpt2::train(const Exec& exec, Arena& arena, const TrainPass& args) const {
   SummedGrad dhead(pass, head_.weight);
   {
     const ArenaTensor dln_f = pass.take({m, c}, "dlayernorm");
-    head_.forward_backward(pass, args.token_loss, dln_f, dhead.view(), a.ln_f.out, args.batch.targets.view({m}),
+    head_.forward_backward(pass, args.token_loss, dln_f, dhead.view(), a.ln_f.out, args.batch["targets"].view({m}),
                            {args.grad_scale, args.loss_scale});
     if (!options_.tie_embeddings) {
       dhead.finish();
@@ -141,7 +147,7 @@ void Gpt2::train(const Exec& exec, Arena& arena, const TrainPass& args) const {
                             .dwpe = pass.grad(wpe_),
                             .dout = grad.stream.view().view({batch, t, c}),
                             .tokens = tokens,
-                            .order = args.batch.order,
+                            .order = args.batch["order"].view({m}),
                             .accumulate = pass.accumulate,
                             .dropout = pass.dropout_at(kEmbeddingSite)});
   pass.announce(wpe_);
@@ -151,8 +157,9 @@ void Gpt2::train(const Exec& exec, Arena& arena, const TrainPass& args) const {
 
 void Gpt2::evaluate(const Exec& exec, Arena& arena, const EvalPass& args) const {
   const Pass pass{.exec = exec, .arena = arena, .layout = layout_, .params = args.params, .dropout = {}};
-  const Activations a = forward(pass, args.batch.tokens, /*keep=*/false);
-  head_.forward(pass, args.token_loss, a.ln_f.out, args.batch.targets.view({args.batch.targets.numel()}));
+  const Activations a = forward(pass, args.batch["tokens"], /*keep=*/false);
+  const TensorView targets = args.batch["targets"];
+  head_.forward(pass, args.token_loss, a.ln_f.out, targets.view({targets.numel()}));
 }
 
 void Gpt2::generate(const Exec& exec, Arena& arena, const GeneratePass& args) const {

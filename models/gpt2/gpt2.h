@@ -23,15 +23,24 @@ struct Options {
 // Rows of the token embedding: the vocabulary, up to a multiple of 64.
 int64_t padded_vocab(int64_t vocab);
 
-class Gpt2 final : public Model {
+class Gpt2 final : public Model, public LanguageModel {
  public:
   explicit Gpt2(const Options& options);
 
   const ParamLayout& layout() const override { return layout_; }
+  // tokens, targets: (T) i32 a sample; order: models/layers/token_order.h.
+  const std::vector<Input>& inputs() const override { return inputs_; }
+  int64_t targets_per_sample() const override { return options_.context; }
+  WorkUnit unit() const override { return {.abbreviation = "tok", .plural = "tokens", .per_sample = options_.context}; }
   // N(0, 0.02); residual projections N(0, 0.02 / sqrt(2 layers)); biases 0; norms 1.
   void init(std::span<float> params, uint64_t seed, ThreadPool& pool) const override;
   void train(const Exec& exec, Arena& arena, const TrainPass& pass) const override;
   void evaluate(const Exec& exec, Arena& arena, const EvalPass& pass) const override;
+
+  const LanguageModel* language_model() const override { return this; }
+  int64_t context() const override { return options_.context; }
+  int64_t vocab() const override { return options_.vocab; }
+  int64_t padded_vocab() const override { return gpt2::padded_vocab(options_.vocab); }
   void generate(const Exec& exec, Arena& arena, const GeneratePass& pass) const override;
 
  private:
@@ -45,6 +54,7 @@ class Gpt2 final : public Model {
   uint32_t last_site() const;  // dropout of the last block's branch, added at the final norm
 
   Options options_;
+  std::vector<Input> inputs_;
   ParamLayout layout_;
   ParamId wte_, wpe_;
   std::vector<Block> blocks_;

@@ -3,34 +3,77 @@
 // batch. Host memory only; the trainer copies to the device.
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
-#include <vector>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "runtime/state/batch.h"
 
 namespace ddp {
 
-// B samples of T tokens on the host; allocated once and filled many times.
-struct HostBatch {
-  HostBatch(int64_t num_samples, int64_t context)
-      : tokens(size_t(num_samples * context)),
-        targets(tokens.size()),
-        order(tokens.size()),
-        sample_ids(size_t(num_samples)) {}
+// What a source's samples are for: training, shuffled anew each epoch, or evaluation, in file order and without random
+// changes.
+enum class Split : uint8_t { train, valid };
 
-  std::vector<int32_t> tokens, targets;  // (B, T); targets are the tokens shifted by one
-  std::vector<int32_t> order;            // (B * T) positions sorted by token, then position; the prefetcher's to fill
-  std::vector<int32_t> sample_ids;       // (B) index within the global batch: what dropout is keyed by
-  std::vector<std::byte> raw;            // scratch of the source: a sample as in the file
+// The sample at a position of the stream. All that is random about it is a function of (seed, epoch, sample).
+struct Draw {
+  uint64_t epoch = 0;
+  int64_t sample = 0;
 };
 
 class DataSource {
  public:
+  DataSource(Split split, uint64_t seed) : split_(split), seed_(seed) {}
   virtual ~DataSource() = default;
+
+  Split split() const { return split_; }
+  uint64_t seed() const { return seed_; }
   // Samples of an epoch.
   virtual int64_t num_samples() const = 0;
-  // Fills tokens and targets with the samples at stream positions [first, first + B). Any number of threads may call it
-  // at once, each with a batch of its own. Errors: 65 when the data is corrupt, naming file and place; 74 for I/O.
-  virtual void fill(HostBatch& batch, uint64_t first) const = 0;
+  // Position p of the stream: place p % n of epoch p / n, shuffled for training.
+  Draw draw(uint64_t position) const;
+  // Fills the batch with the samples at stream positions [first, first + B), but for sample ids and derived inputs. Any
+  // number of threads may call it at once, each with a batch of its own. Errors: as fill_sample.
+  void fill(HostBatch& batch, uint64_t first) const;
+
+  // What a checkpoint keeps, to notice that the data changed between runs; one line. Errors: 65, 74.
+  virtual std::string fingerprint() const = 0;
+  // Bytes of the data that a target stands for on average; 0 where that is not known, or means nothing.
+  virtual double bytes_per_target() const { return 0; }
+  // What `sample` can go on from, as --prompt takes it; empty where there is no such thing.
+  virtual std::string example_prompt() const { return {}; }
+
+ protected:
+  // Fills sample `i` of the batch. Errors: 65 when the data is corrupt, naming file and place; 74 for I/O.
+  virtual void fill_sample(HostBatch& batch, int64_t i, const Draw& draw) const = 0;
+
+ private:
+  Split split_;
+  uint64_t seed_;
 };
+
+struct SourceRequest {
+  std::filesystem::path path;
+  Split split = Split::train;
+  uint64_t seed = 0;
+  const BatchLayout& batch;  // what is to be filled
+};
+
+// A value of data.format.
+struct DataFormat {
+  std::string_view name;
+  // Errors: 65, 66; 78 where the format does not give what the model takes.
+  std::unique_ptr<DataSource> (*open)(const SourceRequest&);
+};
+
+// Those of this program; a program for tests has more.
+std::span<const DataFormat> data_formats();
+
+// Errors: 78 for a format that is none of `formats`; those of the format's open().
+std::unique_ptr<DataSource> open_source(std::span<const DataFormat> formats, std::string_view format,
+                                        const SourceRequest& request);
 
 }  // namespace ddp

@@ -10,15 +10,15 @@
 namespace ddp {
 
 struct EvalOptions {
-  int64_t micro_batch = 1, context = 1;
   int64_t batches = 1;  // micro-batches over all ranks, as eval.batches
   int rank = 0, num_ranks = 1;
 };
 
 class EvalBatches {
  public:
-  // `source` is in file order and outlives this. Errors: 65 when it holds less than a micro-batch.
-  EvalBatches(const DataSource& source, const EvalOptions& options);
+  // `source` is in file order; it and `layout`, of a micro-batch, outlive this. Errors: 65 when it holds less than a
+  // micro-batch.
+  EvalBatches(const DataSource& source, const BatchLayout& layout, const EvalOptions& options);
 
   // Micro-batches over all ranks: eval.batches, or as many as the file holds.
   int64_t total() const { return total_; }

@@ -1,6 +1,5 @@
 #include "runtime/data/prefetcher.h"
 
-#include <algorithm>
 #include <numeric>
 #include <system_error>
 #include <utility>
@@ -21,23 +20,16 @@ void set_turn(FutexWord& turn, uint32_t value) {
   wake_all(turn);
 }
 
-// Sorted here, off the training loop's thread, so that a device can sum an embedding's gradient without float atomics.
-void sort_positions(HostBatch& batch) {
-  std::iota(batch.order.begin(), batch.order.end(), 0);
-  std::sort(batch.order.begin(), batch.order.end(), [&](int32_t a, int32_t b) {
-    return std::pair(batch.tokens[size_t(a)], a) < std::pair(batch.tokens[size_t(b)], b);
-  });
-}
-
 }  // namespace
 
-Prefetcher::Prefetcher(const DataSource& source, const PrefetchOptions& options) : source_(source), options_(options) {
+Prefetcher::Prefetcher(const DataSource& source, const BatchLayout& layout, const PrefetchOptions& options)
+    : source_(source), micro_batch_(layout.num_samples()), options_(options) {
   const PrefetchOptions& o = options_;
-  DDP_CHECK(o.global_batch % (o.micro_batch * o.num_ranks) == 0, "global batch {}, micro-batch {}, {} ranks",
-            o.global_batch, o.micro_batch, o.num_ranks);
+  DDP_CHECK(o.global_batch % (micro_batch_ * o.num_ranks) == 0, "global batch {}, micro-batch {}, {} ranks",
+            o.global_batch, micro_batch_, o.num_ranks);
   DDP_CHECK(o.rank >= 0 && o.rank < o.num_ranks && o.first_step >= 1 && o.num_workers >= 1,
             "rank {} of {}, step {}, {} workers", o.rank, o.num_ranks, o.first_step, o.num_workers);
-  for (int64_t i = 0; i < o.num_workers + 2; ++i) places_.push_back(std::make_unique<Place>(o.micro_batch, o.context));
+  for (int64_t i = 0; i < o.num_workers + 2; ++i) places_.push_back(std::make_unique<Place>(layout));
   try {
     for (int64_t w = 0; w < o.num_workers; ++w) workers_.emplace_back([this, w] { work(uint64_t(w)); });
   } catch (const std::system_error& e) {
@@ -68,12 +60,13 @@ Prefetcher::Next Prefetcher::next() {
 
 void Prefetcher::prepare(uint64_t index, Place& place) const {
   const PrefetchOptions& o = options_;
-  const uint64_t share = uint64_t(o.global_batch / o.num_ranks), accumulation = share / uint64_t(o.micro_batch);
+  const uint64_t share = uint64_t(o.global_batch / o.num_ranks), accumulation = share / uint64_t(micro_batch_);
   const uint64_t step = uint64_t(o.first_step - 1) + index / accumulation;
-  const uint64_t first_id = uint64_t(o.rank) * share + index % accumulation * uint64_t(o.micro_batch);
-  for (size_t i = 0; i < place.batch.sample_ids.size(); ++i) place.batch.sample_ids[i] = int32_t(first_id + i);
+  const uint64_t first_id = uint64_t(o.rank) * share + index % accumulation * uint64_t(micro_batch_);
+  const std::span<int32_t> ids = place.batch.sample_ids();
+  std::iota(ids.begin(), ids.end(), int32_t(first_id));
   source_.fill(place.batch, step * uint64_t(o.global_batch) + first_id);
-  sort_positions(place.batch);
+  place.batch.derive();
 }
 
 // Worker w of W prepares batches w, w + W, w + 2W, ...: fixed, so that no lock hands them out.

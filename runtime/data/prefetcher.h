@@ -17,8 +17,7 @@
 namespace ddp {
 
 struct PrefetchOptions {
-  int64_t micro_batch = 1, global_batch = 1;  // samples; micro_batch * num_ranks divides global_batch
-  int64_t context = 1;                        // tokens of a sample
+  int64_t global_batch = 1;  // samples; those of a micro-batch times num_ranks divide it
   int rank = 0, num_ranks = 1;
   int64_t first_step = 1;
   int64_t num_workers = 1;  // threads; the ring holds two batches more: one in use and one ready
@@ -27,8 +26,9 @@ struct PrefetchOptions {
 
 class Prefetcher {
  public:
-  // Starts reading at once. `source` outlives the prefetcher. Errors: 71 when no thread can be started.
-  Prefetcher(const DataSource& source, const PrefetchOptions& options);
+  // Starts reading at once. `source` and `layout`, of a micro-batch, outlive the prefetcher. Errors: 71 when no thread
+  // can be started.
+  Prefetcher(const DataSource& source, const BatchLayout& layout, const PrefetchOptions& options);
   // Stops the threads: waits for reads in flight, at most a batch a thread.
   ~Prefetcher();
   Prefetcher(const Prefetcher&) = delete;
@@ -45,7 +45,7 @@ class Prefetcher {
  private:
   // A place of the ring. `turn` counts up: 2g, free for the g-th batch of this place; 2g + 1, that batch is ready.
   struct Place {
-    Place(int64_t num_samples, int64_t context) : batch(num_samples, context) {}
+    explicit Place(const BatchLayout& layout) : batch(layout) {}
     HostBatch batch;
     std::exception_ptr error;
     FutexWord turn{0};
@@ -58,6 +58,7 @@ class Prefetcher {
   void stop();
 
   const DataSource& source_;
+  const int64_t micro_batch_;
   const PrefetchOptions options_;
   std::vector<std::unique_ptr<Place>> places_;
   FutexWord stop_{0};

@@ -41,10 +41,4 @@ int64_t sample_index(uint64_t seed, uint64_t epoch, int64_t position, int64_t nu
   return int64_t(x);
 }
 
-int64_t stream_sample(uint64_t seed, uint64_t position, int64_t num_samples) {
-  DDP_CHECK(num_samples > 0, "no samples");
-  const uint64_t n = uint64_t(num_samples);
-  return sample_index(seed, position / n, int64_t(position % n), num_samples);
-}
-
 }  // namespace ddp

@@ -15,7 +15,4 @@ namespace ddp {
 // num_samples.
 int64_t sample_index(uint64_t seed, uint64_t epoch, int64_t position, int64_t num_samples);
 
-// The sample at `position` of the endless stream: epoch position / n, place position % n.
-int64_t stream_sample(uint64_t seed, uint64_t position, int64_t num_samples);
-
 }  // namespace ddp

@@ -29,11 +29,10 @@ Error corrupt(const std::filesystem::path& path, const std::string& what, const 
 
 }  // namespace
 
-TokenFile::TokenFile(const std::filesystem::path& path, const std::string& format, int64_t context, int64_t vocab)
-    : path_(path), file_(open_input(path)), context_(context), vocab_(vocab) {
-  DDP_CHECK(format == "bytes" || format == "tokens", "format {}", format);
+TokenFile::TokenFile(const std::filesystem::path& path, TokenFormat format, int64_t context, int64_t vocab)
+    : path_(path), file_(open_input(path)), format_(format), context_(context), vocab_(vocab) {
   size_bytes_ = file_size(file_, path_);
-  if (format == "tokens") read_header();
+  if (!is_bytes()) read_header();
   const int64_t payload = size_bytes_ - header_bytes_;
   if (payload % token_bytes_ != 0)
     throw corrupt(path_, fmt::format("has {} bytes, not a whole number of {}-byte tokens", size_bytes_, token_bytes_),
@@ -71,17 +70,21 @@ void TokenFile::fail_token(int64_t sample, int64_t at, int64_t token) const {
 }
 
 template <class Stored>
-void TokenFile::decode(int64_t sample, const std::byte* raw, int32_t* tokens, int32_t* targets) const {
+void TokenFile::decode(int64_t sample, const std::byte* raw, std::span<int32_t> tokens,
+                       std::span<int32_t> targets) const {
   for (int64_t i = 0; i <= context_; ++i) {
     Stored stored;
     std::memcpy(&stored, raw + i * int64_t(sizeof stored), sizeof stored);
     if (int64_t(stored) >= vocab_) fail_token(sample, i, int64_t(stored));
-    if (i < context_) tokens[i] = int32_t(stored);
-    if (i > 0) targets[i - 1] = int32_t(stored);
+    if (i < context_) tokens[size_t(i)] = int32_t(stored);
+    if (i > 0) targets[size_t(i - 1)] = int32_t(stored);
   }
 }
 
-void TokenFile::read_sample(int64_t sample, int32_t* tokens, int32_t* targets, std::vector<std::byte>& scratch) const {
+void TokenFile::read_sample(int64_t sample, std::span<int32_t> tokens, std::span<int32_t> targets,
+                            std::vector<std::byte>& scratch) const {
+  DDP_CHECK(int64_t(tokens.size()) == context_ && int64_t(targets.size()) == context_, "{} tokens of {}", tokens.size(),
+            context_);
   DDP_CHECK(sample >= 0 && sample < num_samples(), "sample {} of {}", sample, num_samples());
   scratch.resize(size_t((context_ + 1) * token_bytes_));
   read_exact(file_, scratch, header_bytes_ + sample * context_ * token_bytes_, path_);

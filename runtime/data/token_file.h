@@ -12,6 +12,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -26,21 +27,25 @@ struct DataFingerprint {
   bool operator==(const DataFingerprint&) const = default;
 };
 
+enum class TokenFormat : uint8_t { bytes, tokens };
+
 class TokenFile {
  public:
-  // `format` is bytes or tokens; every token must be below `vocab`. Errors: 66 when the file is missing; 65 when it is
+  // Every token must be below `vocab`. Errors: 66 when the file is missing; 65 when it is
   // shorter than a sample, its size is not whole tokens, or it contradicts its header.
-  TokenFile(const std::filesystem::path& path, const std::string& format, int64_t context, int64_t vocab);
+  TokenFile(const std::filesystem::path& path, TokenFormat format, int64_t context, int64_t vocab);
 
   const std::filesystem::path& path() const { return path_; }
   int64_t num_tokens() const { return num_tokens_; }
   int64_t num_samples() const { return (num_tokens_ - 1) / context_; }
   int64_t context() const { return context_; }
+  bool is_bytes() const { return format_ == TokenFormat::bytes; }
 
   // Sample i: tokens [i * context, (i + 1) * context) of the file, and as targets the same shifted by one; (T) each.
   // Thread-safe with a scratch per thread. Errors: 65 at a token >= vocab, naming file, sample and place, or when the
   // file became shorter.
-  void read_sample(int64_t sample, int32_t* tokens, int32_t* targets, std::vector<std::byte>& scratch) const;
+  void read_sample(int64_t sample, std::span<int32_t> tokens, std::span<int32_t> targets,
+                   std::vector<std::byte>& scratch) const;
 
   // Reads up to 1 MiB. Errors: 65, 74.
   DataFingerprint fingerprint() const;
@@ -49,10 +54,11 @@ class TokenFile {
   void read_header();
   [[noreturn]] void fail_token(int64_t sample, int64_t at, int64_t token) const;
   template <class Stored>
-  void decode(int64_t sample, const std::byte* raw, int32_t* tokens, int32_t* targets) const;
+  void decode(int64_t sample, const std::byte* raw, std::span<int32_t> tokens, std::span<int32_t> targets) const;
 
   std::filesystem::path path_;
   Fd file_;
+  TokenFormat format_;
   int64_t context_, vocab_;
   int64_t size_bytes_ = 0, header_bytes_ = 0, token_bytes_ = 1, num_tokens_ = 0;
 };

@@ -1,25 +1,41 @@
 #include "runtime/data/token_source.h"
 
+#include <fmt/core.h>
+
 #include <utility>
 
-#include "runtime/base/check.h"
-#include "runtime/data/sampler.h"
+#include "runtime/base/error.h"
 
 namespace ddp {
+namespace {
 
-TokenSource::TokenSource(TokenFile file, std::optional<uint64_t> shuffle_seed)
-    : file_(std::move(file)), shuffle_seed_(shuffle_seed) {}
-
-void TokenSource::fill(HostBatch& batch, uint64_t first) const {
-  const size_t context = size_t(file_.context()), n = batch.sample_ids.size();
-  DDP_CHECK(batch.tokens.size() == n * context, "a batch of {} tokens for {} samples of {}", batch.tokens.size(), n,
-            context);
-  for (size_t i = 0; i < n; ++i) {
-    const uint64_t position = first + i;
-    const int64_t sample = shuffle_seed_ ? stream_sample(*shuffle_seed_, position, num_samples())
-                                         : int64_t(position % uint64_t(num_samples()));
-    file_.read_sample(sample, &batch.tokens[i * context], &batch.targets[i * context], batch.raw);
-  }
+std::unique_ptr<DataSource> open(const SourceRequest& request, TokenFormat format) {
+  const BatchLayout::Field *tokens = request.batch.find("tokens"), *targets = request.batch.find("targets");
+  const auto fits = [&](const BatchLayout::Field* field) {
+    return field != nullptr && field->input.dtype == DType::i32 && field->shape.rank == 2;
+  };
+  if (!fits(tokens) || !fits(targets) || tokens->shape != targets->shape)
+    throw Error(ExitCode::config, "data.format bytes and tokens give tokens, of which this model does not learn",
+                "choose the format of the model's data");
+  return std::make_unique<TokenSource>(TokenFile(request.path, format, tokens->shape[1], tokens->input.limit),
+                                       request.split, request.seed);
 }
+
+}  // namespace
+
+TokenSource::TokenSource(TokenFile file, Split split, uint64_t seed)
+    : DataSource(split, seed), file_(std::move(file)) {}
+
+std::string TokenSource::fingerprint() const {
+  const DataFingerprint f = file_.fingerprint();
+  return fmt::format("{} bytes, xxh3 {}", f.size_bytes, f.xxh3);
+}
+
+void TokenSource::fill_sample(HostBatch& batch, int64_t i, const Draw& draw) const {
+  file_.read_sample(draw.sample, batch.sample<int32_t>("tokens", i), batch.sample<int32_t>("targets", i), batch.raw);
+}
+
+std::unique_ptr<DataSource> open_bytes(const SourceRequest& request) { return open(request, TokenFormat::bytes); }
+std::unique_ptr<DataSource> open_tokens(const SourceRequest& request) { return open(request, TokenFormat::tokens); }
 
 }  // namespace ddp

@@ -1,7 +1,6 @@
-// A token file as a DataSource: shuffled for training, in file order for evaluation.
+// A token file as a DataSource, for models that take `tokens` and `targets`, (T) i32 a sample: the targets are the
+// tokens shifted by one.
 #pragma once
-
-#include <optional>
 
 #include "runtime/data/data_source.h"
 #include "runtime/data/token_file.h"
@@ -10,16 +9,21 @@ namespace ddp {
 
 class TokenSource final : public DataSource {
  public:
-  // With a seed, stream position p is sample stream_sample(seed, p, n); without, sample p % n.
-  explicit TokenSource(TokenFile file, std::optional<uint64_t> shuffle_seed);
+  TokenSource(TokenFile file, Split split, uint64_t seed);
 
   int64_t num_samples() const override { return file_.num_samples(); }
-  void fill(HostBatch& batch, uint64_t first) const override;
-  const TokenFile& file() const { return file_; }
+  std::string fingerprint() const override;
+  double bytes_per_target() const override { return file_.is_bytes() ? 1 : 0; }
+  std::string example_prompt() const override { return file_.is_bytes() ? "In the beginning" : "0"; }
 
  private:
+  void fill_sample(HostBatch& batch, int64_t i, const Draw& draw) const override;
+
   TokenFile file_;
-  std::optional<uint64_t> shuffle_seed_;
 };
+
+// data.format bytes and tokens.
+std::unique_ptr<DataSource> open_bytes(const SourceRequest& request);
+std::unique_ptr<DataSource> open_tokens(const SourceRequest& request);
 
 }  // namespace ddp

@@ -40,16 +40,16 @@ std::string ConsoleSink::step_text(const StepRecord& r) const {
   const std::string computed = std::isnan(r.exposed_comm_ms)
                                    ? ""
                                    : fmt::format("compute {:.1f} comm {:.1f} ", r.compute_ms(), r.exposed_comm_ms);
-  return fmt::format("step {}/{}  loss {:.4f}  {} tok/s  ETA {}  {:.1f} ms ({}data {:.1f})  mem {}", r.step,
-                     r.total_steps, r.loss, count_text(tokens_per_s_.value()), duration_text(eta_s), r.step_ms,
-                     computed, r.data_wait_ms, bytes_text(r.memory_bytes));
+  return fmt::format("step {}/{}  loss {:.4f}  {} {}/s  ETA {}  {:.1f} ms ({}data {:.1f})  mem {}", r.step,
+                     r.total_steps, r.loss, count_text(work_per_s_.value()), r.unit.abbreviation, duration_text(eta_s),
+                     r.step_ms, computed, r.data_wait_ms, bytes_text(r.memory_bytes));
 }
 
 void ConsoleSink::write(const StepRecord& r) {
   step_ms_.add(r.step_ms);
-  tokens_per_s_.add(r.tokens_per_s());
+  work_per_s_.add(r.work_per_s());
   if (totals_.first_step == 0) totals_.first_step = r.step;
-  totals_.tokens += r.tokens;
+  totals_.work += r.work;
   totals_.step_ms += r.step_ms;
   totals_.exposed_comm_ms += r.exposed_comm_ms;
   totals_.last = r;
@@ -79,9 +79,9 @@ void ConsoleSink::summary(const RunEnd& end) {
   if (totals_.first_step > 0) {
     const double exposed = 100 * totals_.exposed_comm_ms / totals_.step_ms;
     line(fmt::format(
-        "{} steps {}-{} of {} in {}: {} tok/s{}", last.step == last.total_steps ? "finished" : "stopped early,",
+        "{} steps {}-{} of {} in {}: {} {}/s{}", last.step == last.total_steps ? "finished" : "stopped early,",
         totals_.first_step, last.step, last.total_steps, duration_text(end.seconds),
-        count_text(totals_.tokens / totals_.step_ms * 1e3),
+        count_text(totals_.work / totals_.step_ms * 1e3), last.unit.abbreviation,
         std::isnan(exposed) ? "" : fmt::format(", exposed communication {:.1f}% of the step time", exposed)));
     line(fmt::format("  train       loss {:.4f}", last.loss));
   }
@@ -91,6 +91,7 @@ void ConsoleSink::summary(const RunEnd& end) {
   line(fmt::format("  metrics     {}", (end.run_folder / "metrics.jsonl").string()));
   if (end.checkpoint.empty()) return;
   line(fmt::format("  checkpoint  {}", end.checkpoint.string()));
+  if (end.example_prompt.empty()) return;
   line(fmt::format("  sample      ddp-launch sample {} --prompt \"{}\" --tokens 200",
                    shell_word(end.run_folder.string()), end.example_prompt));
 }

@@ -31,7 +31,7 @@ struct StartUp {
 struct RunEnd {
   double seconds = 0;
   std::filesystem::path run_folder, checkpoint;
-  std::string example_prompt = "In the beginning";  // what `sample` can go on from
+  std::string example_prompt;  // what `sample` can go on from; empty: the model writes nothing
 };
 
 class ConsoleSink {
@@ -50,8 +50,8 @@ class ConsoleSink {
  private:
   // Of the steps of this process.
   struct Totals {
-    int64_t first_step = 0, tokens = 0;
-    double step_ms = 0, exposed_comm_ms = 0;
+    int64_t first_step = 0;
+    double work = 0, step_ms = 0, exposed_comm_ms = 0;
     StepRecord last;
   };
   // Of recent steps; the first step of a process is not like the others and counts until the second is known.
@@ -73,7 +73,7 @@ class ConsoleSink {
   int64_t log_every_;
   std::FILE* out_;
   Totals totals_;
-  Recent step_ms_, tokens_per_s_;
+  Recent step_ms_, work_per_s_;
   std::optional<EvalRecord> last_eval_, best_eval_;
 };
 

@@ -132,11 +132,11 @@ std::string json_line(const StepRecord& r) {
     non_finite = fmt::format(R"(,"non_finite":"{}","non_finite_rank":{})", r.skipped->tensor,
                              r.skipped->rank >= 0 ? std::to_string(r.skipped->rank) : "null");
   return fmt::format(
-      R"({{"type":"step","step":{},"loss":{},"lr":{},"grad_norm":{},"tokens_per_s":{},"step_ms":{},"data_wait_ms":{},)"
+      R"({{"type":"step","step":{},"loss":{},"lr":{},"grad_norm":{},"{}_per_s":{},"step_ms":{},"data_wait_ms":{},)"
       R"("exposed_comm_ms":{},"samples_seen":{},"applied_steps":{},"loss_scale":{},"skipped":{}{}}})",
-      r.step, exact(r.loss), exact(r.lr), exact(r.grad_norm), rounded(r.tokens_per_s()), rounded(r.step_ms),
-      rounded(r.data_wait_ms), rounded(r.exposed_comm_ms), r.samples_seen, r.applied_steps, exact(r.loss_scale),
-      r.skipped.has_value(), non_finite);
+      r.step, exact(r.loss), exact(r.lr), exact(r.grad_norm), r.unit.plural, rounded(r.work_per_s()),
+      rounded(r.step_ms), rounded(r.data_wait_ms), rounded(r.exposed_comm_ms), r.samples_seen, r.applied_steps,
+      exact(r.loss_scale), r.skipped.has_value(), non_finite);
 }
 
 std::string json_line(const EvalRecord& r) {

@@ -6,6 +6,8 @@
 #include <optional>
 #include <string>
 
+#include "runtime/state/work_unit.h"
+
 namespace ddp {
 
 // A step whose update was skipped, since a gradient or the loss was not finite.
@@ -22,14 +24,15 @@ struct StepRecord {
   int64_t applied_steps = 0;  // updates so far; `step` counts attempts
   double loss_scale = 1;
   std::optional<SkippedUpdate> skipped;
-  int64_t tokens = 0;  // of the global batch
+  double work = 0;  // of the global batch, counted in the unit
+  WorkUnit unit;
   // The step's wall time, and its parts: waiting for data, communication that nothing hid; the rest is computing.
   double step_ms = 0, data_wait_ms = 0, exposed_comm_ms = 0;  // the last NaN where it is not measured
   int64_t samples_seen = 0;                                   // since the run's first step, this one included
   int64_t memory_bytes = 0;                                   // device memory in use on this rank
 
   double compute_ms() const { return step_ms - data_wait_ms - exposed_comm_ms; }
-  double tokens_per_s() const { return double(tokens) / step_ms * 1e3; }
+  double work_per_s() const { return work / step_ms * 1e3; }
 };
 
 struct EvalRecord {

@@ -136,6 +136,7 @@ ExitCode train(const RankEnv& env, Board& board) {
                                    .table = backend.table,
                                    .comm = *backend.comm,
                                    .model = *model,
+                                   .formats = data_formats(),
                                    .plan = plan,
                                    .wait = wait});
     return trainer->run();

@@ -19,6 +19,8 @@ namespace {
 struct Plan {
   Config config;
   int ranks = 1;
+  StepShape shape;
+  WorkUnit unit;
   int64_t num_parameters = 0;
   DryRun dry;
   int64_t memory_bytes = 0;         // asked for; 0: not
@@ -54,12 +56,12 @@ void print_memory_line(const char* what, int64_t bytes, const std::string& note 
 
 void print(const Plan& plan) {
   const DryRun& dry = plan.dry;
-  const StepShape shape = step_shape(plan.config, plan.ranks);
+  const StepShape& shape = plan.shape;
   fmt::print(
-      "{} with {} parameters in {}: {} rank{} x {} micro-step{} x micro-batch {} = {} samples of {} tokens a step\n\n",
+      "{} with {} parameters in {}: {} rank{} x {} micro-step{} x micro-batch {} = {} samples of {} {} a step\n\n",
       plan.config.model.name, with_commas(plan.num_parameters), plan.config.train.precision, plan.ranks,
       plan.ranks == 1 ? "" : "s", shape.num_micro_steps, shape.num_micro_steps == 1 ? "" : "s", shape.micro_batch,
-      plan.config.train.global_batch, shape.context);
+      plan.config.train.global_batch, plan.unit.per_sample, plan.unit.plural);
   fmt::print("memory of one rank\n");
   print_memory_line("parameters", dry.memory.params, shape.precision.has_master() ? "with their fp32 master" : "");
   print_memory_line("gradients", dry.memory.grads,
@@ -100,8 +102,8 @@ void print_json(const Plan& plan) {
                                  {"recompute", plan.config.train.recompute},
                                  {"ranks", plan.ranks},
                                  {"micro_batch", plan.config.train.micro_batch},
-                                 {"micro_steps", step_shape(plan.config, plan.ranks).num_micro_steps},
-                                 {"lanes_per_rank", step_shape(plan.config, plan.ranks).lanes_per_rank},
+                                 {"micro_steps", plan.shape.num_micro_steps},
+                                 {"lanes_per_rank", plan.shape.lanes_per_rank},
                                  {"memory_bytes",
                                   {{"parameters", dry.memory.params},
                                    {"gradients", dry.memory.grads},
@@ -127,9 +129,13 @@ ExitCode plan_command(std::span<char*> raw) {
   const CommandArgs args(raw);
   Plan plan{.config = parse_config(read_standard_input(), "the configuration"),
             .ranks = int(args.integer("--ranks")),
+            .shape = {},
+            .unit = {},
             .dry = {}};
   const DeviceKind device = args.text("--device") == "cpu" ? DeviceKind::cpu : DeviceKind::cuda;
   const std::unique_ptr<Model> model = make_model(plan.config, device);
+  plan.shape = step_shape(plan.config, plan.ranks, *model);
+  plan.unit = model->unit();
   plan.num_parameters = model->layout().num_parameters();
   plan.dry = dry_run(plan.config, plan.ranks, *model, device);
   if (args.has("--memory")) {

@@ -61,6 +61,11 @@ ExitCode sample_command(std::span<char*> raw) {
     throw Error(ExitCode::no_input, run.string() + " holds no checkpoint yet", "wait for one, or send the run SIGUSR1");
 
   const std::unique_ptr<Model> model = make_model(config);
+  const LanguageModel* language_model = model->language_model();
+  if (language_model == nullptr)
+    throw Error(ExitCode::usage,
+                fmt::format("{} is a run of {}, which writes no text", run.string(), config.model.name),
+                "sample a run of a language model");
   const std::unique_ptr<Device> device = make_cpu_device({.num_threads = usable_cores()});
   Buffer<float> params(*device, model->layout().flat_elements());
   load_model(checkpoint->path, model->layout(), params.data());
@@ -69,9 +74,9 @@ ExitCode sample_command(std::span<char*> raw) {
                 "sample an older checkpoint: move this one away");
 
   const bool is_bytes = config.data.format == "bytes";
-  std::vector<int32_t> tokens = parse_prompt(args.text("--prompt"), is_bytes, config.model.vocab);
+  std::vector<int32_t> tokens = parse_prompt(args.text("--prompt"), is_bytes, language_model->vocab());
   for (int32_t token : tokens) print_token(token, is_bytes);
-  Generator generator(*device, op_table(device->kind()), *model, config.model, params.view());
+  Generator generator(*device, op_table(device->kind()), *language_model, params.view());
   const SamplingOptions options{.temperature = args.number("--temperature"),
                                 .top_k = args.integer("--top-k"),
                                 .seed = uint64_t(args.integer("--seed"))};

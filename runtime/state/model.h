@@ -1,6 +1,6 @@
-// Model: what the trainer knows of a model. A model lays out its parameters, initialises them on the host, and enqueues
-// forward and backward; it announces each gradient when its last write is enqueued and knows nothing of ranks, buckets
-// or optimizers.
+// Model: what the trainer knows of a model. A model lays out its parameters, says what it takes, initialises on the
+// host, and enqueues forward and backward; it announces each gradient when its last write is enqueued and knows nothing
+// of ranks, buckets or optimizers. What only some models can do is an ability, a class of its own.
 #pragma once
 
 #include <cstdint>
@@ -11,18 +11,13 @@
 #include "runtime/device/arena.h"
 #include "runtime/device/device.h"
 #include "runtime/device/thread_pool.h"
+#include "runtime/state/batch.h"
 #include "runtime/state/param_layout.h"
+#include "runtime/state/work_unit.h"
 
 namespace ddp {
 
 struct Exec;
-
-// A micro-batch on the device. B samples of T tokens.
-struct Batch {
-  TensorView tokens, targets;  // (B,T) i32
-  TensorView order = {};       // (B * T) i32: positions sorted by token, then position; of training batches
-  TensorView sample_ids;       // (B) i32: index in the global batch, the key of dropout
-};
 
 // Parameters, gradients and logits of these are flat or shaped as layout() says. The type of the parameters is the
 // storage type S of all that the pass computes (kernels/ops.h).
@@ -33,37 +28,53 @@ struct TrainPass {
   Batch batch;
   const uint32_t* attempted_step = nullptr;  // device: the key of dropout
   uint32_t seed = 0;
-  // Of d(loss): 1 / tokens of the global batch, so that a plain sum over ranks is the mean's gradient; times
+  // Of d(loss): 1 / targets of the global batch, so that a plain sum over ranks is the mean's gradient; times
   // *loss_scale.
   float grad_scale = 1.0f;
   const float* loss_scale = nullptr;   // device; nullptr: 1
-  TensorView token_loss;               // (B * T) f32, written
+  TensorView token_loss;               // (B * targets of a sample) f32, written
   std::function<void(ParamId)> ready;  // once for each parameter, after its gradient's last write is enqueued
 };
 
 struct EvalPass {
   TensorView params;
   Batch batch;
-  TensorView token_loss;  // (B * T) f32, written
+  TensorView token_loss;  // (B * targets of a sample) f32, written
 };
 
 struct GeneratePass {
   TensorView params;
   TensorView tokens;     // (1,T) i32
   int64_t position = 0;  // logits are of the token after this one; later tokens are not looked at
-  TensorView logits;     // (1, padded vocabulary) S, written
+  TensorView logits;     // (1, padded_vocab()) S, written
+};
+
+// What a language model can do beside learning: go on from tokens.
+class LanguageModel {
+ public:
+  virtual ~LanguageModel() = default;
+  virtual int64_t context() const = 0;       // tokens that it sees at once
+  virtual int64_t vocab() const = 0;         // logits that mean something,
+  virtual int64_t padded_vocab() const = 0;  // of these
+  virtual void generate(const Exec& exec, Arena& arena, const GeneratePass& pass) const = 0;
 };
 
 class Model {
  public:
   virtual ~Model() = default;
   virtual const ParamLayout& layout() const = 0;
+  // What a batch holds.
+  virtual const std::vector<Input>& inputs() const = 0;
+  // Losses that a sample has.
+  virtual int64_t targets_per_sample() const = 0;
+  virtual WorkUnit unit() const = 0;
   // Random initial values into a zero-filled flat host buffer; a pure function of the seed, whatever the pool.
   virtual void init(std::span<float> params, uint64_t seed, ThreadPool& pool) const = 0;
   // These enqueue on exec.stream and take what they need from the arena, between its begin() and end().
   virtual void train(const Exec& exec, Arena& arena, const TrainPass& pass) const = 0;
   virtual void evaluate(const Exec& exec, Arena& arena, const EvalPass& pass) const = 0;
-  virtual void generate(const Exec& exec, Arena& arena, const GeneratePass& pass) const = 0;
+  // nullptr: it is none.
+  virtual const LanguageModel* language_model() const { return nullptr; }
 };
 
 }  // namespace ddp

@@ -58,7 +58,7 @@ DryRun dry_run(const Config& config, int ranks, const Model& model, DeviceKind d
                   .model = model,
                   .observer = &counter},
                  arena);
-  const HostBatch batch(config.train.micro_batch, config.model.context);
+  const HostBatch batch(step.batch_layout());
   step.enqueue(1, [&]() -> const HostBatch& { return batch; }, {});
   const std::map<std::string, OpCost> ops = result.ops;  // of training alone
   Buffer<double> loss_sum(*device, 1);

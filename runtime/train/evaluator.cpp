@@ -33,8 +33,8 @@ std::optional<double> Evaluator::run(const WaitPolicy& wait, const std::function
   communication.copy(host_sums_.data(), sums_.data(), sums_.bytes());
   communication.synchronize(wait);
   if (host_sums_.data()[total] > 0) return std::nullopt;
-  const double tokens = double(total * step_.shape().micro_batch * step_.shape().context);
-  return std::accumulate(host_sums_.data(), host_sums_.data() + total, 0.0) / tokens;
+  const double targets = double(total * step_.shape().micro_batch * step_.shape().targets_per_sample);
+  return std::accumulate(host_sums_.data(), host_sums_.data() + total, 0.0) / targets;
 }
 
 }  // namespace ddp

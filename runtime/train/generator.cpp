@@ -11,14 +11,6 @@ namespace {
 
 constexpr int64_t kSmallestWindow = 64;
 
-int64_t padded_vocab(const Model& model, int64_t width) {
-  // The token embedding: the only parameter with a row for each token.
-  for (const Param& p : model.layout().params())
-    if (p.name == "wte.weight") return p.numel / width;
-  DDP_CHECK(false, "the model has no token embedding");
-  return 0;
-}
-
 int32_t draw(std::span<const float> logits, const SamplingOptions& options, uint64_t index) {
   std::vector<int32_t> order(logits.size());
   std::iota(order.begin(), order.end(), 0);
@@ -43,20 +35,18 @@ int32_t draw(std::span<const float> logits, const SamplingOptions& options, uint
 
 }  // namespace
 
-Generator::Generator(Device& device, const OpTable& table, const Model& model, const ModelConfig& config,
-                     const TensorView& params)
+Generator::Generator(Device& device, const OpTable& table, const LanguageModel& model, const TensorView& params)
     : device_(device),
       table_(table),
       model_(model),
-      config_(config),
       params_(params),
       stream_(device, StreamRole::compute),
-      host_logits_(size_t(padded_vocab(model, config.width))),
+      host_logits_(size_t(model.padded_vocab())),
       logits_(device, int64_t(host_logits_.size())) {}
 
 Generator::Window& Generator::window(int64_t length) {
-  int64_t t = std::min(kSmallestWindow, config_.context);
-  while (t < length) t = std::min(2 * t, config_.context);
+  int64_t t = std::min(kSmallestWindow, model_.context());
+  while (t < length) t = std::min(2 * t, model_.context());
   const auto found = windows_.find(t);
   if (found != windows_.end()) return found->second;
 
@@ -80,7 +70,7 @@ Generator::Window& Generator::window(int64_t length) {
 }
 
 std::span<const float> Generator::logits(std::span<const int32_t> tokens) {
-  if (int64_t(tokens.size()) > config_.context) tokens = tokens.last(size_t(config_.context));
+  if (int64_t(tokens.size()) > model_.context()) tokens = tokens.last(size_t(model_.context()));
   Window& w = window(int64_t(tokens.size()));
   host_tokens_.assign(size_t(w.tokens.count()), 0);
   std::copy(tokens.begin(), tokens.end(), host_tokens_.begin());
@@ -94,7 +84,7 @@ std::span<const float> Generator::logits(std::span<const int32_t> tokens) {
   w.arena->end();
   stream_.copy(host_logits_.data(), logits_.data(), logits_.bytes());
   stream_.synchronize({});
-  return std::span<const float>(host_logits_).first(size_t(config_.vocab));
+  return std::span<const float>(host_logits_).first(size_t(model_.vocab()));
 }
 
 int32_t Generator::next(std::span<const int32_t> tokens, const SamplingOptions& options, uint64_t index) {

@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "kernels/op_table.h"
-#include "runtime/config/config.h"
 #include "runtime/state/model.h"
 
 namespace ddp {
@@ -22,8 +21,7 @@ struct SamplingOptions {
 class Generator {
  public:
   // `params` (flat, device memory) outlives the generator.
-  Generator(Device& device, const OpTable& table, const Model& model, const ModelConfig& config,
-            const TensorView& params);
+  Generator(Device& device, const OpTable& table, const LanguageModel& model, const TensorView& params);
 
   // The token after `tokens` (at least one; only the last `context` count). `index` numbers the draws of a sample.
   int32_t next(std::span<const int32_t> tokens, const SamplingOptions& options, uint64_t index);
@@ -39,8 +37,7 @@ class Generator {
 
   Device& device_;
   const OpTable& table_;
-  const Model& model_;
-  ModelConfig config_;
+  const LanguageModel& model_;
   TensorView params_;
   Stream stream_;
   std::map<int64_t, Window> windows_;  // by T

@@ -4,33 +4,23 @@
 
 namespace ddp {
 
-InputStager::StagingBuffer::StagingBuffer(Device& device, int64_t batch, int64_t context)
-    : host(device, batch * (3 * context + 1)),
-      on_device(device, batch * (3 * context + 1)),
-      copied(device),
-      taken(device) {}
+InputStager::StagingBuffer::StagingBuffer(Device& device, int64_t bytes)
+    : host(device, bytes), on_device(device, bytes), copied(device), taken(device) {}
 
-InputStager::InputStager(Device& device, int64_t batch, int64_t context)
-    : batch_(batch),
-      context_(context),
-      copy_stream_(device, StreamRole::copy),
-      taken_(device, batch * (3 * context + 1)) {
+InputStager::InputStager(Device& device, const BatchLayout& layout)
+    : layout_(layout), copy_stream_(device, StreamRole::copy), taken_(device, layout.bytes()) {
   buffers_.reserve(kNumBuffers);
-  for (int i = 0; i < kNumBuffers; ++i) buffers_.emplace_back(device, batch, context);
+  for (int i = 0; i < kNumBuffers; ++i) buffers_.emplace_back(device, layout.bytes());
 }
 
 void InputStager::upload(const HostBatch& host, Stream& compute, const WaitPolicy& wait) {
-  const int64_t n = batch_ * context_;
-  DDP_CHECK(int64_t(host.tokens.size()) == n && int64_t(host.targets.size()) == n && int64_t(host.order.size()) == n &&
-                int64_t(host.sample_ids.size()) == batch_,
-            "a batch of {} tokens, expected {}", host.tokens.size(), n);
+  const std::span<const std::byte> bytes = host.bytes();
+  DDP_CHECK(int64_t(bytes.size()) == layout_.bytes(), "a batch of {} bytes, expected {}", bytes.size(),
+            layout_.bytes());
   current_ = (current_ + 1) % kNumBuffers;
   StagingBuffer& buffer = buffers_[size_t(current_)];
   buffer.copied.synchronize(wait);  // of two uploads ago: the staging memory is free again
-  auto at = std::copy(host.tokens.begin(), host.tokens.end(), buffer.host.data());
-  at = std::copy(host.targets.begin(), host.targets.end(), at);
-  at = std::copy(host.order.begin(), host.order.end(), at);
-  std::copy(host.sample_ids.begin(), host.sample_ids.end(), at);
+  std::copy(bytes.begin(), bytes.end(), buffer.host.data());
 
   copy_stream_.wait(buffer.taken);
   copy_stream_.copy(buffer.on_device.data(), buffer.host.data(), buffer.on_device.bytes());
@@ -38,15 +28,6 @@ void InputStager::upload(const HostBatch& host, Stream& compute, const WaitPolic
   compute.wait(buffer.copied);
   compute.copy(taken_.data(), buffer.on_device.data(), taken_.bytes());
   buffer.taken.record(compute);
-}
-
-Batch InputStager::batch() const {
-  const int64_t n = batch_ * context_;
-  const TensorView all = taken_.view();
-  return {.tokens = all.slice(0, n).view({batch_, context_}),
-          .targets = all.slice(n, n).view({batch_, context_}),
-          .order = all.slice(2 * n, n),
-          .sample_ids = all.slice(3 * n, batch_)};
 }
 
 int64_t InputStager::bytes() const {

@@ -6,12 +6,12 @@
 
 namespace ddp {
 
-StepShape step_shape(const Config& config, int ranks) {
+StepShape step_shape(const Config& config, int ranks, const Model& model) {
   return {.micro_batch = config.train.micro_batch,
-          .context = config.model.context,
           .num_micro_steps = int(accumulation_steps(config, ranks)),
           .lanes_per_rank = config.train.deterministic ? int(num_lanes(config)) / ranks : 1,
-          .global_tokens = config.train.global_batch * config.model.context,
+          .targets_per_sample = model.targets_per_sample(),
+          .global_targets = config.train.global_batch * model.targets_per_sample(),
           .bucket_bytes = std::llround(config.train.bucket_mb * 1024 * 1024),
           .precision = precision_of(config.train)};
 }
@@ -37,7 +37,8 @@ GradReducerOptions reducer_options(const TrainStep::Parts& parts, const StepShap
 TrainStep::TrainStep(const Parts& parts, Arena& arena)
     : parts_(parts),
       arena_(arena),
-      shape_(step_shape(parts.config, parts.ranks)),
+      shape_(step_shape(parts.config, parts.ranks, parts.model)),
+      batch_layout_(parts.model.inputs(), shape_.micro_batch),
       compute_(parts.device, StreamRole::compute),
       params_(parts.device, parts.model.layout().flat_elements()),
       rounded_params_(
@@ -53,9 +54,9 @@ TrainStep::TrainStep(const Parts& parts, Arena& arena)
                                  .scaling = loss_scaling(parts.config.train),
                                  .loss_scale = initial_loss_scale(parts.config.train)},
                                 compute_)),
-      stager_(parts.device, shape_.micro_batch, shape_.context),
+      stager_(parts.device, batch_layout_),
       metrics_(parts.device),
-      token_loss_(parts.device, shape_.micro_batch * shape_.context),
+      token_loss_(parts.device, shape_.micro_batch * parts.model.targets_per_sample()),
       uses_graphs_(parts.config.train.cuda_graph && parts.device.has_graphs()),
       graphs_(uses_graphs_ ? size_t(shape_.num_micro_steps) : 0) {}
 
@@ -104,7 +105,7 @@ void TrainStep::enqueue_micro_step(int i, MetricsRing::Entry* stamps) {
                       .batch = stager_.batch(),
                       .attempted_step = &optimizer_->scalars()->attempted_step,
                       .seed = uint32_t(parts_.config.train.seed),
-                      .grad_scale = float(1.0 / double(shape_.global_tokens)),
+                      .grad_scale = float(1.0 / double(shape_.global_targets)),
                       .loss_scale = &optimizer_->scalars()->loss_scale,
                       .token_loss = token_loss_.view(),
                       .ready = [&](ParamId p) { reducer_.on_grad_ready(p, compute_); }});

@@ -21,15 +21,15 @@ namespace ddp {
 
 // What a step is made of, for one rank.
 struct StepShape {
-  int64_t micro_batch = 1, context = 1;
+  int64_t micro_batch = 1;
   int num_micro_steps = 1;  // of this rank
   int lanes_per_rank = 1;
-  int64_t global_tokens = 1;  // of a global batch
+  int64_t targets_per_sample = 1, global_targets = 1;  // the latter of a full global batch
   int64_t bucket_bytes = 0;
   Precision precision;
   GradReducerOptions reducer_options() const;
 };
-StepShape step_shape(const Config& config, int ranks);
+StepShape step_shape(const Config& config, int ranks, const Model& model);
 
 class TrainStep {
  public:
@@ -73,6 +73,8 @@ class TrainStep {
   MetricsRing& metrics() { return metrics_; }
   Stream& compute() { return compute_; }
   const StepShape& shape() const { return shape_; }
+  // Of a micro-batch: what batches that are handed in are laid out as.
+  const BatchLayout& batch_layout() const { return batch_layout_; }
   const ParamLayout& layout() const { return parts_.model.layout(); }
 
  private:
@@ -88,6 +90,7 @@ class TrainStep {
   Parts parts_;
   Arena& arena_;
   StepShape shape_;
+  BatchLayout batch_layout_;
   Stream compute_;
   Buffer<float> params_;
   Buffer<std::byte> rounded_params_;  // where the model reads 16 bits
@@ -95,7 +98,7 @@ class TrainStep {
   std::unique_ptr<Optimizer> optimizer_;
   InputStager stager_;
   MetricsRing metrics_;
-  Buffer<float> token_loss_;  // (B * T)
+  Buffer<float> token_loss_;  // (B * targets of a sample)
   const bool uses_graphs_;
   // The first step runs eagerly: NCCL connects and libraries choose their algorithms then, which no capture allows.
   bool is_warm_ = false;

@@ -20,15 +20,6 @@ namespace {
 
 constexpr int kMaxMissedCommits = 3;  // in a row; then the run ends with 74
 
-TokenSource open_source(const Config& config, const std::string& path, std::optional<uint64_t> seed) {
-  return TokenSource(TokenFile(path, config.data.format, config.model.context, config.model.vocab), seed);
-}
-
-std::string fingerprint(const TokenSource& source) {
-  const DataFingerprint f = source.file().fingerprint();
-  return fmt::format("{} bytes, xxh3 {}", f.size_bytes, f.xxh3);
-}
-
 bool is_due(int64_t every, int64_t step) { return every > 0 && step % every == 0; }
 
 // At a step of the schedule and at the end of the run; not where it happens to be stopped, so that a run in pieces has
@@ -63,20 +54,27 @@ Trainer::Trainer(const Parts& parts)
                    set_phase(Phase::backward);
                  }},
             arena_),
-      train_source_(open_source(parts.config, parts.config.data.train, uint64_t(parts.config.train.seed))) {}
+      train_source_(open(Split::train)) {}
+
+std::unique_ptr<DataSource> Trainer::open(Split split) const {
+  const DataConfig& data = parts_.config.data;
+  return open_source(parts_.formats, data.format,
+                     {.path = split == Split::train ? data.train : data.valid,
+                      .split = split,
+                      .seed = uint64_t(parts_.config.train.seed),
+                      .batch = step_.batch_layout()});
+}
 
 void Trainer::load() {
   const Config& config = parts_.config;
   if (config.eval.every > 0) {
-    valid_source_.emplace(open_source(config, config.data.valid, std::nullopt));
-    eval_batches_.emplace(*valid_source_, EvalOptions{.micro_batch = config.train.micro_batch,
-                                                      .context = config.model.context,
-                                                      .batches = config.eval.batches,
-                                                      .rank = parts_.env.rank,
-                                                      .num_ranks = parts_.env.world_size});
+    valid_source_ = open(Split::valid);
+    eval_batches_.emplace(
+        *valid_source_, step_.batch_layout(),
+        EvalOptions{.batches = config.eval.batches, .rank = parts_.env.rank, .num_ranks = parts_.env.world_size});
     evaluator_.emplace(parts_.device, parts_.comm, step_, *eval_batches_);
   }
-  const std::string data = fingerprint(train_source_);
+  const std::string data = train_source_->fingerprint();
   state_ = start_run({.config = config, .resume = parts_.env.resume, .data_fingerprint = data}, parts_.model,
                      parts_.device, parts_.comm, step_, parts_.wait);
   state_.data_fingerprint = data;
@@ -84,14 +82,13 @@ void Trainer::load() {
   state_.config_yaml = to_yaml(config);
   first_step_ = state_.step + 1;
   status().step.store(state_.step, std::memory_order_relaxed);
-  prefetcher_.emplace(train_source_, PrefetchOptions{.micro_batch = config.train.micro_batch,
-                                                     .global_batch = config.train.global_batch,
-                                                     .context = config.model.context,
-                                                     .rank = parts_.env.rank,
-                                                     .num_ranks = parts_.env.world_size,
-                                                     .first_step = first_step_,
-                                                     .num_workers = config.data.num_workers,
-                                                     .wait = parts_.wait});
+  prefetcher_.emplace(*train_source_, step_.batch_layout(),
+                      PrefetchOptions{.global_batch = config.train.global_batch,
+                                      .rank = parts_.env.rank,
+                                      .num_ranks = parts_.env.world_size,
+                                      .first_step = first_step_,
+                                      .num_workers = config.data.num_workers,
+                                      .wait = parts_.wait});
   if (is_first_rank()) open_sinks();
   status().memory_bytes.store(parts_.plan.device_bytes());
   status().loaded_ns.store(monotonic_ns());
@@ -214,13 +211,14 @@ void Trainer::finish(int64_t step) {
   if (!sinks_) return;
   const StepRecord record{.step = step,
                           .total_steps = parts_.config.train.steps,
-                          .loss = m.loss_sum / double(step_.shape().global_tokens),
+                          .loss = m.loss_sum / double(step_.shape().global_targets),
                           .lr = double(m.lr),
                           .grad_norm = m.grad_norm,
                           .applied_steps = m.applied_steps,
                           .loss_scale = double(m.loss_scale),
                           .skipped = skipped,
-                          .tokens = step_.shape().global_tokens,
+                          .work = double(parts_.config.train.global_batch * parts_.model.unit().per_sample),
+                          .unit = parts_.model.unit(),
                           .step_ms = step_ms,
                           .data_wait_ms = data_wait_ms_[size_t(step) % data_wait_ms_.size()],
                           .exposed_comm_ms = entry.exposed_comm_ms(),
@@ -246,7 +244,7 @@ void Trainer::stop_at_collapse(const StepMetrics& m, const SkippedUpdate& skippe
   if (m.floor_skips < most) return;
   const std::string why =
       is_scaled ? fmt::format("skipped in a row: {}; the loss scale, {}, goes no lower", m.floor_skips, m.loss_scale)
-                : fmt::format("loss {}", m.loss_sum / double(step_.shape().global_tokens));
+                : fmt::format("loss {}", m.loss_sum / double(step_.shape().global_targets));
   throw Error(ExitCode::non_finite,
               fmt::format("step {}: the {}{} ({})", m.attempted_step, m.bad_chunk >= 0 ? "gradient of " : "",
                           non_finite_text(skipped.tensor, skipped.rank), why),
@@ -293,7 +291,9 @@ void Trainer::evaluate(int64_t step) {
   stop_ = owes_evaluation_ = !loss;
   if (!loss && sinks_) sinks_->console.line(fmt::format("no evaluation at step {}: the resume makes it up", step));
   if (!loss) return;
-  const EvalRecord record{.step = step, .loss = *loss, .bits_per_byte = is_bytes() ? *loss / std::numbers::ln2 : NAN};
+  const double bytes = valid_source_->bytes_per_target();
+  const EvalRecord record{
+      .step = step, .loss = *loss, .bits_per_byte = bytes > 0 ? *loss / (std::numbers::ln2 * bytes) : NAN};
   if (sinks_) {
     sinks_->jsonl.write(record);
     sinks_->console.write(record);
@@ -346,10 +346,11 @@ bool Trainer::is_checkpoint_requested() const {
 }
 
 void Trainer::summarize() {
-  sinks_->console.summary({.seconds = ms_between(started_ns_, monotonic_ns()) / 1e3,
-                           .run_folder = parts_.config.output_dir,
-                           .checkpoint = last_checkpoint_,
-                           .example_prompt = is_bytes() ? "In the beginning" : "0"});
+  sinks_->console.summary(
+      {.seconds = ms_between(started_ns_, monotonic_ns()) / 1e3,
+       .run_folder = parts_.config.output_dir,
+       .checkpoint = last_checkpoint_,
+       .example_prompt = parts_.model.language_model() != nullptr ? train_source_->example_prompt() : ""});
 }
 
 void Trainer::set_phase(Phase phase) {

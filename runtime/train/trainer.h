@@ -12,7 +12,6 @@
 #include "runtime/checkpoint/manifest.h"
 #include "runtime/data/eval_batches.h"
 #include "runtime/data/prefetcher.h"
-#include "runtime/data/token_source.h"
 #include "runtime/metrics/console_sink.h"
 #include "runtime/metrics/jsonl_sink.h"
 #include "runtime/train/dry_run.h"
@@ -31,6 +30,7 @@ class Trainer {
     const OpTable& table;
     Communicator& comm;
     const Model& model;
+    std::span<const DataFormat> formats;  // that data.format may name
     const DryRun& plan;
     WaitPolicy wait;
   };
@@ -52,6 +52,7 @@ class Trainer {
     ConsoleSink console;
   };
 
+  std::unique_ptr<DataSource> open(Split split) const;
   void load();
   void open_sinks();
   void write_config();
@@ -72,15 +73,13 @@ class Trainer {
   void report_start_up();
   void set_phase(Phase phase);
   RankStatus& status() { return parts_.board->ranks[size_t(parts_.env.rank)]; }
-  bool is_bytes() const { return parts_.config.data.format == "bytes"; }
   bool is_first_rank() const { return parts_.env.rank == 0; }
 
   Parts parts_;
   Buffer<std::byte> arena_memory_;
   Arena arena_;
   TrainStep step_;
-  TokenSource train_source_;
-  std::optional<TokenSource> valid_source_;
+  std::unique_ptr<DataSource> train_source_, valid_source_;
   std::optional<EvalBatches> eval_batches_;
   std::optional<Evaluator> evaluator_;
   TrainingState state_;  // of the last finished step

@@ -41,7 +41,7 @@ StepBench::StepBench(const StepBenchOptions& options)
              .model = *model_,
              .observer = &timer_},
             arena_),
-      batch_(options.config.train.micro_batch, options.config.model.context),
+      batch_(step_.batch_layout()),
       begin_(*backend_.device),
       end_(*backend_.device) {
   if (graphs_) options_.by_op = false;  // a replay has no ops that anybody sees
@@ -75,7 +75,7 @@ void StepBench::run() {
   const double host_ms = ms_between(begin, monotonic_ns());
   end_.record(step_.compute());
   end_.synchronize({});
-  loss_ = step_.metrics().entry(number_).host.data()->loss_sum / double(batch_.tokens.size());
+  loss_ = step_.metrics().entry(number_).host.data()->loss_sum / double(step_.shape().global_targets);
   if (number_ < first) return;
   step_ms_.push_back(end_.ms_since(begin_));
   host_ms_.push_back(host_ms);
@@ -94,13 +94,13 @@ void StepBench::make_ceiling() {
     return;
   }
   ceiling_ = std::make_unique<GemmCeiling>(type == DType::bf16 ? DType::bf16 : DType::f32, config.model,
-                                           int64_t(batch_.tokens.size()), model_->layout().params().back().shape[0],
+                                           step_.shape().global_targets, model_->layout().params().back().shape[0],
                                            options_.threads);
 }
 
 StepResult StepBench::result() const {
   const ModelConfig& model = options_.config.model;
-  const double tokens = double(batch_.tokens.size());
+  const double tokens = double(step_.shape().global_targets);
   // Others count 2 products of attention forward and 4 backward, each of T x T scores; the plan counts what is
   // computed.
   const double square_flops = 12.0 * double(model.layers * model.width) * tokens * double(model.context);
@@ -111,7 +111,7 @@ StepResult StepBench::result() const {
           .device = backend_.device->name(),
           .graphs = graphs_,
           .parameters = model_->layout().num_parameters(),
-          .tokens = int64_t(batch_.tokens.size()),
+          .tokens = step_.shape().global_targets,
           .flops = double(plan_.flops()),
           .square_flops = linear_flops + square_flops,
           .step_ms = step_ms_,

@@ -7,7 +7,6 @@
 #include "runtime/data/eval_batches.h"
 #include "runtime/data/prefetcher.h"
 #include "runtime/data/sampler.h"
-#include "runtime/data/token_source.h"
 #include "tests/data/token_bytes.h"
 #include "tests/support/failure.h"
 #include "tests/support/temporary_folder.h"
@@ -20,43 +19,60 @@ namespace {
 
 constexpr int64_t kContext = 4;
 
-// Tells which stream position each sample came from, and fails where it is told to.
+// The sum of a sample's tokens, as an input that is made from another.
+void add_tokens(const HostBatch& batch, std::byte* out) {
+  const std::span<const int32_t> tokens = batch.values<int32_t>("tokens");
+  auto* sums = reinterpret_cast<double*>(out);
+  for (size_t i = 0; i < tokens.size(); ++i)
+    sums[i / kContext] = (i % kContext == 0 ? 0 : sums[i / kContext]) + tokens[i];
+}
+
+BatchLayout layout_of(int64_t micro_batch) {
+  return {{{.name = "tokens", .sample = {kContext}, .limit = 256},
+           {.name = "targets", .sample = {kContext}, .limit = 256},
+           {.name = "sum", .dtype = DType::f64, .sample = {}, .derive = add_tokens}},
+          micro_batch};
+}
+
+// Tells which stream position each sample came from, and fails where it is told to. In file order, and endless, so that
+// a sample is its position.
 class RecordingSource final : public DataSource {
  public:
-  explicit RecordingSource(int64_t num_samples = 1000, uint64_t fail_at = UINT64_MAX)
-      : num_samples_(num_samples), fail_at_(fail_at) {}
+  explicit RecordingSource(int64_t num_samples = 1'000'000, int64_t fail_at = -1)
+      : DataSource(Split::valid, 0), num_samples_(num_samples), fail_at_(fail_at) {}
   int64_t num_samples() const override { return num_samples_; }
-  void fill(HostBatch& batch, uint64_t first) const override {
-    for (size_t i = 0; i < batch.sample_ids.size(); ++i) {
-      if (first + i == fail_at_) throw Error(ExitCode::data, "bad sample");
-      batch.tokens[i * kContext] = int32_t(first + i);
-    }
-  }
+  std::string fingerprint() const override { return {}; }
 
  private:
-  int64_t num_samples_;
-  uint64_t fail_at_;
+  void fill_sample(HostBatch& batch, int64_t i, const Draw& draw) const override {
+    if (draw.sample == fail_at_) throw Error(ExitCode::data, "bad sample");
+    std::ranges::fill(batch.sample<int32_t>("tokens", i), int32_t(draw.sample));
+  }
+
+  int64_t num_samples_, fail_at_;
 };
 
-PrefetchOptions options(int64_t micro_batch, int64_t global_batch, int rank = 0, int num_ranks = 1) {
-  return {.micro_batch = micro_batch,
-          .global_batch = global_batch,
-          .context = kContext,
-          .rank = rank,
-          .num_ranks = num_ranks,
-          .wait = {.timeout_ms = 60'000}};
+PrefetchOptions options(int64_t global_batch, int rank = 0, int num_ranks = 1) {
+  return {.global_batch = global_batch, .rank = rank, .num_ranks = num_ranks, .wait = {.timeout_ms = 60'000}};
+}
+
+int32_t first_token(const HostBatch& batch, int64_t sample = 0) {
+  return batch.values<int32_t>("tokens")[size_t(sample * kContext)];
 }
 
 // Stream position -> sample id of what one rank gets in `n_steps` steps, in order.
-std::vector<std::pair<int32_t, int32_t>> rank_stream(const PrefetchOptions& o, int64_t n_steps) {
+std::vector<std::pair<int32_t, int32_t>> rank_stream(int64_t micro_batch, const PrefetchOptions& o, int64_t n_steps) {
   const RecordingSource source;
-  Prefetcher prefetcher(source, o);
+  const BatchLayout layout = layout_of(micro_batch);
+  Prefetcher prefetcher(source, layout, o);
   std::vector<std::pair<int32_t, int32_t>> out;
-  for (int64_t i = 0; i < n_steps * o.global_batch / (o.micro_batch * o.num_ranks); ++i) {
+  for (int64_t i = 0; i < n_steps * o.global_batch / (micro_batch * o.num_ranks); ++i) {
     const Prefetcher::Next next = prefetcher.next();
     CHECK(next.wait_ms >= 0);
-    for (size_t j = 0; j < next.batch.sample_ids.size(); ++j)
-      out.emplace_back(next.batch.tokens[j * kContext], next.batch.sample_ids[j]);
+    for (int64_t j = 0; j < micro_batch; ++j) {
+      out.emplace_back(first_token(next.batch, j), next.batch.sample_ids()[size_t(j)]);
+      CHECK(next.batch.values<double>("sum")[size_t(j)] == double(kContext) * first_token(next.batch, j));
+    }
   }
   return out;
 }
@@ -65,9 +81,9 @@ std::vector<std::pair<int32_t, int32_t>> rank_stream(const PrefetchOptions& o, i
 
 TEST_CASE("a rank gets its contiguous share of each global batch, cut into micro-batches in order") {
   using Stream = std::vector<std::pair<int32_t, int32_t>>;
-  CHECK(rank_stream(options(2, 8, 1, 2), 2) ==
+  CHECK(rank_stream(2, options(8, 1, 2), 2) ==
         Stream{{4, 4}, {5, 5}, {6, 6}, {7, 7}, {12, 4}, {13, 5}, {14, 6}, {15, 7}});
-  CHECK(rank_stream(options(3, 9, 2, 3), 2) == Stream{{6, 6}, {7, 7}, {8, 8}, {15, 6}, {16, 7}, {17, 8}});
+  CHECK(rank_stream(3, options(9, 2, 3), 2) == Stream{{6, 6}, {7, 7}, {8, 8}, {15, 6}, {16, 7}, {17, 8}});
 }
 
 TEST_CASE("a step has the same samples and ids for every number of ranks, workers and micro-batches") {
@@ -78,9 +94,9 @@ TEST_CASE("a step has the same samples and ids for every number of ranks, worker
         INFO(ranks << " ranks, micro-batch " << micro << ", " << workers << " workers");
         std::vector<std::pair<int32_t, int32_t>> all;
         for (int r = 0; r < ranks; ++r) {
-          PrefetchOptions o = options(micro, kGlobal, r, ranks);
+          PrefetchOptions o = options(kGlobal, r, ranks);
           o.num_workers = workers;
-          const auto part = rank_stream(o, kSteps);
+          const auto part = rank_stream(micro, o, kSteps);
           all.insert(all.end(), part.begin(), part.end());
         }
         std::sort(all.begin(), all.end());
@@ -91,20 +107,21 @@ TEST_CASE("a step has the same samples and ids for every number of ranks, worker
 }
 
 TEST_CASE("a stream that starts at step t is the tail of the stream from step 1") {
-  const auto whole = rank_stream(options(2, 8, 1, 2), 10);
-  PrefetchOptions o = options(2, 8, 1, 2);
+  const auto whole = rank_stream(2, options(8, 1, 2), 10);
+  PrefetchOptions o = options(8, 1, 2);
   o.first_step = 8;
-  const auto tail = rank_stream(o, 3);
+  const auto tail = rank_stream(2, o, 3);
   CHECK(std::equal(tail.begin(), tail.end(), whole.end() - std::ptrdiff_t(tail.size())));
 }
 
 TEST_CASE("batches are reused: no more than the ring holds, and never before the caller is done") {
   const RecordingSource source;
-  Prefetcher prefetcher(source, options(1, 4));
+  const BatchLayout layout = layout_of(1);
+  Prefetcher prefetcher(source, layout, options(4));
   std::map<const HostBatch*, int> uses;
   for (int i = 0; i < 300; ++i) {
     const HostBatch& batch = prefetcher.next().batch;
-    CHECK(batch.tokens[0] == i);
+    CHECK(first_token(batch) == i);
     ++uses[&batch];
   }
   CHECK(uses.size() == 3);
@@ -112,23 +129,25 @@ TEST_CASE("batches are reused: no more than the ring holds, and never before the
 
 TEST_CASE("a worker's error comes out of next() for the batch that met it, and not before") {
   const RecordingSource source(1000, 5);
-  PrefetchOptions o = options(2, 2);
+  const BatchLayout layout = layout_of(2);
+  PrefetchOptions o = options(2);
   o.num_workers = 2;
-  Prefetcher prefetcher(source, o);
-  CHECK(prefetcher.next().batch.tokens[0] == 0);
-  CHECK(prefetcher.next().batch.tokens[0] == 2);
+  Prefetcher prefetcher(source, layout, o);
+  CHECK(first_token(prefetcher.next().batch) == 0);
+  CHECK(first_token(prefetcher.next().batch) == 2);
   const Failure f = failure_of([&] { prefetcher.next(); });
   CHECK(f.code == 65);
   CHECK(f.message == "bad sample");
-  CHECK(prefetcher.next().batch.tokens[0] == 6);
+  CHECK(first_token(prefetcher.next().batch) == 6);
 }
 
 TEST_CASE("a prefetcher stops whether its batches were taken or not") {
   const RecordingSource source;
+  const BatchLayout layout = layout_of(1);
   for (int taken = 0; taken < 20; ++taken) {
-    PrefetchOptions o = options(1, 4);
+    PrefetchOptions o = options(4);
     o.num_workers = 3;
-    Prefetcher prefetcher(source, o);
+    Prefetcher prefetcher(source, layout, o);
     for (int i = 0; i < taken; ++i) prefetcher.next();
   }
 }
@@ -136,22 +155,27 @@ TEST_CASE("a prefetcher stops whether its batches were taken or not") {
 TEST_CASE("next() leaves its wait when the run is aborted, and after its deadline") {
   // A source that never answers until it is let go.
   struct StuckSource final : DataSource {
+    StuckSource() : DataSource(Split::train, 0) {}
     FutexWord let_go{0};
     int64_t num_samples() const override { return 10; }
-    void fill(HostBatch&, uint64_t) const override { wait_while_equal(let_go, 0, WaitPolicy{}, "test"); }
+    std::string fingerprint() const override { return {}; }
+    void fill_sample(HostBatch&, int64_t, const Draw&) const override {
+      wait_while_equal(let_go, 0, WaitPolicy{}, "test");
+    }
   } source;
+  const BatchLayout layout = layout_of(1);
   FutexWord abort_word{1};
-  PrefetchOptions o = options(1, 1);
+  PrefetchOptions o = options(1);
   o.wait = {.abort_word = &abort_word};
   {
-    Prefetcher prefetcher(source, o);
+    Prefetcher prefetcher(source, layout, o);
     CHECK_THROWS_AS(prefetcher.next(), Aborted);
     source.let_go = 1;
     wake_all(source.let_go);
   }
   source.let_go = 0;
   o.wait = {.timeout_ms = 10};
-  Prefetcher prefetcher(source, o);
+  Prefetcher prefetcher(source, layout, o);
   CHECK(failure_of([&] { prefetcher.next(); }).code == 124);
   source.let_go = 1;
   wake_all(source.let_go);
@@ -159,17 +183,22 @@ TEST_CASE("next() leaves its wait when the run is aborted, and after its deadlin
 
 TEST_CASE("training reads the file in the sampler's order, epoch after epoch") {
   const TemporaryFolder folder;
-  const TokenSource source(
-      TokenFile(write_file(folder.path / "t", as_bytes(counting<uint8_t>(41))), "bytes", kContext, 256), 7);
-  CHECK(source.num_samples() == 10);
-  Prefetcher prefetcher(source, options(4, 4));
+  const BatchLayout layout = layout_of(4);
+  const auto source = open_source(data_formats(), "bytes",
+                                  {.path = write_file(folder.path / "t", as_bytes(counting<uint8_t>(41))),
+                                   .split = Split::train,
+                                   .seed = 7,
+                                   .batch = layout});
+  CHECK(source->num_samples() == 10);
+  Prefetcher prefetcher(*source, layout, options(4));
   for (uint64_t position = 0; position < 40; position += 4) {
     const HostBatch& batch = prefetcher.next().batch;
     for (size_t i = 0; i < 4; ++i) {
-      const int64_t sample = stream_sample(7, position + i, 10);
+      const uint64_t at = position + i;
+      const int64_t sample = sample_index(7, at / 10, int64_t(at % 10), 10);
       for (int64_t t = 0; t < kContext; ++t) {
-        CHECK(batch.tokens[i * kContext + size_t(t)] == sample * kContext + t);
-        CHECK(batch.targets[i * kContext + size_t(t)] == sample * kContext + t + 1);
+        CHECK(batch.values<int32_t>("tokens")[i * kContext + size_t(t)] == sample * kContext + t);
+        CHECK(batch.values<int32_t>("targets")[i * kContext + size_t(t)] == sample * kContext + t + 1);
       }
     }
   }
@@ -177,20 +206,22 @@ TEST_CASE("training reads the file in the sampler's order, epoch after epoch") {
 
 TEST_CASE("an evaluation reads the first samples of the file, each once over all ranks") {
   const TemporaryFolder folder;
-  const TokenSource source(
-      TokenFile(write_file(folder.path / "t", as_bytes(counting<uint8_t>(81))), "bytes", kContext, 256), {});
+  const BatchLayout layout = layout_of(3);
+  const auto source = open_source(
+      data_formats(), "bytes",
+      {.path = write_file(folder.path / "t", as_bytes(counting<uint8_t>(81))), .split = Split::valid, .batch = layout});
   for (const int ranks : {1, 2, 3, 4, 9}) {
     INFO(ranks << " ranks");
     std::vector<int32_t> samples;
     for (int r = 0; r < ranks; ++r) {
-      EvalBatches batches(source, {.micro_batch = 3, .context = kContext, .batches = 5, .rank = r, .num_ranks = ranks});
+      EvalBatches batches(*source, layout, {.batches = 5, .rank = r, .num_ranks = ranks});
       CHECK(batches.total() == 5);
       CHECK(batches.end() - batches.begin() <= 5 / ranks + 1);
       for (int64_t b = batches.begin(); b < batches.end(); ++b) {
         const HostBatch& batch = batches.load(b);
         for (size_t i = 0; i < 3; ++i) {
-          samples.push_back(batch.tokens[i * kContext] / int32_t(kContext));
-          CHECK(batch.sample_ids[i] == samples.back());
+          samples.push_back(first_token(batch, int64_t(i)) / int32_t(kContext));
+          CHECK(batch.sample_ids()[i] == samples.back());
         }
       }
     }
@@ -200,8 +231,54 @@ TEST_CASE("an evaluation reads the first samples of the file, each once over all
 
 TEST_CASE("a short held-out file gives fewer batches, and less than one is an error") {
   const RecordingSource source(7);
-  CHECK(EvalBatches(source, {.micro_batch = 3, .context = kContext, .batches = 5}).total() == 2);
-  const Failure f = failure_of([&] { EvalBatches(source, {.micro_batch = 8, .context = kContext, .batches = 5}); });
+  const BatchLayout three = layout_of(3), eight = layout_of(8);
+  CHECK(EvalBatches(source, three, {.batches = 5}).total() == 2);
+  const Failure f = failure_of([&] { EvalBatches(source, eight, {.batches = 5}); });
   CHECK(f.code == 65);
   CHECK_THAT(f.message, Contains("7 samples") && Contains("micro-batch of 8"));
+}
+
+TEST_CASE("what a format does not give to a model, and a format that there is not, are refused by name") {
+  const BatchLayout images(
+      {{.name = "image", .dtype = DType::f32, .sample = {8, 8, 3}}, {.name = "label", .sample = {}}}, 2);
+  const auto open = [&](const char* format) {
+    return failure_of([&] { open_source(data_formats(), format, {.path = "none", .batch = images}); });
+  };
+  CHECK(open("bytes").code == 78);
+  CHECK_THAT(open("bytes").message, Contains("tokens"));
+  CHECK(open("pictures").code == 78);
+  CHECK_THAT(open("pictures").message, Contains("\"pictures\"") && Contains("bytes, tokens"));
+}
+
+TEST_CASE("the stream crosses from epoch to epoch, at positions that no int32 holds") {
+  struct Shuffled final : DataSource {
+    explicit Shuffled(int64_t n) : DataSource(Split::train, 5), n_(n) {}
+    int64_t num_samples() const override { return n_; }
+    std::string fingerprint() const override { return {}; }
+    void fill_sample(HostBatch&, int64_t, const Draw&) const override {}
+    int64_t n_;
+  };
+  const auto is = [](const Draw& draw, uint64_t epoch, int64_t sample) {
+    return draw.epoch == epoch && draw.sample == sample;
+  };
+  const Shuffled thousand(1000);
+  CHECK(is(thousand.draw(999), 0, sample_index(5, 0, 999, 1000)));
+  CHECK(is(thousand.draw(1000), 1, sample_index(5, 1, 0, 1000)));
+  CHECK(is(thousand.draw(7'000'000'000'123), 7'000'000'000, sample_index(5, 7'000'000'000, 123, 1000)));
+  const int64_t huge = int64_t{1} << 40;
+  const int64_t sample = Shuffled(huge).draw((uint64_t{1} << 63) + 12345).sample;
+  CHECK((sample >= 0 && sample < huge));
+}
+
+TEST_CASE("the fields of a batch do not overlap, and start where a vector may") {
+  const BatchLayout layout(
+      {{.name = "a", .dtype = DType::u8, .sample = {3, 5}}, {.name = "b", .dtype = DType::f64, .sample = {}}}, 7);
+  HostBatch batch(layout);
+  CHECK(layout.find("c") == nullptr);
+  std::ranges::fill(batch.values<uint8_t>("a"), uint8_t(1));
+  std::ranges::fill(batch.values<double>("b"), 0.0);
+  std::ranges::fill(batch.sample_ids(), 0);
+  CHECK(batch.values<uint8_t>("a").size() == 7 * 15);
+  CHECK(std::ranges::count(batch.values<uint8_t>("a"), uint8_t(1)) == 7 * 15);
+  for (const BatchLayout::Field& field : layout.fields()) CHECK(field.offset % 64 == 0);
 }

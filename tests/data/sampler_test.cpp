@@ -76,12 +76,3 @@ TEST_CASE("neighbours in the stream are not neighbours in the file") {
   CHECK(n_adjacent < 12);               // expected: 2
   CHECK(n_fixed < 8);                   // expected: 1
 }
-
-TEST_CASE("the stream crosses from epoch to epoch, at positions that no int32 holds") {
-  CHECK(stream_sample(5, 999, 1000) == sample_index(5, 0, 999, 1000));
-  CHECK(stream_sample(5, 1000, 1000) == sample_index(5, 1, 0, 1000));
-  CHECK(stream_sample(5, 7'000'000'000'123, 1000) == sample_index(5, 7'000'000'000, 123, 1000));
-  const int64_t huge = int64_t{1} << 40;
-  const int64_t sample = stream_sample(5, (uint64_t{1} << 63) + 12345, huge);
-  CHECK((sample >= 0 && sample < huge));
-}

@@ -19,7 +19,7 @@ constexpr int32_t kMagic16 = 20240520, kMagic32 = 20240801;
 std::vector<int32_t> read(const TokenFile& file, int64_t sample, bool targets = false) {
   std::vector<int32_t> x(size_t(file.context())), y(x.size());
   std::vector<std::byte> scratch;
-  file.read_sample(sample, x.data(), y.data(), scratch);
+  file.read_sample(sample, x, y, scratch);
   return targets ? y : x;
 }
 
@@ -35,19 +35,23 @@ TEST_CASE("sample i is tokens [i*context, i*context + context] in every format")
     CHECK(read(file, 2, true) == std::vector<int32_t>{first + 9, first + 10, first + 11, first + 12});
   };
   const auto bytes = counting<uint8_t>(14, 240);
-  check(TokenFile(write_file(folder.path / "b", as_bytes(bytes)), "bytes", 4, 256), 240);
+  check(TokenFile(write_file(folder.path / "b", as_bytes(bytes)), TokenFormat::bytes, 4, 256), 240);
   const auto u16 = counting<uint16_t>(14, 65'000);
-  check(TokenFile(write_file(folder.path / "h16", as_bytes(u16)), "tokens", 4, 65'536), 65'000);
-  check(TokenFile(write_file(folder.path / "l16", with_header(kMagic16, 1, 14, u16)), "tokens", 4, 65'536), 65'000);
-  check(TokenFile(write_file(folder.path / "w16", with_header(kMagic16, 1, 14, u16)), "tokens", 4, 100'000), 65'000);
+  check(TokenFile(write_file(folder.path / "h16", as_bytes(u16)), TokenFormat::tokens, 4, 65'536), 65'000);
+  check(TokenFile(write_file(folder.path / "l16", with_header(kMagic16, 1, 14, u16)), TokenFormat::tokens, 4, 65'536),
+        65'000);
+  check(TokenFile(write_file(folder.path / "w16", with_header(kMagic16, 1, 14, u16)), TokenFormat::tokens, 4, 100'000),
+        65'000);
   const auto u32 = counting<uint32_t>(14, 128'000);
-  check(TokenFile(write_file(folder.path / "h32", as_bytes(u32)), "tokens", 4, 128'256), 128'000);
-  check(TokenFile(write_file(folder.path / "l32", with_header(kMagic32, 7, 14, u32)), "tokens", 4, 128'256), 128'000);
+  check(TokenFile(write_file(folder.path / "h32", as_bytes(u32)), TokenFormat::tokens, 4, 128'256), 128'000);
+  check(TokenFile(write_file(folder.path / "l32", with_header(kMagic32, 7, 14, u32)), TokenFormat::tokens, 4, 128'256),
+        128'000);
 }
 
 TEST_CASE("a headerless file of at least 1024 bytes is read from its first token") {
   const TemporaryFolder folder;
-  const TokenFile file(write_file(folder.path / "t", as_bytes(counting<uint16_t>(2000))), "tokens", 8, 50257);
+  const TokenFile file(write_file(folder.path / "t", as_bytes(counting<uint16_t>(2000))), TokenFormat::tokens, 8,
+                       50257);
   CHECK(file.num_tokens() == 2000);
   CHECK(read(file, 0)[0] == 0);
 }
@@ -56,13 +60,13 @@ TEST_CASE("the number of samples needs a target for every token") {
   const TemporaryFolder folder;
   for (const auto& [n_tokens, n_samples] : {std::pair<size_t, int64_t>{5, 1}, {8, 1}, {9, 2}, {12, 2}, {13, 3}}) {
     const auto path = write_file(folder.path / "t", as_bytes(counting<uint8_t>(n_tokens)));
-    CHECK(TokenFile(path, "bytes", 4, 256).num_samples() == n_samples);
+    CHECK(TokenFile(path, TokenFormat::bytes, 4, 256).num_samples() == n_samples);
   }
 }
 
 TEST_CASE("a file that cannot be read as tokens is refused when it is opened") {
   const TemporaryFolder folder;
-  const auto open = [](const std::filesystem::path& path, const std::string& format = "tokens") {
+  const auto open = [](const std::filesystem::path& path, TokenFormat format = TokenFormat::tokens) {
     return failure_of([&] { TokenFile(path, format, 4, 50257); });
   };
   const auto tokens = counting<uint16_t>(14);
@@ -78,7 +82,7 @@ TEST_CASE("a file that cannot be read as tokens is refused when it is opened") {
        65,
        {"short", "holds 4 tokens", "needs 5"}},
       {open(write_file(folder.path / "empty", {})), 65, {"holds 0 tokens", "needs 5"}},
-      {open(write_file(folder.path / "bytes", as_bytes(counting<uint8_t>(4))), "bytes"),
+      {open(write_file(folder.path / "bytes", as_bytes(counting<uint8_t>(4))), TokenFormat::bytes),
        65,
        {"holds 4 tokens", "needs 5"}},
       {open(write_file(folder.path / "odd", as_bytes(counting<uint8_t>(15)))), 65, {"15 bytes", "2-byte"}},
@@ -105,7 +109,7 @@ TEST_CASE("a token that the vocabulary does not hold is found in the sample that
   const TemporaryFolder folder;
   auto tokens = counting<uint16_t>(14);
   tokens[9] = 50'257;
-  const TokenFile file(write_file(folder.path / "bad.bin", as_bytes(tokens)), "tokens", 4, 50257);
+  const TokenFile file(write_file(folder.path / "bad.bin", as_bytes(tokens)), TokenFormat::tokens, 4, 50257);
   CHECK_NOTHROW(read(file, 0));
   CHECK_NOTHROW(read(file, 1));
   const Failure f = failure_of([&] { read(file, 2); });
@@ -117,14 +121,14 @@ TEST_CASE("a sample's last target is checked as well") {
   const TemporaryFolder folder;
   auto tokens = counting<uint32_t>(9);
   tokens[8] = 0xFFFF'FFFF;  // would be -1 in an int32
-  const TokenFile file(write_file(folder.path / "t", as_bytes(tokens)), "tokens", 4, 70'000);
+  const TokenFile file(write_file(folder.path / "t", as_bytes(tokens)), TokenFormat::tokens, 4, 70'000);
   CHECK(failure_of([&] { read(file, 1); }).code == 65);
 }
 
 TEST_CASE("a file that shrinks after it was opened is an error, not a signal") {
   const TemporaryFolder folder;
   const auto path = write_file(folder.path / "t", as_bytes(counting<uint8_t>(200)));
-  const TokenFile file(path, "bytes", 4, 256);
+  const TokenFile file(path, TokenFormat::bytes, 4, 256);
   REQUIRE(truncate(path.c_str(), 50) == 0);
   CHECK_NOTHROW(read(file, 1));
   const Failure f = failure_of([&] { read(file, 30); });
@@ -136,7 +140,7 @@ TEST_CASE("a file that shrinks after it was opened is an error, not a signal") {
 TEST_CASE("the fingerprint notices another size and other bytes, in small and in large files") {
   const TemporaryFolder folder;
   const auto of = [&](const std::vector<uint8_t>& bytes) {
-    return TokenFile(write_file(folder.path / "t", as_bytes(bytes)), "bytes", 4, 256).fingerprint();
+    return TokenFile(write_file(folder.path / "t", as_bytes(bytes)), TokenFormat::bytes, 4, 256).fingerprint();
   };
   for (const size_t size : {size_t{100}, size_t{1} << 20, (size_t{1} << 20) + 1, size_t{3'000'001}}) {
     INFO("size " << size);

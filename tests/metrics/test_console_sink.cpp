@@ -36,7 +36,7 @@ StepRecord record(int64_t step, double step_ms = 40) {
   r.step = step;
   r.total_steps = 1000;
   r.loss = 2.81234;
-  r.tokens = 2048;
+  r.work = 2048;
   r.step_ms = step_ms;
   r.data_wait_ms = 0.12;
   r.exposed_comm_ms = 1.2;
@@ -139,7 +139,7 @@ TEST_CASE("the summary tells steps, speed, losses and where things are") {
   console.sink.write(EvalRecord{999, 2.1, 3.030});
   console.sink.write(record(1000));
   console.take();
-  console.sink.summary({47.2, "runs/x", "runs/x/checkpoints/step-00001000"});
+  console.sink.summary({47.2, "runs/x", "runs/x/checkpoints/step-00001000", "In the beginning"});
   CHECK(console.take() ==
         Lines{"finished steps 998-1000 of 1000 in 0:47: 51.2k tok/s, exposed communication 3.0% of the step time",
               "  train       loss 2.8123", "  eval        loss 2.1000, 3.030 bits per byte at step 999",
@@ -150,11 +150,24 @@ TEST_CASE("the summary tells steps, speed, losses and where things are") {
 
 TEST_CASE("a run that stopped early says so, and one without steps has a summary too") {
   Console console(ConsoleMode::bare, 0);
-  console.sink.summary({0, "runs/x", ""});
+  console.sink.summary({0, "runs/x", "", ""});
   CHECK(console.take() == Lines{"  metrics     runs/x/metrics.jsonl"});
   console.sink.write(record(5));
-  console.sink.summary({1, "runs/x", ""});
+  console.sink.summary({1, "runs/x", "", ""});
   CHECK(console.take().at(0).starts_with("stopped early, steps 5-5 of 1000 in 0:01: "));
+}
+
+TEST_CASE("work is counted in the model's unit, and a model that writes nothing is not sampled") {
+  Console console(ConsoleMode::plain, 1);
+  StepRecord r = record(1000);
+  r.work = 32;
+  r.unit = {.abbreviation = "img", .plural = "images"};
+  console.sink.write(r);
+  CHECK(console.take().at(0).find("  800 img/s  ") != std::string::npos);
+  console.sink.summary({1, "runs/x", "runs/x/checkpoints/step-00001000", ""});
+  const Lines end = console.take();
+  CHECK(end.at(0).find(": 800 img/s") != std::string::npos);
+  CHECK(end.back().find("  checkpoint  runs/x") != std::string::npos);
 }
 
 TEST_CASE("the environment tells the mode") {

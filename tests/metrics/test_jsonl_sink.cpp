@@ -29,7 +29,7 @@ StepRecord record(int64_t step) {
   r.grad_norm = 1.5;
   r.applied_steps = step - 1;
   r.loss_scale = 65536;
-  r.tokens = 64;
+  r.work = 64;
   r.step_ms = 12.3456;
   r.data_wait_ms = 0.25;
   r.exposed_comm_ms = 1;

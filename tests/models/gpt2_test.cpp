@@ -174,7 +174,7 @@ TEST_CASE("dropout depends on the step and the sample's id alone") {
   const std::vector<float> loss = (run.train(), run.token_loss);
   std::swap_ranges(run.tokens.begin(), run.tokens.begin() + 9, run.tokens.begin() + 9);
   std::swap_ranges(run.targets.begin(), run.targets.begin() + 9, run.targets.begin() + 9);
-  std::swap(run.sample_ids[0], run.sample_ids[1]);
+  std::swap(run.sample_ids()[0], run.sample_ids()[1]);
   run.train();
   REQUIRE(std::equal(loss.begin(), loss.begin() + 9, run.token_loss.begin() + 9));
 }

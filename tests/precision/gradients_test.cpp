@@ -16,7 +16,8 @@ namespace {
 void check_gradients(const Vec& checkpoint, float dropout) {
   // A row of logits at a time: the tied embedding's gradient is a sum of as many parts as in a large batch.
   const gpt2::Gpt2 model = small_gpt2(dropout, /*logits_rows=*/1);
-  HostBatch batch(4, kSmallContext);
+  const BatchLayout layout(model.inputs(), 4);
+  HostBatch batch(layout);
   fill_learnable(batch, kSmallVocab, 77);
   const std::unique_ptr<Device> cpu = make_cpu_device({}), measured = make_measured_device();
   constexpr float kLossScale = 1024.0f;

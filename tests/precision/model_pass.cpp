@@ -45,12 +45,11 @@ class DeviceTensor {
 ModelPass train_pass(const Backend& backend, const Model& model, const Vec& params, const HostBatch& batch,
                      float loss_scale) {
   Device& device = backend.device;
-  const int64_t n = int64_t(params.size()), samples = int64_t(batch.sample_ids.size()),
-                tokens = int64_t(batch.tokens.size());
+  const int64_t n = int64_t(params.size()), tokens = batch.layout().num_samples() * model.targets_per_sample();
   DeviceTensor param_tensor(device, n, backend.storage), grads(device, n, backend.storage),
       token_loss(device, tokens, wide(backend.storage));
   Buffer<StepScalars> scalars(device, 1);
-  InputStager stager(device, samples, tokens / samples);
+  InputStager stager(device, batch.layout());
 
   const auto train = [&](const Exec& exec, Arena& arena) {
     arena.begin(Program::train);

@@ -3,7 +3,6 @@
 #pragma once
 
 #include "kernels/op_table.h"
-#include "runtime/data/data_source.h"
 #include "runtime/state/model.h"
 #include "tests/ops/reference.h"
 

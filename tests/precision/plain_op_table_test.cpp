@@ -19,12 +19,13 @@ constexpr int64_t kVocab = 50, kContext = 9, kSamples = 3;
 // Small, odd, with padding columns and dropout everywhere.
 const gpt2::Gpt2& tiny() {
   static const gpt2::Gpt2 model(
-      {.layers = 2, .heads = 2, .width = 24, .context = kContext + 2, .vocab = kVocab, .dropout = 0.2f});
+      {.layers = 2, .heads = 2, .width = 24, .context = kContext, .vocab = kVocab, .dropout = 0.2f});
   return model;
 }
 
 HostBatch batch() {
-  HostBatch batch(kSamples, kContext);
+  static const BatchLayout layout(tiny().inputs(), kSamples);
+  HostBatch batch(layout);
   fill_learnable(batch, kVocab, 3);
   return batch;
 }

@@ -19,9 +19,10 @@ class ModelRunner {
         stream_(*device_, StreamRole::compute),
         params(size_t(model.layout().flat_elements())),
         grads(size_t(model.layout().flat_elements())),
-        tokens(size_t(batch * context)),
-        targets(tokens.size()),
-        sample_ids(size_t(batch)),
+        layout_(model.inputs(), batch),
+        batch_(layout_),
+        tokens(batch_.values<int32_t>("tokens")),
+        targets(batch_.values<int32_t>("targets")),
         token_loss(tokens.size()),
         shape_{batch, context} {
     ThreadPool pool({.num_threads = threads});
@@ -29,7 +30,7 @@ class ModelRunner {
     std::mt19937 random(3);
     for (int32_t& t : tokens) t = int32_t(random() % uint64_t(vocab));
     for (int32_t& t : targets) t = int32_t(random() % uint64_t(vocab));
-    std::iota(sample_ids.begin(), sample_ids.end(), 0);
+    std::iota(batch_.sample_ids().begin(), batch_.sample_ids().end(), 0);
   }
 
   // Forward and backward of the batch; returns the ids in the order of their announcements. The loss summed in double.
@@ -41,7 +42,7 @@ class ModelRunner {
                        {.params = flat(params),
                         .grads = flat(grads),
                         .accumulate = accumulate,
-                        .batch = batch(),
+                        .batch = {layout_, batch_.bytes().data()},
                         .attempted_step = &attempted_step,
                         .seed = 5,
                         .grad_scale = grad_scale,
@@ -54,7 +55,9 @@ class ModelRunner {
   double evaluate() {
     run(
         [&](const Exec& exec, Arena& arena) {
-          model_.evaluate(exec, arena, {.params = flat(params), .batch = batch(), .token_loss = loss_view()});
+          model_.evaluate(
+              exec, arena,
+              {.params = flat(params), .batch = {layout_, batch_.bytes().data()}, .token_loss = loss_view()});
         },
         Program::evaluate);
     return sum();
@@ -63,15 +66,17 @@ class ModelRunner {
     std::vector<float> logits(size_t(padded_vocab), NAN);
     run(
         [&](const Exec& exec, Arena& arena) {
-          model_.generate(exec, arena,
-                          {.params = flat(params),
-                           .tokens = TensorView(tokens.data(), DType::i32, {1, shape_[1]}),
-                           .position = position,
-                           .logits = TensorView(logits.data(), DType::f32, {1, padded_vocab})});
+          model_.language_model()->generate(exec, arena,
+                                            {.params = flat(params),
+                                             .tokens = TensorView(tokens.data(), DType::i32, {1, shape_[1]}),
+                                             .position = position,
+                                             .logits = TensorView(logits.data(), DType::f32, {1, padded_vocab})});
         },
         Program::generate);
     return logits;
   }
+
+  std::span<int32_t> sample_ids() { return batch_.sample_ids(); }
 
  private:
   static TensorView flat(std::vector<float>& values) { return {values.data(), DType::f32, {int64_t(values.size())}}; }
@@ -82,17 +87,18 @@ class ModelRunner {
 
  public:
   std::vector<float> params, grads;
-  std::vector<int32_t> tokens, targets, sample_ids;
+
+ private:
+  BatchLayout layout_;
+  HostBatch batch_;
+
+ public:
+  std::span<int32_t> tokens, targets;  // of the batch
   std::vector<float> token_loss;
   std::vector<int> announced;
   uint32_t attempted_step = 1;
 
  private:
-  Batch batch() {
-    return {.tokens = {tokens.data(), DType::i32, shape_},
-            .targets = {targets.data(), DType::i32, shape_},
-            .sample_ids = {sample_ids.data(), DType::i32, {shape_[0]}}};
-  }
   TensorView loss_view() { return {token_loss.data(), DType::f32, {int64_t(token_loss.size())}}; }
   double sum() const { return std::accumulate(token_loss.begin(), token_loss.end(), 0.0); }
 

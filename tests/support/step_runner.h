@@ -23,7 +23,7 @@ struct StepRunner {
         arena_memory(*device, plan.arena.arena_bytes),
         arena(plan.arena, arena_memory.data()),
         step({.config = config, .ranks = 1, .device = *device, .table = table, .comm = *comm, .model = *model}, arena),
-        batch(c.train.micro_batch, c.model.context) {
+        batch(step.batch_layout()) {
     step.drain();
     HostFlat params = host_params();
     std::fill(params.values().begin(), params.values().end(), 0.0f);

@@ -14,9 +14,14 @@ constexpr int64_t kVocab = 61;
 // Held-out samples without a file.
 class LearnableSource final : public DataSource {
  public:
+  LearnableSource() : DataSource(Split::valid, 0) {}
   int64_t num_samples() const override { return 100; }
-  void fill(HostBatch& batch, uint64_t first) const override {
-    test::fill_learnable(batch, kVocab, uint32_t(first), int32_t(first));
+  std::string fingerprint() const override { return {}; }
+
+ private:
+  void fill_sample(HostBatch& batch, int64_t i, const Draw& draw) const override {
+    std::ranges::fill(batch.sample<int32_t>("tokens", i), int32_t(draw.sample % kVocab));
+    std::ranges::fill(batch.sample<int32_t>("targets", i), int32_t((draw.sample * 7 + 3) % kVocab));
   }
 };
 
@@ -29,7 +34,7 @@ TEST_CASE("an evaluation gives a sign of life after each micro-batch: it may las
   config.train.micro_batch = config.train.global_batch = 2;
   test::StepRunner run(config);
   const LearnableSource source;
-  EvalBatches batches(source, {.micro_batch = 2, .context = 12, .batches = kBatches});
+  EvalBatches batches(source, run.step.batch_layout(), {.batches = kBatches});
   Evaluator evaluator(*run.device, *run.comm, run.step, batches);
   int64_t beats = 0;
   const std::optional<double> loss = evaluator.run(test::StepRunner::kWait, [&] { return ++beats > 0; });

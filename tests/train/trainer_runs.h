@@ -76,6 +76,7 @@ struct TrainerRuns {
                                     .table = how.table,
                                     .comm = c.comm,
                                     .model = *model,
+                                    .formats = data_formats(),
                                     .plan = plan,
                                     .wait = c.wait})
                                .run();
