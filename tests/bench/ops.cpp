@@ -16,7 +16,7 @@
 namespace ddp {
 namespace {
 
-constexpr int64_t kB = 4, kT = 256, kC = 768, kH = 12, kV = 50304, kLive = 50257, kM = kB * kT, kChunk = 256,
+constexpr int64_t kB = 4, kT = 256, kC = 768, kH = 12, kV = 50304, kLive = 50257, kM = kB * kT, kHeadRows = 256,
                   kLayers = 12;
 constexpr int64_t kFlat = int64_t{1} << 25, kParameters = 124'439'808, kChunk = 16384;
 
@@ -168,18 +168,18 @@ void embedding_and_loss(Bench& bench) {
       [&](const Exec& e) { embedding_backward(e, {.dwte = wte, .dwpe = wpe, .dout = x, .tokens = token_view}); },
       4.0 * 6 * kM * kC);
 
-  const TensorView logits = bench.floats({kChunk, kV}), loss = bench.floats({kChunk});
-  const TensorView targets(tokens.data(), DType::i32, {kChunk});
-  const double chunks = double(kM) / kChunk;
+  const TensorView logits = bench.floats({kHeadRows, kV}), loss = bench.floats({kHeadRows});
+  const TensorView targets(tokens.data(), DType::i32, {kHeadRows});
+  const double groups = double(kM) / kHeadRows;
   bench.report("cross_entropy, loss only", 0, [&](const Exec& e) {
     cross_entropy(e, {.logits = logits, .loss = loss, .targets = targets, .live_columns = kLive, .backward = false});
   });
   bench.report(
-      "cross_entropy", chunks,
+      "cross_entropy", groups,
       [&](const Exec& e) {
         cross_entropy(e, {.logits = logits, .loss = loss, .targets = targets, .live_columns = kLive});
       },
-      8.0 * kChunk * kV);
+      8.0 * kHeadRows * kV);
 }
 
 void flat_ops(Bench& bench) {
