@@ -1,4 +1,4 @@
-// What differs between the communicators under the contract's tests (test_contract.cpp), which are linked once with the
+// What differs between the communicators under the contract's tests (contract_test.cpp), which are linked once with the
 // CPU's (cpu_worlds.cpp) and once with NCCL's on simulated GPUs (tests/cuda_sim/comm).
 #pragma once
 
