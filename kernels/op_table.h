@@ -1,32 +1,31 @@
-// The table of a backend's entries, one per op of ops.h, swapped for the dry run, for timing, or for a naive reference.
-// An entry may rely on the checks of the front door. It enqueues on `stream` and returns.
+// The table of a backend's entries, one an op of ops.h, swapped for the dry run, for timing, or for a naive reference.
+// An entry may rely on the checks of the front door. It enqueues on the stream and returns.
 #pragma once
+
+#include <tuple>
 
 #include "kernels/ops.h"
 
 namespace ddp {
 
-struct OpTable {
-  void (*linear_forward)(Stream&, const LinearForward&);
-  void (*linear_backward_input)(Stream&, const LinearBackwardInput&);
-  void (*linear_backward_weight)(Stream&, const LinearBackwardWeight&);
-  void (*layernorm_forward)(Stream&, const LayerNormForward&);
-  void (*layernorm_backward)(Stream&, const LayerNormBackward&);
-  void (*gelu_forward)(Stream&, const GeluForward&);
-  void (*gelu_backward)(Stream&, const GeluBackward&);
-  void (*attention_forward)(Stream&, const AttentionForward&);
-  void (*attention_backward)(Stream&, const AttentionBackward&);
-  void (*embedding_forward)(Stream&, const EmbeddingForward&);
-  void (*embedding_backward)(Stream&, const EmbeddingBackward&);
-  void (*cross_entropy)(Stream&, const CrossEntropy&);
-  void (*sum_into)(Stream&, const SumInto&);
-  void (*add_into)(Stream&, const AddInto&);
-  void (*cast)(Stream&, const Cast&);
-  void (*sum_squares)(Stream&, const SumSquares&);
-  void (*find_non_finite)(Stream&, const FindNonFinite&);
-  void (*step_finalize)(Stream&, const StepFinalize&);
-  void (*adamw)(Stream&, const AdamW&);
+template <class Args>
+using OpEntry = void (*)(Stream&, const Args&);
+
+class OpTable {
+ public:
+  template <class Args>
+  constexpr OpEntry<Args>& entry() {
+    return std::get<OpEntry<Args>>(entries_);
+  }
+  template <class Args>
+  constexpr OpEntry<Args> entry() const {
+    return std::get<OpEntry<Args>>(entries_);
+  }
+
   DTypeSet storage = {};  // the types S of ops.h that the entries compute with
+
+ private:
+  Ops::Each<std::tuple, OpEntry> entries_{};
 };
 
 const OpTable& cpu_op_table();

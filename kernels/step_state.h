@@ -1,10 +1,54 @@
-// What step_finalize does to the step's scalars, written once for every backend: constexpr, so that device code may
-// call it too. Only roots are left to the backend.
+// The state of a step on the device, and what step_finalize does to it, written once for every backend: constexpr, so
+// that device code may call it too. Only roots are left to the backend.
 #pragma once
 
-#include "kernels/ops.h"
+#include <cstdint>
 
 namespace ddp {
+
+// What kernels of a step read and write on the device instead of host values, so that a step has no data-dependent host
+// branch and can be replayed. One per rank, in device memory.
+struct StepScalars {
+  uint32_t attempted_step = 1;                  // the step being run: read by dropout
+  uint32_t applied_steps = 0;                   // updates made so far: indexes the learning rates
+  double beta1_power = 1.0, beta2_power = 1.0;  // beta^applied_steps
+  float loss_scale = 1.0f;                      // of the step being run: read by cross_entropy
+  uint32_t growth_count = 0;                    // updates since the scale changed or a step was skipped
+  uint32_t floor_skips = 0;                     // consecutive skips that found the scale at its floor already
+  // Written by step_finalize for the update that follows:
+  float lr = 0.0f;
+  float grad_scale = 0.0f;   // clip factor / loss scale
+  float step_size = 0.0f;    // lr / (1 - beta1^t)
+  float rsqrt_bias2 = 0.0f;  // 1 / sqrt(1 - beta2^t)
+  uint32_t skip = 0;         // 1: a gradient or the loss is not finite, this update is skipped
+};
+
+// How the loss scale follows overflows, on the device: a skip multiplies it by `backoff`, not below `floor`; `interval`
+// updates in a row multiply it by `growth`, not above `cap`. The default never changes: a static scale.
+struct LossScaling {
+  float growth = 1.0f, backoff = 1.0f, floor = 1.0f, cap = 1.0f;
+  uint32_t interval = UINT32_MAX;
+};
+
+// What ranks sum beside the gradients, by place in f64 (kFirstMark + ranks). From kFirstMark on each rank's mark, set
+// by that rank alone: what find_non_finite says of its gradients before the sum.
+enum LossVote : int64_t { kLossSum, kStopVotes, kCheckpointVotes, kFirstMark };
+
+// What the host reads of a step, one step late.
+struct StepMetrics {
+  double loss_sum;    // over the global batch's tokens
+  double stop_votes;  // ranks that were asked to stop, and to checkpoint, when they enqueued the step
+  double checkpoint_votes;
+  double grad_norm;  // of the unscaled gradients
+  double beta1_power, beta2_power;
+  int64_t bad_chunk;  // a chunk with a gradient that is not finite, of bad_rank's or of the sum; -1: none, so that a
+                      // step is skipped for its loss alone
+  int64_t bad_rank;   // the first rank whose own gradients are not finite; -1: none
+  float lr;
+  float loss_scale, next_loss_scale;  // of this step, and of the one that follows
+  uint32_t growth_count, floor_skips;
+  uint32_t attempted_step, applied_steps, skipped;
+};
 
 struct StepRule {
   double clip_norm = 0, beta1 = 0, beta2 = 0;

@@ -13,9 +13,10 @@
 #include <limits>
 
 #include "kernels/cpu/attention_operands.h"
-#include "kernels/cpu/cpu_ops.h"
 #include "kernels/cpu/dropout.h"
+#include "kernels/cpu/run.h"
 #include "kernels/cpu/storage.h"
+#include "kernels/ops/attention.h"
 #include "runtime/device/cpu_device.h"
 
 namespace ddp {
@@ -221,11 +222,13 @@ void run(ThreadPool& pool, const AttentionBackward& a) {
 
 }  // namespace
 
-void attention_forward(Stream& stream, const AttentionForward& a) {
+template <>
+void run(Stream& stream, const AttentionForward& a) {
   cpu_enqueue(stream, [a](ThreadPool& pool) { with_storage(a.qkv.dtype, [&](auto s) { run<decltype(s)>(pool, a); }); });
 }
 
-void attention_backward(Stream& stream, const AttentionBackward& a) {
+template <>
+void run(Stream& stream, const AttentionBackward& a) {
   cpu_enqueue(stream, [a](ThreadPool& pool) { with_storage(a.qkv.dtype, [&](auto s) { run<decltype(s)>(pool, a); }); });
 }
 

@@ -2,10 +2,11 @@
 
 #include <algorithm>
 
-#include "kernels/cpu/cpu_ops.h"
+#include "kernels/cpu/run.h"
 #include "kernels/cpu/scratch.h"
 #include "kernels/cpu/storage.h"
 #include "kernels/cpu/vec.h"
+#include "kernels/ops/elementwise.h"
 #include "runtime/device/cpu_device.h"
 
 namespace ddp::cpu {
@@ -28,7 +29,8 @@ void convert(ThreadPool& pool, const TensorView& y, const TensorView& x) {
   });
 }
 
-void cast(Stream& stream, const Cast& a) {
+template <>
+void run(Stream& stream, const Cast& a) {
   cpu_enqueue(stream, [a](ThreadPool& pool) { convert(pool, a.y, a.x); });
 }
 

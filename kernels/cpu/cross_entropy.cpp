@@ -4,10 +4,11 @@
 #include <algorithm>
 #include <limits>
 
-#include "kernels/cpu/cpu_ops.h"
+#include "kernels/cpu/run.h"
 #include "kernels/cpu/scratch.h"
 #include "kernels/cpu/storage.h"
 #include "kernels/cpu/vec.h"
+#include "kernels/ops/loss.h"
 #include "runtime/device/cpu_device.h"
 
 namespace ddp::cpu {
@@ -72,7 +73,8 @@ void run(ThreadPool& pool, const CrossEntropy& a) {
 
 }  // namespace
 
-void cross_entropy(Stream& stream, const CrossEntropy& a) {
+template <>
+void run(Stream& stream, const CrossEntropy& a) {
   cpu_enqueue(stream,
               [a](ThreadPool& pool) { with_storage(a.logits.dtype, [&](auto s) { run<decltype(s)>(pool, a); }); });
 }

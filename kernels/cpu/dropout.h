@@ -1,12 +1,12 @@
-// Dropout masks as the multipliers 0 and 1 / (1 - p), by the definition in kernels/ops.h, 64 Philox words or more at a
-// time.
+// Dropout masks as the multipliers 0 and 1 / (1 - p), by the definition in kernels/dropout.h, 64 Philox words or more
+// at a time.
 #pragma once
 
 #include <cmath>
 
 #include "kernels/cpu/scratch.h"
 #include "kernels/cpu/vec.h"
-#include "kernels/ops.h"
+#include "kernels/dropout.h"
 
 namespace ddp::cpu {
 

@@ -2,9 +2,10 @@
 // order. Legend: B samples, T positions, C width, V vocabulary.
 #include <algorithm>
 
-#include "kernels/cpu/cpu_ops.h"
 #include "kernels/cpu/dropout.h"
+#include "kernels/cpu/run.h"
 #include "kernels/cpu/storage.h"
+#include "kernels/ops/embedding.h"
 #include "runtime/device/cpu_device.h"
 
 namespace ddp::cpu {
@@ -101,11 +102,13 @@ void run(ThreadPool& pool, const EmbeddingBackward& a) {
 
 }  // namespace
 
-void embedding_forward(Stream& stream, const EmbeddingForward& a) {
+template <>
+void run(Stream& stream, const EmbeddingForward& a) {
   cpu_enqueue(stream, [a](ThreadPool& pool) { with_storage(a.wte.dtype, [&](auto s) { run<decltype(s)>(pool, a); }); });
 }
 
-void embedding_backward(Stream& stream, const EmbeddingBackward& a) {
+template <>
+void run(Stream& stream, const EmbeddingBackward& a) {
   cpu_enqueue(stream, [a](ThreadPool& pool) {
     with_storage(a.dout.dtype, [&](auto s) {
       with_grad<decltype(s)>(a.dwpe.dtype, [&](auto g) { run<decltype(s), decltype(g)>(pool, a); });

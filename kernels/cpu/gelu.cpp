@@ -2,10 +2,11 @@
 // = x s with s = sigmoid(2 u): one exp, one division, and no cancellation for negative x.
 #include <algorithm>
 
-#include "kernels/cpu/cpu_ops.h"
+#include "kernels/cpu/run.h"
 #include "kernels/cpu/scratch.h"
 #include "kernels/cpu/storage.h"
 #include "kernels/cpu/vec.h"
+#include "kernels/ops/elementwise.h"
 #include "runtime/device/cpu_device.h"
 
 namespace ddp::cpu {
@@ -53,11 +54,13 @@ void run(ThreadPool& pool, const GeluBackward& a) {
 
 }  // namespace
 
-void gelu_forward(Stream& stream, const GeluForward& a) {
+template <>
+void run(Stream& stream, const GeluForward& a) {
   cpu_enqueue(stream, [a](ThreadPool& pool) { with_storage(a.x.dtype, [&](auto s) { run<decltype(s)>(pool, a); }); });
 }
 
-void gelu_backward(Stream& stream, const GeluBackward& a) {
+template <>
+void run(Stream& stream, const GeluBackward& a) {
   cpu_enqueue(stream, [a](ThreadPool& pool) { with_storage(a.x.dtype, [&](auto s) { run<decltype(s)>(pool, a); }); });
 }
 

@@ -3,9 +3,10 @@
 // width, rows of a sample T = M / B.
 #include <algorithm>
 
-#include "kernels/cpu/cpu_ops.h"
 #include "kernels/cpu/dropout.h"
+#include "kernels/cpu/run.h"
 #include "kernels/cpu/storage.h"
+#include "kernels/ops/norm.h"
 #include "runtime/device/cpu_device.h"
 
 namespace ddp {
@@ -146,12 +147,14 @@ void run(ThreadPool& pool, const LayerNormBackward& a) {
 
 }  // namespace
 
-void layernorm_forward(Stream& stream, const LayerNormForward& a) {
+template <>
+void run(Stream& stream, const LayerNormForward& a) {
   cpu_enqueue(stream,
               [a](ThreadPool& pool) { with_storage(a.residual_in.dtype, [&](auto s) { run<decltype(s)>(pool, a); }); });
 }
 
-void layernorm_backward(Stream& stream, const LayerNormBackward& a) {
+template <>
+void run(Stream& stream, const LayerNormBackward& a) {
   cpu_enqueue(stream, [a](ThreadPool& pool) {
     with_storage(a.x.dtype, [&](auto s) {
       with_grad<decltype(s)>(a.dw.dtype, [&](auto g) { run<decltype(s), decltype(g)>(pool, a); });

@@ -6,11 +6,12 @@
 #include <algorithm>
 
 #include "kernels/cpu/convert.h"
-#include "kernels/cpu/cpu_ops.h"
 #include "kernels/cpu/gemm.h"
+#include "kernels/cpu/run.h"
 #include "kernels/cpu/scratch.h"
 #include "kernels/cpu/storage.h"
 #include "kernels/cpu/vec.h"
+#include "kernels/ops/linear.h"
 #include "runtime/device/cpu_device.h"
 
 namespace ddp::cpu {
@@ -178,13 +179,16 @@ void run_stored(ThreadPool& pool, DType type, const Args& a) {
 
 }  // namespace
 
-void linear_forward(Stream& stream, const LinearForward& a) {
+template <>
+void run(Stream& stream, const LinearForward& a) {
   cpu_enqueue(stream, [a](ThreadPool& pool) { run_stored(pool, a.x.dtype, a); });
 }
-void linear_backward_input(Stream& stream, const LinearBackwardInput& a) {
+template <>
+void run(Stream& stream, const LinearBackwardInput& a) {
   cpu_enqueue(stream, [a](ThreadPool& pool) { run_stored(pool, a.dy.dtype, a); });
 }
-void linear_backward_weight(Stream& stream, const LinearBackwardWeight& a) {
+template <>
+void run(Stream& stream, const LinearBackwardWeight& a) {
   cpu_enqueue(stream, [a](ThreadPool& pool) { run_stored(pool, a.x.dtype, a); });
 }
 

@@ -4,10 +4,11 @@
 #include <cmath>
 #include <numeric>
 
-#include "kernels/cpu/cpu_ops.h"
+#include "kernels/cpu/run.h"
 #include "kernels/cpu/scratch.h"
 #include "kernels/cpu/storage.h"
 #include "kernels/cpu/vec.h"
+#include "kernels/ops/step.h"
 #include "kernels/step_state.h"
 #include "runtime/device/cpu_device.h"
 
@@ -91,15 +92,18 @@ void run(ThreadPool& pool, const AdamW& a) {
 
 }  // namespace
 
-void find_non_finite(Stream& stream, const FindNonFinite& a) {
+template <>
+void run(Stream& stream, const FindNonFinite& a) {
   cpu_enqueue(stream, [a](ThreadPool& pool) { run(pool, a); });
 }
 
-void step_finalize(Stream& stream, const StepFinalize& a) {
+template <>
+void run(Stream& stream, const StepFinalize& a) {
   cpu_enqueue(stream, [a](ThreadPool& pool) { run(pool, a); });
 }
 
-void adamw(Stream& stream, const AdamW& a) {
+template <>
+void run(Stream& stream, const AdamW& a) {
   cpu_enqueue(stream, [a](ThreadPool& pool) {
     with_storage(a.rounded ? a.rounded.dtype : DType::f32, [&](auto s) {
       with_grad<decltype(s)>(a.g.dtype, [&](auto g) { run<decltype(s), decltype(g)>(pool, a); });

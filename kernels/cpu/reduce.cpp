@@ -2,10 +2,12 @@
 // the same bits.
 #include <algorithm>
 
-#include "kernels/cpu/cpu_ops.h"
+#include "kernels/cpu/run.h"
 #include "kernels/cpu/scratch.h"
 #include "kernels/cpu/storage.h"
 #include "kernels/cpu/vec.h"
+#include "kernels/ops/elementwise.h"
+#include "kernels/ops/step.h"
 #include "runtime/device/cpu_device.h"
 
 namespace ddp::cpu {
@@ -59,15 +61,18 @@ void run(ThreadPool& pool, const SumSquares& a) {
 
 }  // namespace
 
-void sum_into(Stream& stream, const SumInto& a) {
+template <>
+void run(Stream& stream, const SumInto& a) {
   cpu_enqueue(stream, [a](ThreadPool& pool) { run(pool, a); });
 }
 
-void add_into(Stream& stream, const AddInto& a) {
+template <>
+void run(Stream& stream, const AddInto& a) {
   cpu_enqueue(stream, [a](ThreadPool& pool) { run(pool, a); });
 }
 
-void sum_squares(Stream& stream, const SumSquares& a) {
+template <>
+void run(Stream& stream, const SumSquares& a) {
   cpu_enqueue(stream, [a](ThreadPool& pool) { with_storage(a.x.dtype, [&](auto s) { run<decltype(s)>(pool, a); }); });
 }
 

@@ -2,7 +2,8 @@
 #include <cmath>
 
 #include "kernels/cuda/attention.cuh"
-#include "kernels/cuda/cuda_ops.h"
+#include "kernels/cuda/run.h"
+#include "kernels/ops/attention.h"
 
 namespace ddp::cuda {
 namespace {
@@ -57,12 +58,14 @@ void backward(Stream& stream, const AttentionBackward& a) {
 
 }  // namespace
 
-void attention_forward(Stream& stream, const AttentionForward& a) {
+template <>
+void run(Stream& stream, const AttentionForward& a) {
   check_head_width(a.qkv, a.heads);
   with_storage(a.qkv.dtype, [&](auto s) { forward<decltype(s)>(stream, a); });
 }
 
-void attention_backward(Stream& stream, const AttentionBackward& a) {
+template <>
+void run(Stream& stream, const AttentionBackward& a) {
   check_head_width(a.qkv, a.heads);
   with_storage(a.qkv.dtype, [&](auto s) { backward<decltype(s)>(stream, a); });
 }

@@ -20,7 +20,7 @@
 #include "kernels/cuda/storage.cuh"
 //
 #include "kernels/cuda/warp.cuh"
-#include "kernels/ops.h"
+#include "kernels/ops/attention.h"
 #include "runtime/base/philox.h"
 
 namespace ddp::cuda {
@@ -138,7 +138,7 @@ struct KeptQuad {
   __device__ __forceinline__ bool at(int q_half, int k_half) const { return (bits >> (2 * q_half + k_half) & 1) != 0; }
 };
 
-// The dropout of the block's head, by the definition in kernels/ops.h.
+// The dropout of the block's head, by the definition in kernels/dropout.h.
 template <bool kDropout>
 class HeadDropout {
  public:

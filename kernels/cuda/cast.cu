@@ -2,7 +2,8 @@
 // ties to even.
 #include "kernels/cuda/pack.cuh"
 //
-#include "kernels/cuda/cuda_ops.h"
+#include "kernels/cuda/run.h"
+#include "kernels/ops/elementwise.h"
 
 namespace ddp::cuda {
 namespace {
@@ -17,7 +18,8 @@ __global__ void __launch_bounds__(kThreads) cast_elements(Y* y, const X* x, int6
 
 }  // namespace
 
-void cast(Stream& stream, const Cast& a) {
+template <>
+void run(Stream& stream, const Cast& a) {
   const int64_t n = a.x.numel();
   with_storage(a.y.dtype, [&](auto y) {
     with_storage(a.x.dtype, [&](auto x) {

@@ -2,8 +2,9 @@
 // and sum together (online softmax, Milakov and Gimelshein, 2018), one for the gradient. Legend: M rows, V columns.
 #include "kernels/cuda/warp.cuh"
 
-#include "kernels/cuda/cuda_ops.h"
 #include "kernels/cuda/pack.cuh"
+#include "kernels/cuda/run.h"
+#include "kernels/ops/loss.h"
 
 namespace ddp::cuda {
 namespace {
@@ -85,7 +86,8 @@ __global__ void __launch_bounds__(kThreads) rows(Args<S> a) {
 
 }  // namespace
 
-void cross_entropy(Stream& stream, const CrossEntropy& a) {
+template <>
+void run(Stream& stream, const CrossEntropy& a) {
   const int64_t m = a.logits.dim(0), v = a.logits.dim(1);
   const LaunchShape shape = {"cross_entropy", blocks(m), kThreads, sizeof(Shared)};
   with_storage(a.logits.dtype, [&](auto s) {

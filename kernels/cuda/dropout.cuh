@@ -1,10 +1,11 @@
-// Dropout masks as the multipliers 0 and 1 / (1 - p), by the definition in kernels/ops.h: the same bits as the CPU's.
+// Dropout masks as the multipliers 0 and 1 / (1 - p), by the definition in kernels/dropout.h: the same bits as the
+// CPU's.
 #pragma once
 
 #include <cmath>
 
 #include "kernels/cuda/pack.cuh"
-#include "kernels/ops.h"
+#include "kernels/dropout.h"
 #include "runtime/base/philox.h"
 
 namespace ddp::cuda {

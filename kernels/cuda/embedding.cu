@@ -3,7 +3,8 @@
 // M = B T.
 #include "kernels/cuda/dropout.cuh"
 
-#include "kernels/cuda/cuda_ops.h"
+#include "kernels/cuda/run.h"
+#include "kernels/ops/embedding.h"
 
 namespace ddp::cuda {
 namespace {
@@ -119,7 +120,8 @@ void run_backward(Stream& stream, const EmbeddingBackward& a) {
 
 }  // namespace
 
-void embedding_forward(Stream& stream, const EmbeddingForward& a) {
+template <>
+void run(Stream& stream, const EmbeddingForward& a) {
   const int64_t m = a.tokens.numel();
   with_storage(a.wte.dtype, [&](auto s) {
     using S = decltype(s);
@@ -138,7 +140,8 @@ void embedding_forward(Stream& stream, const EmbeddingForward& a) {
   });
 }
 
-void embedding_backward(Stream& stream, const EmbeddingBackward& a) {
+template <>
+void run(Stream& stream, const EmbeddingBackward& a) {
   DDP_CHECK(a.order, "embedding_backward on CUDA needs the positions sorted by token");
   with_storage(a.dout.dtype, [&](auto s) {
     using S = decltype(s);

@@ -2,7 +2,8 @@
 // cancellation for negative x. Elementwise over n.
 #include "kernels/cuda/pack.cuh"
 //
-#include "kernels/cuda/cuda_ops.h"
+#include "kernels/cuda/run.h"
+#include "kernels/ops/elementwise.h"
 
 namespace ddp::cuda {
 namespace {
@@ -49,7 +50,8 @@ __global__ void __launch_bounds__(kThreads) backward(S* dx, const S* dy, const S
 
 }  // namespace
 
-void gelu_forward(Stream& stream, const GeluForward& a) {
+template <>
+void run(Stream& stream, const GeluForward& a) {
   const int64_t n = a.x.numel();
   with_storage(a.x.dtype, [&](auto s) {
     using S = decltype(s);
@@ -60,7 +62,8 @@ void gelu_forward(Stream& stream, const GeluForward& a) {
   });
 }
 
-void gelu_backward(Stream& stream, const GeluBackward& a) {
+template <>
+void run(Stream& stream, const GeluBackward& a) {
   const int64_t n = a.x.numel();
   with_storage(a.x.dtype, [&](auto s) {
     using S = decltype(s);

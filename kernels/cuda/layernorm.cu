@@ -5,8 +5,9 @@
 
 #include <algorithm>
 
-#include "kernels/cuda/cuda_ops.h"
 #include "kernels/cuda/dropout.cuh"
+#include "kernels/cuda/run.h"
+#include "kernels/ops/norm.h"
 
 namespace ddp::cuda {
 namespace {
@@ -228,11 +229,13 @@ void run_backward(Stream& stream, const LayerNormBackward& a) {
 
 }  // namespace
 
-void layernorm_forward(Stream& stream, const LayerNormForward& a) {
+template <>
+void run(Stream& stream, const LayerNormForward& a) {
   with_storage(a.residual_in.dtype, [&](auto s) { run_forward<decltype(s)>(stream, a); });
 }
 
-void layernorm_backward(Stream& stream, const LayerNormBackward& a) {
+template <>
+void run(Stream& stream, const LayerNormBackward& a) {
   with_storage(a.x.dtype, [&](auto s) {
     using S = decltype(s);
     with_grad<S>(a.dw.dtype, [&](auto g) { run_backward<S, decltype(g)>(stream, a); });

@@ -18,11 +18,15 @@
 #include <utility>
 
 #include "kernels/cuda/column_sum.h"
-#include "kernels/cuda/cuda_ops.h"
+#include "kernels/cuda/run.h"
+#include "kernels/ops/linear.h"
 #include "runtime/device/cuda_device.h"
 
 namespace ddp::cuda {
 namespace {
+
+// How products of f32 are made: as f32 is, or by tensor cores that round each operand to 10 bits of mantissa.
+enum class F32Products : uint8_t { exact, tf32 };
 
 void check(cublasStatus_t status, const char* call) {
   if (status != CUBLAS_STATUS_SUCCESS)
@@ -226,31 +230,48 @@ void multiply(Stream& stream, F32Products f32_products, const TensorView& out, c
         "cublasLtMatmul");
 }
 
-}  // namespace
-
-template <F32Products kF32Products>
-void linear_forward(Stream& stream, const LinearForward& a) {
-  multiply(stream, kF32Products, a.y, {a.x, false}, {a.w, a.w_transposed}, 0.0f, a.bias);
+void run(Stream& stream, F32Products products, const LinearForward& a) {
+  multiply(stream, products, a.y, {a.x, false}, {a.w, a.w_transposed}, 0.0f, a.bias);
 }
 
-template <F32Products kF32Products>
-void linear_backward_input(Stream& stream, const LinearBackwardInput& a) {
-  multiply(stream, kF32Products, a.dx, {a.dy, false}, {a.w, !a.w_transposed}, 0.0f);
+void run(Stream& stream, F32Products products, const LinearBackwardInput& a) {
+  multiply(stream, products, a.dx, {a.dy, false}, {a.w, !a.w_transposed}, 0.0f);
 }
 
-template <F32Products kF32Products>
-void linear_backward_weight(Stream& stream, const LinearBackwardWeight& a) {
+void run(Stream& stream, F32Products products, const LinearBackwardWeight& a) {
   // x^T dy, or dy^T x where the weight is stored transposed.
   const TensorView &left = a.w_transposed ? a.dy : a.x, &right = a.w_transposed ? a.x : a.dy;
-  multiply(stream, kF32Products, a.dw, {left, true}, {right, false}, a.accumulate ? 1.0f : 0.0f);
+  multiply(stream, products, a.dw, {left, true}, {right, false}, a.accumulate ? 1.0f : 0.0f);
   if (a.db) column_sum(stream, a.db, a.dy, a.accumulate);
 }
 
-template void linear_forward<F32Products::exact>(Stream&, const LinearForward&);
-template void linear_forward<F32Products::tf32>(Stream&, const LinearForward&);
-template void linear_backward_input<F32Products::exact>(Stream&, const LinearBackwardInput&);
-template void linear_backward_input<F32Products::tf32>(Stream&, const LinearBackwardInput&);
-template void linear_backward_weight<F32Products::exact>(Stream&, const LinearBackwardWeight&);
-template void linear_backward_weight<F32Products::tf32>(Stream&, const LinearBackwardWeight&);
+}  // namespace
+
+template <>
+void run(Stream& stream, const LinearForward& a) {
+  run(stream, F32Products::exact, a);
+}
+template <>
+void run_tf32(Stream& stream, const LinearForward& a) {
+  run(stream, F32Products::tf32, a);
+}
+
+template <>
+void run(Stream& stream, const LinearBackwardInput& a) {
+  run(stream, F32Products::exact, a);
+}
+template <>
+void run_tf32(Stream& stream, const LinearBackwardInput& a) {
+  run(stream, F32Products::tf32, a);
+}
+
+template <>
+void run(Stream& stream, const LinearBackwardWeight& a) {
+  run(stream, F32Products::exact, a);
+}
+template <>
+void run_tf32(Stream& stream, const LinearBackwardWeight& a) {
+  run(stream, F32Products::tf32, a);
+}
 
 }  // namespace ddp::cuda

@@ -2,8 +2,9 @@
 // over the flat buffers, a block a chunk.
 #include "kernels/cuda/warp.cuh"
 
-#include "kernels/cuda/cuda_ops.h"
 #include "kernels/cuda/pack.cuh"
+#include "kernels/cuda/run.h"
+#include "kernels/ops/step.h"
 #include "kernels/step_state.h"
 
 namespace ddp::cuda {
@@ -120,7 +121,8 @@ void run_adamw(Stream& stream, const AdamW& a) {
 
 }  // namespace
 
-void step_finalize(Stream& stream, const StepFinalize& a) {
+template <>
+void run(Stream& stream, const StepFinalize& a) {
   const Finalize f = {.scalars = a.scalars,
                       .metrics = a.metrics,
                       .partials = a.partials.as<double>(),
@@ -133,7 +135,8 @@ void step_finalize(Stream& stream, const StepFinalize& a) {
   launch(stream, {"step_finalize", 1, kFinalizeThreads, sizeof(FinalizeShared)}, finalize, f);
 }
 
-void adamw(Stream& stream, const AdamW& a) {
+template <>
+void run(Stream& stream, const AdamW& a) {
   with_storage(a.g.dtype, [&](auto g) {
     using G = decltype(g);
     a.rounded.dtype == DType::bf16 ? run_adamw<G, bfloat16>(stream, a) : run_adamw<G, half>(stream, a);

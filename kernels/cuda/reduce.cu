@@ -1,8 +1,10 @@
 // Sums: of losses, of gradients, of squares. Each thread sums every kThreads-th element, then the block in fixed order.
 #include "kernels/cuda/warp.cuh"
 
-#include "kernels/cuda/cuda_ops.h"
 #include "kernels/cuda/pack.cuh"
+#include "kernels/cuda/run.h"
+#include "kernels/ops/elementwise.h"
+#include "kernels/ops/step.h"
 
 namespace ddp::cuda {
 namespace {
@@ -70,12 +72,14 @@ __global__ void __launch_bounds__(kThreads)
 
 }  // namespace
 
-void sum_into(Stream& stream, const SumInto& a) {
+template <>
+void run(Stream& stream, const SumInto& a) {
   launch(stream, {"sum_into", 1, kSumThreads, sizeof(Shared)}, sum, a.out.as<double>(), a.x.as<float>(), a.x.numel(),
          a.accumulate);
 }
 
-void add_into(Stream& stream, const AddInto& a) {
+template <>
+void run(Stream& stream, const AddInto& a) {
   const int64_t n = a.x.numel();
   if (a.x.dtype == DType::f64) {
     launch(stream, {"add_into", blocks(ceil_div(n, kThreads)), kThreads}, add_doubles, a.y.as<double>(),
@@ -89,12 +93,14 @@ void add_into(Stream& stream, const AddInto& a) {
   });
 }
 
-void find_non_finite(Stream& stream, const FindNonFinite& a) {
+template <>
+void run(Stream& stream, const FindNonFinite& a) {
   launch(stream, {"find_non_finite", 1, kSumThreads, sizeof(BlockScratch<int64_t>)}, find_bad, a.mark.as<double>(),
          a.partials.as<double>(), a.partials.numel());
 }
 
-void sum_squares(Stream& stream, const SumSquares& a) {
+template <>
+void run(Stream& stream, const SumSquares& a) {
   with_storage(a.x.dtype, [&](auto s) {
     using S = decltype(s);
     launch(stream, {"sum_squares", blocks(a.partials.numel()), kThreads, sizeof(Shared)}, chunk_squares<S>,

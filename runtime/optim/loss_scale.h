@@ -2,7 +2,7 @@
 // the update scaled down again (Micikevicius et al., 2018); the scale follows overflows on the device (LossScaling).
 #pragma once
 
-#include "kernels/ops.h"
+#include "kernels/step_state.h"
 #include "runtime/config/config.h"
 
 namespace ddp {

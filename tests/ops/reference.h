@@ -26,7 +26,7 @@ double rounding(DType type);
 Vec numeric_gradient(const std::function<double(const Vec&)>& f, const Vec& x);
 double dot(const Vec& a, const Vec& b);
 
-// Multipliers of dropout, element by element from the definition in kernels/ops.h (fields of `d` in host memory).
+// Multipliers of dropout, element by element from the definition in kernels/dropout.h (fields of `d` in host memory).
 float keep_element(const Dropout& d, int64_t sample, int64_t element);
 float keep_probability(const Dropout& d, int64_t sample, int64_t head, int64_t q, int64_t k);
 Vec row_mask(const Dropout& d, int64_t samples, int64_t elements);                        // (samples, elements)

@@ -201,6 +201,11 @@ void run(const AdamW& a) {
 }
 
 template <class Args>
+concept HasPlainForm = requires(const Args& a) {
+  run(a);
+};
+
+template <class Args>
 void entry(Stream& stream, const Args& a) {
   cpu_enqueue(stream, [a](ThreadPool&) { run(a); });
 }
@@ -210,23 +215,9 @@ void entry(Stream& stream, const Args& a) {
 const OpTable& plain_op_table() {
   static const OpTable table = [] {
     OpTable t = cpu_op_table();
-    t.linear_forward = entry;
-    t.linear_backward_input = entry;
-    t.linear_backward_weight = entry;
-    t.layernorm_forward = entry;
-    t.layernorm_backward = entry;
-    t.gelu_forward = entry;
-    t.gelu_backward = entry;
-    t.attention_forward = entry;
-    t.attention_backward = entry;
-    t.embedding_forward = entry;
-    t.embedding_backward = entry;
-    t.cross_entropy = entry;
-    t.sum_into = entry;
-    t.add_into = entry;
-    t.cast = entry;
-    t.sum_squares = entry;
-    t.adamw = entry;
+    Ops::for_each([&]<class Args>() {
+      if constexpr (HasPlainForm<Args>) t.entry<Args>() = entry<Args>;
+    });
     t.storage = {DType::f64, DType::f32, DType::f16, DType::bf16};
     return t;
   }();

@@ -34,10 +34,10 @@ ParamLayout make_layout() {
 OpTable plain_table() {
   OpTable table{};
   table.storage = {DType::f32};
-  table.find_non_finite = [](Stream& stream, const FindNonFinite& a) {
+  table.entry<FindNonFinite>() = [](Stream& stream, const FindNonFinite& a) {
     cpu_enqueue(stream, [a](ThreadPool&) { *a.mark.as<double>() = 0.0; });
   };
-  table.add_into = [](Stream& stream, const AddInto& a) {
+  table.entry<AddInto>() = [](Stream& stream, const AddInto& a) {
     cpu_enqueue(stream, [a](ThreadPool&) {
       const auto add = [&]<class T>(T) {
         for (int64_t i = 0; i < a.x.numel(); ++i) a.y.as<T>()[i] += a.x.as<T>()[i];
@@ -45,7 +45,7 @@ OpTable plain_table() {
       a.x.dtype == DType::f32 ? add(float{}) : add(double{});
     });
   };
-  table.sum_squares = [](Stream& stream, const SumSquares& a) {
+  table.entry<SumSquares>() = [](Stream& stream, const SumSquares& a) {
     cpu_enqueue(stream, [a](ThreadPool&) {
       const int64_t* begin = a.chunk_begin.as<int64_t>();
       for (int64_t s = 0; s < a.partials.numel(); ++s) {

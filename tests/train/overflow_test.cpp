@@ -25,14 +25,14 @@ Fault planted;
 TensorView token_loss;  // of the micro-step
 
 void watched_cross_entropy(Stream& stream, const CrossEntropy& a) {
-  cpu_op_table().cross_entropy(stream, a);
+  cpu_op_table().entry<CrossEntropy>()(stream, a);
   token_loss = a.loss;
 }
 
 // Puts the fault's value where it belongs. It is the micro-step's last op that knows the step, and before the loss is
 // summed.
 void faulty_embedding_backward(Stream& stream, const EmbeddingBackward& a) {
-  cpu_op_table().embedding_backward(stream, a);
+  cpu_op_table().entry<EmbeddingBackward>()(stream, a);
   cpu_enqueue(stream, [a, loss = token_loss](ThreadPool&) {
     if (*a.dropout.step < planted.first_step || *a.dropout.step > planted.last_step) return;
     if (planted.in_loss) {
@@ -73,8 +73,8 @@ struct Runs : TrainerRuns {
   std::vector<RankResult> run(const std::string& name, int ranks, const std::vector<std::string>& settings,
                               const Fault& fault = {}, const Part& part = {}) const {
     How how{.resume = part.resume, .stop_after = part.stop_after};
-    how.table.cross_entropy = watched_cross_entropy;
-    how.table.embedding_backward = faulty_embedding_backward;
+    how.table.entry<CrossEntropy>() = watched_cross_entropy;
+    how.table.entry<EmbeddingBackward>() = faulty_embedding_backward;
     how.before = [&](RankContext& c) {
       if (fault.rank < 0 || fault.rank == c.comm.rank()) planted = fault;
     };
@@ -263,7 +263,7 @@ TEST_CASE("a run in which every update was skipped ends with 79 and is not commi
 
 // An update that overflows, though its gradient is finite.
 void overflowing_adamw(Stream& stream, const AdamW& a) {
-  cpu_op_table().adamw(stream, a);
+  cpu_op_table().entry<AdamW>()(stream, a);
   cpu_enqueue(stream, [a](ThreadPool&) {
     if (a.scalars->attempted_step == kStep) a.p.as<float>()[a.p.numel() / 2] = kInfinity;
   });
@@ -272,7 +272,7 @@ void overflowing_adamw(Stream& stream, const AdamW& a) {
 TEST_CASE("weights that are not finite are never committed, and the older checkpoints stay") {
   const Runs runs;
   TrainerRuns::How how;
-  how.table.adamw = overflowing_adamw;
+  how.table.entry<AdamW>() = overflowing_adamw;
   const std::vector<RankResult> results = runs.TrainerRuns::run("wild", 2, {"checkpoint.every=2"}, how);
   CHECK(results[0].code == int(ExitCode::non_finite));
   CHECK(results[0].text.find("step 4: h.") == 0);

@@ -24,7 +24,7 @@ std::function<void(int64_t)> on_evaluated, on_trained;
 int64_t num_evaluated = 0, num_trained = 0;
 
 void watched_cross_entropy(Stream& stream, const CrossEntropy& a) {
-  cpu_op_table().cross_entropy(stream, a);
+  cpu_op_table().entry<CrossEntropy>()(stream, a);
   const auto& watcher = a.backward ? on_trained : on_evaluated;
   int64_t& count = a.backward ? num_trained : num_evaluated;
   ++count;
@@ -47,7 +47,7 @@ struct Moment {
 
 TrainerRuns::How stopped(const Moment& moment, ExitCode ends_with = ExitCode::stopped_early) {
   TrainerRuns::How how{.resume = "auto", .ends_with = ends_with};
-  how.table.cross_entropy = watched_cross_entropy;
+  how.table.entry<CrossEntropy>() = watched_cross_entropy;
   how.before = [moment](RankContext& c) {
     if (c.comm.rank() != moment.rank) return;
     const auto stop_at = [&board = c.board](int64_t number) {
@@ -111,7 +111,7 @@ TEST_CASE("a checkpoint that is asked for in an evaluation is written before it 
   const TrainerRuns runs(kConfig);
   REQUIRE(failures(runs.run("whole", 2, {}, kToTheEnd)) == "");
   TrainerRuns::How how;
-  how.table.cross_entropy = watched_cross_entropy;
+  how.table.entry<CrossEntropy>() = watched_cross_entropy;
   how.before = [&](RankContext& c) {
     if (c.comm.rank() != 0) return;  // which has 2 micro-batches, and a third in the evaluation that follows
     on_evaluated = [&, &board = c.board](int64_t n) {
@@ -126,7 +126,7 @@ TEST_CASE("a checkpoint that is asked for in an evaluation is written before it 
 TEST_CASE("an evaluation that fails does not cost the commit of its step") {
   const TrainerRuns runs(kConfig);
   TrainerRuns::How how;
-  how.table.cross_entropy = watched_cross_entropy;
+  how.table.entry<CrossEntropy>() = watched_cross_entropy;
   how.before = [](RankContext&) { on_evaluated = [](int64_t) { throw Error(ExitCode::data, "bad held-out data"); }; };
   CHECK(runs.run("failed", 1, {"checkpoint.every=2"}, how)[0].code == int(ExitCode::data));
   CHECK(runs.is_committed("failed", 2));

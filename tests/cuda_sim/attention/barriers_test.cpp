@@ -3,8 +3,9 @@
 #include <catch2/catch.hpp>
 #include <set>
 
-#include "kernels/cuda/cuda_ops.h"
 #include "kernels/cuda/float16.h"
+#include "kernels/cuda/run.h"
+#include "kernels/ops/attention.h"
 #include "tests/cuda_sim/attention/droppable.h"
 #include "tests/cuda_sim/emulator/grid.h"
 #include "tests/cuda_sim/report.h"
@@ -67,13 +68,13 @@ std::vector<sim::Report> reports_of_both_ways() {
   DeviceZeros<float> lse(kT), delta(kT);
   const Shape wide{1, kT, 3 * kC}, rows{1, kT, kC}, stats{1, kHeads, kT};
   sim::ReportCollector collector;
-  cuda::attention_forward(stream, {.out = out.view(rows), .lse = lse.view(stats), .qkv = qkv.view(wide)});
-  cuda::attention_backward(stream, {.dqkv = dqkv.view(wide),
-                                    .dout = dout.view(rows),
-                                    .out = out.view(rows),
-                                    .qkv = qkv.view(wide),
-                                    .lse = lse.view(stats),
-                                    .workspace = delta.view(stats)});
+  cuda::run(stream, AttentionForward{.out = out.view(rows), .lse = lse.view(stats), .qkv = qkv.view(wide)});
+  cuda::run(stream, AttentionBackward{.dqkv = dqkv.view(wide),
+                                      .dout = dout.view(rows),
+                                      .out = out.view(rows),
+                                      .qkv = qkv.view(wide),
+                                      .lse = lse.view(stats),
+                                      .workspace = delta.view(stats)});
   return collector.reports();
 }
 

@@ -1,6 +1,6 @@
 // The backend of tests/ops under test here: the CUDA kernels on the emulator, each run as it is enqueued. A setting is
 // a schedule and a seed.
-#include "kernels/cuda/cuda_ops.h"
+#include "kernels/cuda/run.h"
 #include "tests/cuda_sim/emulator/grid.h"
 #include "tests/ops/harness.h"
 
@@ -22,22 +22,9 @@ std::unique_ptr<Device> make_test_device(int setting) {
 const OpTable& test_op_table() {
   static const OpTable table = [] {
     OpTable t = meta_op_table();
-    t.layernorm_forward = cuda::layernorm_forward;
-    t.layernorm_backward = cuda::layernorm_backward;
-    t.gelu_forward = cuda::gelu_forward;
-    t.gelu_backward = cuda::gelu_backward;
-    t.attention_forward = cuda::attention_forward;
-    t.attention_backward = cuda::attention_backward;
-    t.embedding_forward = cuda::embedding_forward;
-    t.embedding_backward = cuda::embedding_backward;
-    t.cross_entropy = cuda::cross_entropy;
-    t.sum_into = cuda::sum_into;
-    t.add_into = cuda::add_into;
-    t.cast = cuda::cast;
-    t.sum_squares = cuda::sum_squares;
-    t.find_non_finite = cuda::find_non_finite;
-    t.step_finalize = cuda::step_finalize;
-    t.adamw = cuda::adamw;
+    Ops::for_each([&]<class Args>() {
+      if constexpr (!LinearOps::has<Args>) t.entry<Args>() = cuda::run<Args>;  // cuBLASLt is no kernel
+    });
     return t;
   }();
   return table;

@@ -1,0 +1,17 @@
+#include "kernels/ops/loss.h"
+
+#include "kernels/ops/front_door.h"
+
+namespace ddp {
+
+void cross_entropy(const Exec& exec, const CrossEntropy& a) {
+  constexpr const char* kOp = "cross_entropy";
+  DDP_CHECK(a.logits.shape.rank == 2 && a.live_columns >= 1 && a.live_columns <= a.logits.dim(1),
+            "{}: logits {}, {} live", kOp, a.logits.shape.text(), a.live_columns);
+  const int64_t m = a.logits.dim(0);
+  check_shape(kOp, "loss", a.loss, {m}, wide(storage_type(kOp, exec, a.logits)));
+  check_shape(kOp, "targets", a.targets, {m}, DType::i32);
+  submit(exec, kOp, 0, a, {a.targets}, {a.logits, a.loss});
+}
+
+}  // namespace ddp

@@ -1,0 +1,41 @@
+#include "kernels/ops/step.h"
+
+#include "kernels/ops/front_door.h"
+
+namespace ddp {
+
+void sum_squares(const Exec& exec, const SumSquares& a) {
+  const int64_t chunks = a.partials.numel();
+  check_shape("sum_squares", "partials", a.partials, {chunks}, DType::f64);
+  check_shape("sum_squares", "x", a.x, {a.x.numel()}, storage_type("sum_squares", exec, a.x));
+  check_shape("sum_squares", "chunk_begin", a.chunk_begin, {chunks + 1}, DType::i64);
+  submit(exec, "sum_squares", 0, a, {a.x, a.chunk_begin}, {a.partials});
+}
+
+void find_non_finite(const Exec& exec, const FindNonFinite& a) {
+  check_shape("find_non_finite", "mark", a.mark, {1}, DType::f64);
+  check_shape("find_non_finite", "partials", a.partials, {a.partials.numel()}, DType::f64);
+  submit(exec, "find_non_finite", 0, a, {a.partials}, {a.mark});
+}
+
+void step_finalize(const Exec& exec, const StepFinalize& a) {
+  check_shape("step_finalize", "partials", a.partials, {a.partials.numel()}, DType::f64);
+  DDP_CHECK(a.loss_votes.numel() >= kFirstMark, "step_finalize: loss_votes {}", a.loss_votes.shape.text());
+  check_shape("step_finalize", "loss_votes", a.loss_votes, {a.loss_votes.numel()}, DType::f64);
+  check_shape("step_finalize", "lr_table", a.lr_table, {a.lr_table.numel()});
+  DDP_CHECK(a.scalars != nullptr && a.metrics != nullptr, "step_finalize without its records");
+  submit(exec, "step_finalize", 0, a, {a.partials, a.loss_votes, a.lr_table}, {});
+}
+
+void adamw(const Exec& exec, const AdamW& a) {
+  const int64_t n = a.p.numel(), chunks = a.chunk_decay.numel();
+  for (const TensorView* x : {&a.p, &a.m, &a.v}) check_shape("adamw", "p, m, v", *x, {n});
+  check_shape("adamw", "g", a.g, {n}, storage_type("adamw", exec, a.g));
+  check_optional("adamw", "rounded", a.rounded, {n}, a.rounded.dtype);
+  check_shape("adamw", "chunk_begin", a.chunk_begin, {chunks + 1}, DType::i64);
+  check_shape("adamw", "chunk_decay", a.chunk_decay, {chunks});
+  DDP_CHECK(a.scalars != nullptr, "adamw without scalars");
+  submit(exec, "adamw", 0, a, {a.g, a.chunk_begin, a.chunk_decay}, {a.p, a.m, a.v, a.rounded});
+}
+
+}  // namespace ddp

@@ -1,0 +1,55 @@
+// The end of a step: what the gradients are, and the optimizer's update. Conventions: kernels/ops.h.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/exec.h"
+#include "kernels/op_list.h"
+#include "kernels/step_state.h"
+#include "runtime/device/tensor.h"
+
+namespace ddp {
+
+// partials (n_chunks) f64 = sum of squares of x (f32, f16 or bf16) over each chunk; not finite where an element is not.
+// Chunks cover x exactly and in order: chunk s is elements [chunk_begin[s] - chunk_begin[0], chunk_begin[s+1] -
+// chunk_begin[0]) of x, chunk_begin (n_chunks + 1) i64 in device memory.
+struct SumSquares {
+  TensorView partials, x, chunk_begin;
+};
+void sum_squares(const Exec& exec, const SumSquares& a);
+
+// mark (1) f64 = 1 + the first chunk whose partial (n_chunks) f64 is not finite; 0: none.
+struct FindNonFinite {
+  TensorView mark, partials;
+};
+void find_non_finite(const Exec& exec, const FindNonFinite& a);
+
+// From all partials (in chunk order, in double): norm, clip factor (clip_norm 0: none), skip, learning rate, bias
+// correction and the next loss scale into *scalars; {loss, votes} and these into *metrics; then counts the step.
+struct StepFinalize {
+  StepScalars* scalars = nullptr;
+  StepMetrics* metrics = nullptr;
+  TensorView partials;    // f64 (chunks)
+  TensorView loss_votes;  // f64 (kFirstMark + ranks) by LossVote, summed over ranks
+  TensorView lr_table;    // f32: lr of the update after i applied ones is lr_table[i]
+  double clip_norm = 0, beta1 = 0, beta2 = 0;
+  LossScaling scaling = {};
+};
+void step_finalize(const Exec& exec, const StepFinalize& a);
+
+// One pass (28 bytes a parameter), where !scalars->skip: g' = g * grad_scale; m = b1 m +
+// (1-b1) g'; v = b2 v + (1-b2) g'^2; p -= lr wd p + step_size m / (sqrt(v) rsqrt_bias2 + eps); rounded = p. Decoupled
+// decay: Loshchilov and Hutter, 2019. p, m, v (n) f32 and g (n), f32 or 16-bit, cover exactly the chunks of chunk_begin
+// (n_chunks + 1) i64; chunk_decay (n_chunks) f32 multiplies weight_decay. rounded (n) f16 or bf16: the parameters that
+// forward and backward read, where p is their master copy; else empty.
+struct AdamW {
+  TensorView p, m, v, g, chunk_begin, chunk_decay;
+  TensorView rounded = {};
+  const StepScalars* scalars = nullptr;
+  float beta1 = 0, beta2 = 0, eps = 0, weight_decay = 0;
+};
+void adamw(const Exec& exec, const AdamW& a);
+
+using StepOps = OpList<SumSquares, FindNonFinite, StepFinalize, AdamW>;
+
+}  // namespace ddp
