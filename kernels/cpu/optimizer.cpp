@@ -1,5 +1,5 @@
-// The end of a step: where gradients are not finite, norm, clip factor and bias correction from the partial sums, then
-// AdamW in one pass over the flat buffers.
+// The end of a step: where gradients are not finite, norm and clip factor from the partial sums, then AdamW in one pass
+// over the flat buffers.
 #include <algorithm>
 #include <cmath>
 #include <numeric>
@@ -9,7 +9,6 @@
 #include "kernels/cpu/storage.h"
 #include "kernels/cpu/vec.h"
 #include "kernels/ops/step.h"
-#include "kernels/step_state.h"
 #include "runtime/device/cpu_device.h"
 
 namespace ddp::cpu {
@@ -29,17 +28,24 @@ void run(ThreadPool&, const FindNonFinite& a) { *a.mark.as<double>() = double(fi
 
 void run(ThreadPool&, const StepFinalize& a) {
   StepScalars& s = *a.scalars;
-  const StepScalars before = s;
+  const float loss_scale = s.state.loss_scale;
   const double *partials = a.partials.as<double>(), *loss_votes = a.loss_votes.as<double>();
   const double squares = std::accumulate(partials, partials + a.partials.numel(), 0.0);
-  DDP_CHECK(s.applied_steps < a.lr_table.numel(), "{} learning rates, {} steps applied", a.lr_table.numel(),
-            s.applied_steps);
+  const float* lr = a.rates->find(s.state.applied_steps);
+  DDP_CHECK(lr != nullptr, "learning rates from {} applied steps on, {} are", a.rates->first_applied,
+            s.state.applied_steps);
   const double root = std::sqrt(squares);
-  decide_update(s, loss_votes[kLossSum], root, a.lr_table.as<float>()[s.applied_steps],
-                {a.clip_norm, a.beta1, a.beta2, a.scaling});
-  if (!s.skip) s.rsqrt_bias2 = float(1.0 / std::sqrt(1.0 - s.beta2_power));
+  decide_update(s, loss_votes[kLossSum], root, *lr, a.rule);
   *a.metrics =
-      step_metrics(before, s, root, first_bad_chunk(a.partials), loss_votes, a.loss_votes.numel() - kFirstMark);
+      step_metrics(loss_scale, s, root, first_bad_chunk(a.partials), loss_votes, a.loss_votes.numel() - kFirstMark);
+}
+
+void run(ThreadPool&, const AdamWCorrect& a) {
+  if (a.scalars->skip) return;
+  double* powers = a.powers.as<double>();
+  powers[0] *= a.beta1, powers[1] *= a.beta2;
+  *a.correction = {.step_size = float(double(a.scalars->lr) / (1.0 - powers[0])),
+                   .rsqrt_bias2 = float(1.0 / std::sqrt(1.0 - powers[1]))};
 }
 
 // What is the same for all elements of a chunk.
@@ -69,6 +75,7 @@ template <class S, class G>
 void run(ThreadPool& pool, const AdamW& a) {
   const StepScalars s = *a.scalars;
   if (s.skip) return;
+  const AdamWCorrection correction = *a.correction;
   const int64_t chunks = a.chunk_decay.numel();
   const int64_t* begin = a.chunk_begin.as<int64_t>();
   const float* decay = a.chunk_decay.as<float>();
@@ -82,8 +89,8 @@ void run(ThreadPool& pool, const AdamW& a) {
                               a.beta2,
                               a.eps,
                               s.grad_scale,
-                              s.step_size,
-                              s.rsqrt_bias2,
+                              correction.step_size,
+                              correction.rsqrt_bias2,
                               1.0f - s.lr * a.weight_decay * decay[chunk]};
       update_chunk(p + at, m + at, v + at, rounded + at, g + at, begin[chunk + 1] - begin[chunk], f);
     }
@@ -99,6 +106,11 @@ void run(Stream& stream, const FindNonFinite& a) {
 
 template <>
 void run(Stream& stream, const StepFinalize& a) {
+  cpu_enqueue(stream, [a](ThreadPool& pool) { run(pool, a); });
+}
+
+template <>
+void run(Stream& stream, const AdamWCorrect& a) {
   cpu_enqueue(stream, [a](ThreadPool& pool) { run(pool, a); });
 }
 

@@ -1,11 +1,10 @@
-// The end of a step: norm, clip factor and bias correction from the partial sums in one block, then AdamW in one pass
-// over the flat buffers, a block a chunk.
+// The end of a step: norm and clip factor from the partial sums in one block, then AdamW in one pass over the flat
+// buffers, a block a chunk.
 #include "kernels/cuda/warp.cuh"
 
 #include "kernels/cuda/pack.cuh"
 #include "kernels/cuda/run.h"
 #include "kernels/ops/step.h"
-#include "kernels/step_state.h"
 
 namespace ddp::cuda {
 namespace {
@@ -18,8 +17,8 @@ struct Finalize {
   StepScalars* scalars;
   StepMetrics* metrics;
   const double *partials, *loss_votes;  // (chunks), (kFirstMark + ranks)
-  const float* lr_table;
-  int64_t num_chunks, num_rates, num_ranks;
+  const LearningRates* rates;
+  int64_t num_chunks, num_ranks;
   StepRule rule;
 };
 
@@ -30,14 +29,13 @@ struct FinalizeShared {
 
 // By one thread.
 __device__ void finish_step(const Finalize& a, double squares, int64_t first_bad_chunk) {
-  const StepScalars before = *a.scalars;
-  StepScalars s = before;
+  StepScalars s = *a.scalars;
+  const float loss_scale = s.state.loss_scale;
   const double root = sqrt(squares);
-  // Past the table's end nothing sensible can follow: the NaN shows in the next loss.
-  const float lr = s.applied_steps < a.num_rates ? a.lr_table[s.applied_steps] : NAN;
-  decide_update(s, a.loss_votes[kLossSum], root, lr, a.rule);
-  if (s.skip == 0) s.rsqrt_bias2 = float(1.0 / sqrt(1.0 - s.beta2_power));
-  *a.metrics = step_metrics(before, s, root, first_bad_chunk, a.loss_votes, a.num_ranks);
+  // Without a rate nothing sensible can follow: the NaN shows in the next loss.
+  const float* lr = a.rates->find(s.state.applied_steps);
+  decide_update(s, a.loss_votes[kLossSum], root, lr != nullptr ? *lr : NAN, a.rule);
+  *a.metrics = step_metrics(loss_scale, s, root, first_bad_chunk, a.loss_votes, a.num_ranks);
   *a.scalars = s;
 }
 
@@ -56,6 +54,15 @@ __global__ void __launch_bounds__(kFinalizeThreads) finalize(Finalize a) {
 
 // ---- adamw ----
 
+// By one thread.
+__global__ void correct(double* powers, AdamWCorrection* correction, const StepScalars* scalars, double beta1,
+                        double beta2) {
+  if (scalars->skip != 0) return;
+  powers[0] *= beta1, powers[1] *= beta2;
+  *correction = {.step_size = float(double(scalars->lr) / (1.0 - powers[0])),
+                 .rsqrt_bias2 = float(1.0 / sqrt(1.0 - powers[1]))};
+}
+
 template <class G, class R>
 struct Update {
   float *p, *m, *v;
@@ -64,23 +71,30 @@ struct Update {
   const int64_t* chunk_begin;
   const float* chunk_decay;
   const StepScalars* scalars;
+  const AdamWCorrection* correction;
   float beta1, beta2, eps, weight_decay;
   bool aligned;  // all buffers start on 16 bytes
 };
 
-// Elements [at, at + n) of the buffers. keep: 1 - lr * weight decay.
+// What is the same for all elements of a chunk.
+struct Factors {
+  float grad_scale;
+  AdamWCorrection correction;
+  float keep;  // 1 - lr * weight decay
+};
+
+// Elements [at, at + n) of the buffers.
 template <int W, class G, class R>
-__device__ __forceinline__ void update_chunk(const Update<G, R>& a, const StepScalars& s, int64_t at, int64_t n,
-                                             float keep) {
+__device__ __forceinline__ void update_chunk(const Update<G, R>& a, const Factors& f, int64_t at, int64_t n) {
   for (int64_t i = at + threadIdx.x * W; i < at + n; i += kAdamWThreads * W) {
     const Pack<W> g = load<W>(a.g + i);
     Pack<W> p = load<W>(a.p + i), m = load<W>(a.m + i), v = load<W>(a.v + i);
 #pragma unroll
     for (int j = 0; j < W; ++j) {
-      const float gj = g.x[j] * s.grad_scale;
+      const float gj = g.x[j] * f.grad_scale;
       m.x[j] = m.x[j] * a.beta1 + gj * (1.0f - a.beta1);
       v.x[j] = v.x[j] * a.beta2 + gj * gj * (1.0f - a.beta2);
-      p.x[j] = p.x[j] * keep - s.step_size * m.x[j] / (sqrtf(v.x[j]) * s.rsqrt_bias2 + a.eps);
+      p.x[j] = p.x[j] * f.keep - f.correction.step_size * m.x[j] / (sqrtf(v.x[j]) * f.correction.rsqrt_bias2 + a.eps);
     }
     store<W>(a.p + i, p), store<W>(a.m + i, m), store<W>(a.v + i, v);
     if (a.rounded != nullptr) store<W>(a.rounded + i, p);
@@ -94,11 +108,11 @@ __global__ void __launch_bounds__(kAdamWThreads) adamw_chunks(Update<G, R> a) {
   if (s.skip != 0) return;
   const int64_t chunk = blockIdx.x, at = a.chunk_begin[chunk] - a.chunk_begin[0];
   const int64_t n = a.chunk_begin[chunk + 1] - a.chunk_begin[chunk];
-  const float keep = 1.0f - s.lr * a.weight_decay * a.chunk_decay[chunk];
+  const Factors f = {s.grad_scale, *a.correction, 1.0f - s.lr * a.weight_decay * a.chunk_decay[chunk]};
   if (a.aligned && at % 4 == 0 && n % 4 == 0)
-    update_chunk<4>(a, s, at, n, keep);
+    update_chunk<4>(a, f, at, n);
   else
-    update_chunk<1>(a, s, at, n, keep);
+    update_chunk<1>(a, f, at, n);
 }
 
 template <class G, class R>
@@ -111,6 +125,7 @@ void run_adamw(Stream& stream, const AdamW& a) {
                           .chunk_begin = a.chunk_begin.as<int64_t>(),
                           .chunk_decay = a.chunk_decay.as<float>(),
                           .scalars = a.scalars,
+                          .correction = a.correction,
                           .beta1 = a.beta1,
                           .beta2 = a.beta2,
                           .eps = a.eps,
@@ -127,12 +142,16 @@ void run(Stream& stream, const StepFinalize& a) {
                       .metrics = a.metrics,
                       .partials = a.partials.as<double>(),
                       .loss_votes = a.loss_votes.as<double>(),
-                      .lr_table = a.lr_table.as<float>(),
+                      .rates = a.rates,
                       .num_chunks = a.partials.numel(),
-                      .num_rates = a.lr_table.numel(),
                       .num_ranks = a.loss_votes.numel() - kFirstMark,
-                      .rule = {a.clip_norm, a.beta1, a.beta2, a.scaling}};
+                      .rule = a.rule};
   launch(stream, {"step_finalize", 1, kFinalizeThreads, sizeof(FinalizeShared)}, finalize, f);
+}
+
+template <>
+void run(Stream& stream, const AdamWCorrect& a) {
+  launch(stream, {"adamw_correct", 1, 1}, correct, a.powers.as<double>(), a.correction, a.scalars, a.beta1, a.beta2);
 }
 
 template <>

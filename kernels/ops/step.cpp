@@ -22,9 +22,14 @@ void step_finalize(const Exec& exec, const StepFinalize& a) {
   check_shape("step_finalize", "partials", a.partials, {a.partials.numel()}, DType::f64);
   DDP_CHECK(a.loss_votes.numel() >= kFirstMark, "step_finalize: loss_votes {}", a.loss_votes.shape.text());
   check_shape("step_finalize", "loss_votes", a.loss_votes, {a.loss_votes.numel()}, DType::f64);
-  check_shape("step_finalize", "lr_table", a.lr_table, {a.lr_table.numel()});
-  DDP_CHECK(a.scalars != nullptr && a.metrics != nullptr, "step_finalize without its records");
-  submit(exec, "step_finalize", 0, a, {a.partials, a.loss_votes, a.lr_table}, {});
+  DDP_CHECK(a.scalars != nullptr && a.metrics != nullptr && a.rates != nullptr, "step_finalize without its records");
+  submit(exec, "step_finalize", 0, a, {a.partials, a.loss_votes}, {});
+}
+
+void adamw_correct(const Exec& exec, const AdamWCorrect& a) {
+  check_shape("adamw_correct", "powers", a.powers, {2}, DType::f64);
+  DDP_CHECK(a.correction != nullptr && a.scalars != nullptr, "adamw_correct without its records");
+  submit(exec, "adamw_correct", 0, a, {a.powers}, {a.powers});
 }
 
 void adamw(const Exec& exec, const AdamW& a) {
@@ -34,7 +39,7 @@ void adamw(const Exec& exec, const AdamW& a) {
   check_optional("adamw", "rounded", a.rounded, {n}, a.rounded.dtype);
   check_shape("adamw", "chunk_begin", a.chunk_begin, {chunks + 1}, DType::i64);
   check_shape("adamw", "chunk_decay", a.chunk_decay, {chunks});
-  DDP_CHECK(a.scalars != nullptr, "adamw without scalars");
+  DDP_CHECK(a.scalars != nullptr && a.correction != nullptr, "adamw without scalars");
   submit(exec, "adamw", 0, a, {a.g, a.chunk_begin, a.chunk_decay}, {a.p, a.m, a.v, a.rounded});
 }
 

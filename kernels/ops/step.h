@@ -24,18 +24,33 @@ struct FindNonFinite {
 };
 void find_non_finite(const Exec& exec, const FindNonFinite& a);
 
-// From all partials (in chunk order, in double): norm, clip factor (clip_norm 0: none), skip, learning rate, bias
-// correction and the next loss scale into *scalars; {loss, votes} and these into *metrics; then counts the step.
+// From all partials (in chunk order, in double): norm, clip factor (clip_norm 0: none), skip, learning rate and the
+// next loss scale into *scalars; {loss, votes} and these into *metrics; then counts the step.
 struct StepFinalize {
   StepScalars* scalars = nullptr;
   StepMetrics* metrics = nullptr;
-  TensorView partials;    // f64 (chunks)
-  TensorView loss_votes;  // f64 (kFirstMark + ranks) by LossVote, summed over ranks
-  TensorView lr_table;    // f32: lr of the update after i applied ones is lr_table[i]
-  double clip_norm = 0, beta1 = 0, beta2 = 0;
-  LossScaling scaling = {};
+  TensorView partials;                   // f64 (chunks)
+  TensorView loss_votes;                 // f64 (kFirstMark + ranks) by LossVote, summed over ranks
+  const LearningRates* rates = nullptr;  // device
+  StepRule rule = {};
 };
 void step_finalize(const Exec& exec, const StepFinalize& a);
+
+// What corrects the bias of AdamW's moments after t updates. In device memory.
+struct AdamWCorrection {
+  float step_size = 0.0f;    // lr / (1 - beta1^t)
+  float rsqrt_bias2 = 0.0f;  // 1 / sqrt(1 - beta2^t)
+};
+
+// Where !scalars->skip: powers (2) f64 *= {beta1, beta2}, and *correction from them. They are running products in
+// double: pow() would give other bits.
+struct AdamWCorrect {
+  TensorView powers;
+  AdamWCorrection* correction = nullptr;
+  const StepScalars* scalars = nullptr;
+  double beta1 = 0, beta2 = 0;
+};
+void adamw_correct(const Exec& exec, const AdamWCorrect& a);
 
 // One pass (28 bytes a parameter), where !scalars->skip: g' = g * grad_scale; m = b1 m +
 // (1-b1) g'; v = b2 v + (1-b2) g'^2; p -= lr wd p + step_size m / (sqrt(v) rsqrt_bias2 + eps); rounded = p. Decoupled
@@ -46,10 +61,11 @@ struct AdamW {
   TensorView p, m, v, g, chunk_begin, chunk_decay;
   TensorView rounded = {};
   const StepScalars* scalars = nullptr;
+  const AdamWCorrection* correction = nullptr;
   float beta1 = 0, beta2 = 0, eps = 0, weight_decay = 0;
 };
 void adamw(const Exec& exec, const AdamW& a);
 
-using StepOps = OpList<SumSquares, FindNonFinite, StepFinalize, AdamW>;
+using StepOps = OpList<SumSquares, FindNonFinite, StepFinalize, AdamWCorrect, AdamW>;
 
 }  // namespace ddp

@@ -11,9 +11,8 @@ void sort_positions(const HostBatch& batch, std::byte* out) {
   const std::span<const int32_t> tokens = batch.values<int32_t>("tokens");
   const std::span<int32_t> order(reinterpret_cast<int32_t*>(out), tokens.size());
   std::iota(order.begin(), order.end(), 0);
-  std::sort(order.begin(), order.end(), [&](int32_t a, int32_t b) {
-    return std::pair(tokens[size_t(a)], a) < std::pair(tokens[size_t(b)], b);
-  });
+  std::sort(order.begin(), order.end(),
+            [&](int32_t a, int32_t b) { return std::pair(tokens[size_t(a)], a) < std::pair(tokens[size_t(b)], b); });
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
-// Positions sorted by token, made on the host while the step before is computed, so that a device can sum an embedding's
-// gradient without float atomics.
+// Positions sorted by token, made on the host while the step before is computed, so that a device can sum an
+// embedding's gradient without float atomics.
 #pragma once
 
 #include "runtime/state/batch.h"

@@ -16,8 +16,6 @@ namespace fs = std::filesystem;
 // Hidden, so that no glob for checkpoints meets them:
 constexpr std::string_view kWriting = ".tmp-";       // not yet complete
 constexpr std::string_view kRemoving = ".removed-";  // no longer complete
-constexpr const char* kExpAvg = "exp_avg.";
-constexpr const char* kExpAvgSq = "exp_avg_sq.";
 
 fs::path aside(const fs::path& path, std::string_view prefix) {
   return path.parent_path() / (std::string(prefix) + path.filename().string());
@@ -89,9 +87,11 @@ void remove_all_but_newest(const fs::path& folder, int64_t newest_step, int64_t 
 }
 
 WrittenFile write_optimizer(const fs::path& path, const CheckpointContent& content) {
-  std::vector<TensorToSave> tensors = tensors_to_save(content.layout, content.exp_avg, kExpAvg);
-  const auto more = tensors_to_save(content.layout, content.exp_avg_sq, kExpAvgSq);
-  tensors.insert(tensors.end(), more.begin(), more.end());
+  std::vector<TensorToSave> tensors;
+  for (const NamedFlat& state : content.optimizer) {
+    const auto more = tensors_to_save(content.layout, state.flat, state.name + ".");
+    tensors.insert(tensors.end(), more.begin(), more.end());
+  }
   return write_safetensors(path, tensors);
 }
 
@@ -123,7 +123,7 @@ Manifest read_manifest(const fs::path& checkpoint) {
 CommittedCheckpoint write_checkpoint(const fs::path& folder, const CheckpointContent& content, int64_t keep) {
   DDP_CHECK(keep >= 1, "keep {} checkpoints", keep);
   create_folder(folder);
-  const Checkpoint target{content.state.step, folder / step_name(content.state.step)};
+  const Checkpoint target{content.state.step(), folder / step_name(content.state.step())};
   const TemporaryFolder writing(aside(target.path, kWriting));
 
   Manifest manifest{content.state, {}};
@@ -211,15 +211,17 @@ std::optional<Checkpoint> find_newest_verified(const fs::path& folder,
               "restore one from a copy, or start afresh in another output_dir");
 }
 
-TrainingState load_checkpoint(const fs::path& path, const ParamLayout& layout, float* params, float* exp_avg,
-                              float* exp_avg_sq) {
+TrainingState load_checkpoint(const fs::path& path, const ParamLayout& layout, float* params,
+                              const std::vector<NamedFlat>& optimizer) {
   Manifest manifest = read_manifest(path);
-  const SafetensorsReader model(path / kModelFile), optimizer(path / kOptimizerFile);
-  std::vector<Wanted> moments = wanted_tensors(layout, exp_avg, kExpAvg);
-  const auto more = wanted_tensors(layout, exp_avg_sq, kExpAvgSq);
-  moments.insert(moments.end(), more.begin(), more.end());
-  load_tensors(model, wanted_tensors(layout, params, ""), NameRule::exact);
-  load_tensors(optimizer, moments, NameRule::exact);
+  const SafetensorsReader model_file(path / kModelFile), optimizer_file(path / kOptimizerFile);
+  std::vector<Wanted> wanted;
+  for (const NamedFlat& state : optimizer) {
+    const auto more = wanted_tensors(layout, state.flat, state.name + ".");
+    wanted.insert(wanted.end(), more.begin(), more.end());
+  }
+  load_tensors(model_file, wanted_tensors(layout, params, ""), NameRule::exact);
+  load_tensors(optimizer_file, wanted, NameRule::exact);
   return std::move(manifest.state);
 }
 

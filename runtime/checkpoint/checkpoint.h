@@ -16,12 +16,16 @@
 
 namespace ddp {
 
+// A piece of optimizer state: a flat buffer of the layout, in memory of the host. Its tensors are "<name>.<parameter>".
+struct NamedFlat {
+  std::string name;
+  float* flat;
+};
+
 struct CheckpointContent {
   const ParamLayout& layout;
-  // Flat buffers of the layout, readable by the host: parameters and AdamW's two moments.
-  const float* params;
-  const float* exp_avg;
-  const float* exp_avg_sq;
+  const float* params;  // as NamedFlat::flat
+  std::vector<NamedFlat> optimizer;
   TrainingState state;
 };
 
@@ -37,8 +41,8 @@ struct CommittedCheckpoint {
 
 // In all of these `folder` is the run's checkpoints/ folder, which need not exist but for write access to its parent.
 
-// Commits `content` as step-<state.step>, in place of an older one of that step, then removes what is not among the
-// `keep` (at least 1) newest up to that step. Those of later steps stay: a resume before them has moved them away
+// Commits `content` as the step-... of its state, in place of an older one of that step, then removes what is not among
+// the `keep` (at least 1) newest up to that step. Those of later steps stay: a resume before them has moved them away
 // (abandoned.h). Errors: 74 when something could not be written; then this checkpoint is void, its partial gone, and
 // the others untouched.
 CommittedCheckpoint write_checkpoint(const std::filesystem::path& folder, const CheckpointContent& content,
@@ -63,10 +67,10 @@ Manifest verify_checkpoint(const std::filesystem::path& path);
 std::optional<Checkpoint> find_newest_verified(const std::filesystem::path& folder,
                                                const std::function<void(const std::string&)>& warn);
 
-// Fills the three flat buffers, padding with zeros. Verifies nothing but form: call verify_checkpoint first.
-// Errors: 78 naming tensors when it is a checkpoint of another model; 65 or 66 when files are malformed or missing.
+// Fills the flat buffers, padding with zeros. Verifies nothing but form: call verify_checkpoint first. Errors: 78
+// naming tensors when it is a checkpoint of another model or optimizer; 65 or 66 when files are malformed or missing.
 TrainingState load_checkpoint(const std::filesystem::path& path, const ParamLayout& layout, float* params,
-                              float* exp_avg, float* exp_avg_sq);
+                              const std::vector<NamedFlat>& optimizer);
 
 // Parameters only, to start from: a safetensors file in Hugging Face's names (with or without "transformer."), or a
 // folder with a model.safetensors. Errors: as above.

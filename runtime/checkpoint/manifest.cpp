@@ -14,6 +14,8 @@ using Json = nlohmann::ordered_json;  // in writing order: the text, and so its 
 
 constexpr int kFormatVersion = 2;
 constexpr int kMaxDepth = 4;
+// They stood beside "step" before there was a list of scalars: written there too, for the programs of that time.
+constexpr const char* kAdamWScalars[] = {"beta1_power", "beta2_power"};
 constexpr const char* kHashKey = "manifest_xxh3";
 
 // A path in the configuration may not be UTF-8, which JSON must be: never a reason to lose a checkpoint.
@@ -35,14 +37,16 @@ uint64_t parse_hash(const std::string& text) {
 Manifest manifest_of(const Json& json) {
   Manifest manifest;
   TrainingState& state = manifest.state;
-  json.at("step").get_to(state.step);
-  json.at("applied_steps").get_to(state.applied_steps);
+  state.next.attempted_step = json.at("step").get<uint32_t>() + 1;
+  json.at("applied_steps").get_to(state.next.applied_steps);
   json.at("samples_seen").get_to(state.samples_seen);
-  json.at("beta1_power").get_to(state.beta1_power);
-  json.at("beta2_power").get_to(state.beta2_power);
-  json.at("loss_scale").get_to(state.loss_scale);
-  json.at("growth_count").get_to(state.growth_count);
-  json.at("floor_skips").get_to(state.floor_skips);
+  json.at("loss_scale").get_to(state.next.loss_scale);
+  json.at("growth_count").get_to(state.next.growth_count);
+  json.at("floor_skips").get_to(state.next.floor_skips);
+  if (json.contains("optimizer"))
+    json.at("optimizer").get_to(state.optimizer_scalars);
+  else
+    for (const char* name : kAdamWScalars) json.at(name).get_to(state.optimizer_scalars[name]);
   json.at("data_fingerprint").get_to(state.data_fingerprint);
   json.at("config_digest").get_to(state.config_digest);
   json.at("config").get_to(state.config_yaml);
@@ -59,19 +63,21 @@ std::string manifest_text(const Manifest& manifest) {
   const TrainingState& state = manifest.state;
   Json json = {
       {"format_version", kFormatVersion},
-      {"step", state.step},
-      {"applied_steps", state.applied_steps},
+      {"step", state.step()},
+      {"applied_steps", state.next.applied_steps},
       {"samples_seen", state.samples_seen},
-      {"beta1_power", state.beta1_power},  // the shortest decimals that read back to the same bits
-      {"beta2_power", state.beta2_power},
-      {"loss_scale", state.loss_scale},
-      {"growth_count", state.growth_count},
-      {"floor_skips", state.floor_skips},
+      {"loss_scale", state.next.loss_scale},  // the shortest decimals that read back to the same bits
+      {"growth_count", state.next.growth_count},
+      {"floor_skips", state.next.floor_skips},
+      {"optimizer", state.optimizer_scalars},
       {"data_fingerprint", state.data_fingerprint},
       {"config_digest", state.config_digest},
       {"config", state.config_yaml},
       {"files", Json::object()},
   };
+  for (const char* name : kAdamWScalars)
+    if (const auto scalar = state.optimizer_scalars.find(name); scalar != state.optimizer_scalars.end())
+      json[name] = scalar->second;
   for (const auto& [name, file] : manifest.files)
     json["files"][name] = {{"bytes", file.bytes}, {"xxh3", hash_text(file.xxh3)}};
   json[kHashKey] = hash_of(json);

@@ -7,6 +7,7 @@
 #include <map>
 #include <string>
 
+#include "kernels/step_state.h"
 #include "runtime/checkpoint/safetensors.h"
 
 namespace ddp {
@@ -17,17 +18,16 @@ inline constexpr const char* kManifestFile = "manifest.json";
 
 // The numbers of a run's state, as bytes the same on every rank.
 struct Progress {
-  int64_t step = 0;                           // steps attempted: the last one that is in the weights, or was skipped
-  int64_t applied_steps = 0;                  // updates made: indexes the learning rate
-  int64_t samples_seen = 0;                   // the data position, by which a resume seeks
-  double beta1_power = 1, beta2_power = 1;    // beta^applied_steps, as running products
-  float loss_scale = 1;                       // of the step that follows
-  int64_t growth_count = 0, floor_skips = 0;  // of the loss scale (StepScalars)
+  StepState next;            // of the step that follows
+  int64_t samples_seen = 0;  // the data position, by which a resume seeks
+  // Steps attempted: the last one that is in the weights, or was skipped.
+  int64_t step() const { return int64_t(next.attempted_step) - 1; }
   bool operator==(const Progress&) const = default;
 };
 
 // All that a resume needs beside the tensors; equal bits in, equal bits out.
 struct TrainingState : Progress {
+  std::map<std::string, double> optimizer_scalars;  // Optimizer::scalars by name
   std::string data_fingerprint;  // of the training data's file: size and hash, as the data source prints them
   std::string config_digest;     // config_digest() of the run
   std::string config_yaml;       // the resolved configuration

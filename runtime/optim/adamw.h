@@ -7,20 +7,15 @@ namespace ddp {
 
 class AdamWOptimizer final : public Optimizer {
  public:
-  AdamWOptimizer(Device& device, const ParamLayout& layout, const OptimizerOptions& options, Stream& stream);
+  AdamWOptimizer(Device& device, const ParamLayout& layout, const OptimizerConfig& config, Stream& stream);
 
-  void step(const Exec& exec, const Parameters& params, const ReducedGradients& gradients,
-            StepMetrics* metrics) override;
-  std::vector<OptimizerState> state() const override;
-  StepScalars* scalars() const override { return reinterpret_cast<StepScalars*>(scalars_.data()); }
-  int64_t bytes() const override;
+  void update(const Exec& exec, const Parameters& params, const ReducedGradients& gradients,
+              const StepScalars* scalars) override;
+  int64_t bytes() const override { return Optimizer::bytes() + correction_.bytes(); }
 
  private:
-  OptimizerOptions options_;
-  Buffer<float> m_, v_;        // flat
-  Buffer<float> chunk_decay_;  // (chunks)
-  Buffer<float> lr_table_;     // (steps)
-  Buffer<uint8_t> scalars_;    // one StepScalars
+  OptimizerConfig config_;
+  Buffer<AdamWCorrection> correction_;  // one, made anew by each update
 };
 
 }  // namespace ddp

@@ -19,10 +19,11 @@ double learning_rate(const ScheduleConfig& schedule, double lr, int64_t steps, i
   return schedule.min_lr + (lr - schedule.min_lr) * high;
 }
 
-std::vector<float> learning_rate_table(const ScheduleConfig& schedule, double lr, int64_t steps) {
-  std::vector<float> table(static_cast<size_t>(steps));
-  for (int64_t t = 1; t <= steps; ++t) table[size_t(t - 1)] = float(learning_rate(schedule, lr, steps, t));
-  return table;
+LearningRates next_learning_rates(const ScheduleConfig& schedule, double lr, int64_t steps, uint32_t applied) {
+  LearningRates next{.first_applied = applied};
+  int64_t t = applied;
+  for (float& rate : next.rates) rate = float(learning_rate(schedule, lr, steps, std::min(++t, steps)));
+  return next;
 }
 
 }  // namespace ddp

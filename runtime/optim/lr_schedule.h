@@ -2,8 +2,8 @@
 #pragma once
 
 #include <cstdint>
-#include <vector>
 
+#include "kernels/step_state.h"
 #include "runtime/config/config.h"
 
 namespace ddp {
@@ -12,7 +12,8 @@ namespace ddp {
 // to min_lr at t = steps.
 double learning_rate(const ScheduleConfig& schedule, double lr, int64_t steps, int64_t t);
 
-// Entry i is the rate of the update that follows i applied ones, so of step i + 1; `steps` entries.
-std::vector<float> learning_rate_table(const ScheduleConfig& schedule, double lr, int64_t steps);
+// What a step needs that is enqueued when `applied` updates are known of: one more may have been made. The update after
+// i applied ones has the rate of step i + 1; past the last step, its.
+LearningRates next_learning_rates(const ScheduleConfig& schedule, double lr, int64_t steps, uint32_t applied);
 
 }  // namespace ddp

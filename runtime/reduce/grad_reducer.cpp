@@ -9,7 +9,13 @@
 namespace ddp {
 namespace {
 
-constexpr int64_t kLossVotesBytes = symmetric_size((kFirstMark + kMaxRanks) * int64_t(sizeof(double)));
+static_assert(sizeof(LearningRates) % 16 == 0, "what ranks sum starts on 16 bytes");
+
+// Of the block at rates_.
+constexpr int64_t step_block_bytes(int num_ranks) {
+  return int64_t(sizeof(LearningRates)) + (kFirstMark + num_ranks) * int64_t(sizeof(double));
+}
+constexpr int64_t kStepBlockBytes = symmetric_size(step_block_bytes(kMaxRanks));
 
 bool sums_apart(const GradReducerOptions& options) { return options.type != DType::f32 && options.num_micro_steps > 1; }
 
@@ -19,7 +25,7 @@ GradReducerBytes grad_reducer_bytes(const ParamLayout& layout, const GradReducer
   const int64_t n = layout.flat_elements(), f32_grads = n * int64_t(sizeof(float));
   const int64_t more_lanes = num_lane_buffers(options.lanes_per_rank) - 1;
   const int64_t chunks = layout.num_chunks();
-  return {.symmetric = symmetric_size(n * int64_t(dtype_bytes(options.type))) + kLossVotesBytes,
+  return {.symmetric = symmetric_size(n * int64_t(dtype_bytes(options.type))) + kStepBlockBytes,
           .device = (sums_apart(options) ? f32_grads : 0) + more_lanes * (f32_grads + int64_t(sizeof(double))) +
                     (chunks + 1) * int64_t(sizeof(int64_t)) + 2 * chunks * int64_t(sizeof(double))};
 }
@@ -33,13 +39,14 @@ GradReducer::GradReducer(Device& device, const OpTable& table, Communicator& com
       options_(std::move(options)),
       buckets_(plan_buckets(layout, options_.bucket_bytes / int64_t(dtype_bytes(options_.type)))),
       grads_(comm.allocate_symmetric(layout.flat_elements() * int64_t(dtype_bytes(options_.type)))),
-      loss_votes_(static_cast<double*>(comm.allocate_symmetric(kLossVotesBytes))),
+      rates_(static_cast<LearningRates*>(comm.allocate_symmetric(kStepBlockBytes))),
+      loss_votes_(reinterpret_cast<double*>(rates_ + 1)),
       chunk_begin_(device, layout.num_chunks() + 1),
       partials_(device, layout.num_chunks()),
       own_partials_(device, layout.num_chunks()),
       grads_ready_(device),
       reduced_(device),
-      vote_sources_{VoteSource(device, comm.size()), VoteSource(device, comm.size())},
+      step_sources_{StepSource(device, comm.size()), StepSource(device, comm.size())},
       comm_stream_(device, StreamRole::communication),
       announced_(layout.params().size()),
       num_pending_(buckets_.size()) {
@@ -85,16 +92,20 @@ void GradReducer::combine_losses(int lane, Stream& stream) {
   combine_lanes(lane, [&](int to, int from) { add_into({&table_, &stream}, {.y = loss(to), .x = loss(from)}); });
 }
 
-void GradReducer::begin_step(const Votes& votes, Stream& compute) {
+GradReducer::StepSource::StepSource(Device& device, int num_ranks)
+    : block(device, step_block_bytes(num_ranks)), copied(device) {}
+
+void GradReducer::begin_step(const Votes& votes, const LearningRates& rates, Stream& compute) {
   DDP_CHECK(next_micro_step_ == 0, "a step begins after {} of {} micro-steps", next_micro_step_,
             options_.num_micro_steps);
-  VoteSource& source = vote_sources_[size_t(num_steps_++ % 2)];
+  StepSource& source = step_sources_[size_t(num_steps_++ % 2)];
   source.copied.synchronize(options_.wait);  // of the step before the last: done long ago
-  double* values = source.values.data();
-  std::fill_n(values, source.values.count(), 0.0);
+  auto* const own_rates = new (source.block.data()) LearningRates(rates);
+  auto* const values = reinterpret_cast<double*>(own_rates + 1);
+  std::fill_n(values, kFirstMark + comm_.size(), 0.0);
   values[kStopVotes] = double(votes.stop);
   values[kCheckpointVotes] = double(votes.checkpoint);
-  compute.copy(loss_votes_, values, source.values.bytes());
+  compute.copy(rates_, source.block.data(), source.block.bytes());
   source.copied.record(compute);
 }
 

@@ -2,7 +2,7 @@
 // still runs. It owns the flat gradient buffers and the communication stream. The trainer's use, on the host, all of it
 // enqueued:
 //
-//   reducer.begin_step(votes, compute);
+//   reducer.begin_step(votes, rates, compute);
 //   for (int i = 0; i < num_micro_steps; ++i) {
 //     const GradReducer::Target target = reducer.begin_micro_step(i);
 //     ...forward, loss and backward into target on compute; the model announces on_grad_ready(p, compute)...
@@ -63,8 +63,9 @@ class GradReducer {
   GradReducer(const GradReducer&) = delete;
   GradReducer& operator=(const GradReducer&) = delete;
 
-  // Brings the votes to the device. It is the only call whose work depends on the step: the others may be captured.
-  void begin_step(const Votes& votes, Stream& compute);
+  // Brings the votes and the learning rates to the device, in one copy. It is the only call whose work depends on the
+  // step: the others may be captured.
+  void begin_step(const Votes& votes, const LearningRates& rates, Stream& compute);
   // Micro-steps come in order, from 0. Those before the last only accumulate, the last one's announcements launch
   // buckets.
   Target begin_micro_step(int i);
@@ -87,6 +88,8 @@ class GradReducer {
   TensorView gradients() const { return {grads_, options_.type, {layout_.flat_elements()}}; }
   TensorView partials() const { return partials_.view(); }
   TensorView loss_votes() const { return {loss_votes_, DType::f64, {kFirstMark + comm_.size()}}; }
+  // On the device, as begin_step brought them.
+  const LearningRates* rates() const { return rates_; }
   // ParamLayout::chunk_begin on the device, i64 (chunks + 1).
   TensorView chunk_begin() const { return chunk_begin_.view(); }
 
@@ -110,8 +113,11 @@ class GradReducer {
   const std::vector<Bucket> buckets_;
   std::vector<int> bucket_of_;  // by parameter
 
-  void* grads_;         // symmetric: what is all-reduced
-  double* loss_votes_;  // symmetric; its first element is buffer 0 of the loss
+  void* grads_;  // symmetric: what is all-reduced
+  // Symmetric, one block: rates | loss and votes | marks. begin_step writes all of it, ranks sum what follows the
+  // rates.
+  LearningRates* rates_;
+  double* loss_votes_;  // its first element is buffer 0 of the loss
   Buffer<float> sum_;   // buffer 0 where 16-bit gradients are summed over micro-steps; elsewhere that is grads_
   std::vector<Buffer<float>> lane_grads_;  // buffers 1, 2, ...
   Buffer<double> lane_losses_;
@@ -119,13 +125,13 @@ class GradReducer {
   Buffer<double> partials_, own_partials_;  // of the sum over ranks; of this rank's gradients
 
   Event grads_ready_, reduced_;
-  // Host memory that the votes are copied from: two, since the host may be a step ahead of the device.
-  struct VoteSource {
-    VoteSource(Device& device, int num_ranks) : values(device, kFirstMark + num_ranks), copied(device) {}
-    HostBuffer<double> values;  // by LossVote; the first micro-step writes the loss over
+  // Host memory that begin_step copies from: two, since the host may be a step ahead of the device.
+  struct StepSource {
+    StepSource(Device& device, int num_ranks);
+    HostBuffer<std::byte> block;  // as rates_ points to; the first micro-step writes the loss over
     Event copied;
   };
-  std::array<VoteSource, 2> vote_sources_;
+  std::array<StepSource, 2> step_sources_;
   Stream comm_stream_;  // after all that its queued work refers to
 
   int64_t num_steps_ = 0;

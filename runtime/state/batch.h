@@ -1,5 +1,5 @@
-// What a micro-batch is made of: tensors with names. A model says what it takes, a data source fills it on the host, and
-// all that lies between, the prefetcher, the stager, the dry run, sees one block of bytes.
+// What a micro-batch is made of: tensors with names. A model says what it takes, a data source fills it on the host,
+// and all that lies between, the prefetcher, the stager, the dry run, sees one block of bytes.
 #pragma once
 
 #include <cstddef>

@@ -59,7 +59,7 @@ DryRun dry_run(const Config& config, int ranks, const Model& model, DeviceKind d
                   .observer = &counter},
                  arena);
   const HostBatch batch(step.batch_layout());
-  step.enqueue(1, [&]() -> const HostBatch& { return batch; }, {});
+  step.enqueue(1, [&]() -> const HostBatch& { return batch; }, {}, {});
   const std::map<std::string, OpCost> ops = result.ops;  // of training alone
   Buffer<double> loss_sum(*device, 1);
   step.enqueue_eval(batch, loss_sum.view());

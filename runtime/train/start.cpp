@@ -11,7 +11,7 @@
 #include "runtime/optim/loss_scale.h"
 #include "runtime/state/finite.h"
 #include "runtime/train/first_rank_value.h"
-#include "runtime/train/host_flat.h"
+#include "runtime/train/host_state.h"
 
 namespace ddp {
 namespace {
@@ -21,7 +21,7 @@ std::optional<Checkpoint> choose_checkpoint(const StartRequest& request) {
   const std::filesystem::path folder = std::filesystem::path(request.config.output_dir) / "checkpoints";
   recover_checkpoints(folder);
   if (request.resume != "auto")
-    return Checkpoint{.step = verify_checkpoint(request.resume).state.step, .path = request.resume};
+    return Checkpoint{.step = verify_checkpoint(request.resume).state.step(), .path = request.resume};
   return find_newest_verified(folder, [](const std::string& text) { log::warn("{}", text); });
 }
 
@@ -43,36 +43,36 @@ void check_continues(const StartRequest& request, const TrainingState& state, co
 }
 
 // Values that are no numbers would make every step a skipped one, or the first one the last.
-void check_finite(const std::string& source, const char* what, const ParamLayout& layout, HostFlat& flat) {
-  const std::string tensor = first_non_finite(layout, flat.data());
+void check_finite(const std::string& source, const std::string& what, const ParamLayout& layout, const float* flat) {
+  const std::string tensor = first_non_finite(layout, flat);
   if (!tensor.empty())
     throw Error(ExitCode::non_finite, fmt::format("{}: {}{} is not finite", source, what, tensor),
                 "start from an older checkpoint, or from other weights");
 }
 
 // Of parameters alone: they are rounded to the storage type, to infinity where it ends.
-void check_params(const std::string& source, const TrainConfig& train, const ParamLayout& layout, HostFlat& params) {
+void check_params(const std::string& source, const TrainConfig& train, const ParamLayout& layout, const float* params) {
   check_finite(source, "", layout, params);
   if (train.precision != "fp16") return;      // bf16 ends where f32 does
   constexpr float kLargestHalf = 65519.996f;  // the next float, 65520, rounds to infinity
-  const std::string tensor = first_non_finite(layout, params.data(), kLargestHalf);
+  const std::string tensor = first_non_finite(layout, params, kLargestHalf);
   if (!tensor.empty())
     throw Error(ExitCode::non_finite, fmt::format("{}: {} holds values beyond the range of fp16", source, tensor),
                 "train it with train.precision bf16 or fp32");
 }
 
-// On rank 0: fills host-side parameters and moments.
-TrainingState load_or_init(const StartRequest& request, const Model& model, HostFlat& params, HostFlat& m,
-                           HostFlat& v) {
+// On rank 0: fills the host's parameters, and the optimizer's state of a run that goes on.
+TrainingState load_or_init(const StartRequest& request, const Model& model, HostState& host) {
+  HostFlat& params = host.params();
   const std::optional<Checkpoint> checkpoint = choose_checkpoint(request);
   if (checkpoint) {
     // It was verified when it was chosen: hashing gigabytes a second time would only delay the start.
     const std::filesystem::path manifest = checkpoint->path / kManifestFile;
     check_continues(request, parse_manifest(read_text(manifest), manifest.string()).state, checkpoint->path);
-    TrainingState state = load_checkpoint(checkpoint->path, model.layout(), params.data(), m.data(), v.data());
-    check_params(checkpoint->path, request.config.train, model.layout(), params);
-    check_finite(checkpoint->path, "exp_avg.", model.layout(), m);
-    check_finite(checkpoint->path, "exp_avg_sq.", model.layout(), v);
+    TrainingState state = load_checkpoint(checkpoint->path, model.layout(), params.data(), host.states());
+    check_params(checkpoint->path, request.config.train, model.layout(), params.data());
+    for (const NamedFlat& optimizer_state : host.states())
+      check_finite(checkpoint->path, optimizer_state.name + ".", model.layout(), optimizer_state.flat);
     return state;
   }
   std::fill(params.values().begin(), params.values().end(), 0.0f);
@@ -81,10 +81,10 @@ TrainingState load_or_init(const StartRequest& request, const Model& model, Host
     model.init(params.values(), uint64_t(request.config.train.seed), all_cores);
   } else {
     load_model(request.config.model.init_from, model.layout(), params.data());
-    check_params(request.config.model.init_from, request.config.train, model.layout(), params);
+    check_params(request.config.model.init_from, request.config.train, model.layout(), params.data());
   }
   TrainingState fresh;
-  fresh.loss_scale = initial_loss_scale(request.config.train);
+  fresh.next.loss_scale = initial_loss_scale(request.config.train);
   return fresh;
 }
 
@@ -93,34 +93,25 @@ TrainingState load_or_init(const StartRequest& request, const Model& model, Host
 TrainingState start_run(const StartRequest& request, const Model& model, Device& device, Communicator& comm,
                         TrainStep& step, const WaitPolicy& wait) {
   Stream& stream = step.reducer().comm_stream();
-  const std::vector<OptimizerState> moments = step.optimizer().state();
-  DDP_CHECK(moments.size() == 2, "a checkpoint holds two moments");
+  const Optimizer& optimizer = step.optimizer();
   step.drain();  // the optimizer's initial state is set
   TrainingState state;
   if (comm.rank() == 0) {
-    HostFlat params(device, step.params(), stream, wait), m(device, moments[0].flat, stream, wait),
-        v(device, moments[1].flat, stream, wait);
-    state = load_or_init(request, model, params, m, v);
-    params.upload();
-    if (state.step > 0) {
-      m.upload();
-      v.upload();
+    HostState host(device, step.params(), optimizer, stream, wait);
+    state = load_or_init(request, model, host);
+    host.params().upload();
+    if (state.step() > 0) {
+      host.upload_optimizer();
+      host.upload_scalars(state.optimizer_scalars, "the checkpoint of step " + std::to_string(state.step()));
     }
   }
   const auto progress = first_rank_value<Progress>(device, comm, stream, wait, state);
   comm.broadcast(step.params(), 0, stream);
-  if (progress.step > 0)
-    for (const OptimizerState& moment : moments) comm.broadcast(moment.flat, 0, stream);
-
-  StepScalars scalars;
-  scalars.attempted_step = uint32_t(progress.step) + 1;
-  scalars.applied_steps = uint32_t(progress.applied_steps);
-  scalars.beta1_power = progress.beta1_power;
-  scalars.beta2_power = progress.beta2_power;
-  scalars.loss_scale = progress.loss_scale;
-  scalars.growth_count = uint32_t(progress.growth_count);
-  scalars.floor_skips = uint32_t(progress.floor_skips);
-  stream.copy(step.optimizer().scalars(), &scalars, sizeof scalars);
+  if (progress.step() > 0) {
+    for (const OptimizerState& flat : optimizer.states()) comm.broadcast(flat.flat, 0, stream);
+    if (!optimizer.scalars().empty()) comm.broadcast(optimizer.scalar_values(), 0, stream);
+  }
+  step.set_state(progress.next, stream);
   stream.synchronize(wait);
   step.round_params();
   static_cast<Progress&>(state) = progress;

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "runtime/optim/loss_scale.h"
+#include "runtime/optim/lr_schedule.h"
 
 namespace ddp {
 
@@ -46,19 +47,17 @@ TrainStep::TrainStep(const Parts& parts, Arena& arena)
               ? Buffer<std::byte>(parts.device, params_.count() * int64_t(dtype_bytes(shape_.precision.storage)))
               : Buffer<std::byte>()),
       reducer_(parts.device, parts.table, parts.comm, parts.model.layout(), reducer_options(parts, shape_)),
-      optimizer_(make_optimizer(parts.device, parts.model.layout(),
-                                {.optimizer = parts.config.optimizer,
-                                 .schedule = parts.config.schedule,
-                                 .steps = parts.config.train.steps,
-                                 .clip_norm = parts.config.train.clip_norm,
-                                 .scaling = loss_scaling(parts.config.train),
-                                 .loss_scale = initial_loss_scale(parts.config.train)},
-                                compute_)),
+      scalars_(parts.device, 1),
+      optimizer_(make_optimizer(parts.device, parts.model.layout(), parts.config.optimizer, compute_)),
       stager_(parts.device, batch_layout_),
       metrics_(parts.device),
       token_loss_(parts.device, shape_.micro_batch * parts.model.targets_per_sample()),
       uses_graphs_(parts.config.train.cuda_graph && parts.device.has_graphs()),
-      graphs_(uses_graphs_ ? size_t(shape_.num_micro_steps) : 0) {}
+      graphs_(uses_graphs_ ? size_t(shape_.num_micro_steps) : 0) {
+  const StepScalars first = {.state = {.loss_scale = initial_loss_scale(parts.config.train)}};
+  compute_.copy(scalars_.data(), &first, sizeof first);
+  compute_.synchronize(no_deadline(0));
+}
 
 TrainStep::~TrainStep() {
   try {
@@ -82,11 +81,22 @@ void TrainStep::round_params() {
   if (p.rounded) cast(exec(), {.y = p.rounded, .x = p.master});
 }
 
-void TrainStep::enqueue(int64_t number, const NextBatch& next, const GradReducer::Votes& votes) {
+void TrainStep::set_state(const StepState& state, Stream& stream) {
+  stream.copy(&scalars_.data()->state, &state, sizeof state);
+}
+
+void TrainStep::enqueue(int64_t number, const NextBatch& next, const GradReducer::Votes& votes,
+                        const StepState& known) {
+  const Config& config = parts_.config;
+  const int64_t unknown = number - int64_t(known.attempted_step);
+  DDP_CHECK(unknown == 0 || unknown == 1, "step {} is enqueued with the state of step {}", number,
+            known.attempted_step);
   MetricsRing::Entry& entry = metrics_.entry(number);
   const bool as_graphs = uses_graphs_ && is_warm_;
   entry.has_stamps = !as_graphs;
-  reducer_.begin_step(votes, compute_);
+  reducer_.begin_step(
+      votes, next_learning_rates(config.schedule, config.optimizer.lr, config.train.steps, known.applied_steps),
+      compute_);
   for (int i = 0; i < shape_.num_micro_steps; ++i) {
     stager_.upload(next(), compute_, parts_.wait);
     as_graphs ? launch_micro_step(i) : enqueue_micro_step(i, &entry);
@@ -103,10 +113,10 @@ void TrainStep::enqueue_micro_step(int i, MetricsRing::Entry* stamps) {
                       .grads = target.grads,
                       .accumulate = target.accumulate,
                       .batch = stager_.batch(),
-                      .attempted_step = &optimizer_->scalars()->attempted_step,
+                      .attempted_step = &scalars_.data()->state.attempted_step,
                       .seed = uint32_t(parts_.config.train.seed),
                       .grad_scale = float(1.0 / double(shape_.global_targets)),
-                      .loss_scale = &optimizer_->scalars()->loss_scale,
+                      .loss_scale = &scalars_.data()->state.loss_scale,
                       .token_loss = token_loss_.view(),
                       .ready = [&](ParamId p) { reducer_.on_grad_ready(p, compute_); }});
   arena_.end();
@@ -119,12 +129,15 @@ void TrainStep::enqueue_update(MetricsRing::Entry* stamps) {
   if (stamps != nullptr) stamps->backward_done.record(compute_);
   reducer_.finish(compute_);
   if (stamps != nullptr) stamps->reduced.record(compute_);
-  optimizer_->step(exec(), parameters(),
-                   {.flat = reducer_.gradients(),
-                    .partials = reducer_.partials(),
-                    .chunk_begin = reducer_.chunk_begin(),
-                    .loss_votes = reducer_.loss_votes()},
-                   metrics_.on_device());
+  const TrainConfig& train = parts_.config.train;
+  step_finalize(exec(), {.scalars = scalars_.data(),
+                         .metrics = metrics_.on_device(),
+                         .partials = reducer_.partials(),
+                         .loss_votes = reducer_.loss_votes(),
+                         .rates = reducer_.rates(),
+                         .rule = {.clip_norm = train.clip_norm, .scaling = loss_scaling(train)}});
+  optimizer_->update(exec(), parameters(), {.flat = reducer_.gradients(), .chunk_begin = reducer_.chunk_begin()},
+                     scalars_.data());
 }
 
 void TrainStep::launch_micro_step(int i) {
@@ -153,7 +166,7 @@ TrainStep::Memory TrainStep::memory() const {
           .grads = grads.symmetric + grads.device,
           .optimizer = optimizer_->bytes(),
           .input = stager_.bytes(),
-          .metrics = token_loss_.bytes() + metrics_.bytes()};
+          .metrics = token_loss_.bytes() + metrics_.bytes() + scalars_.bytes()};
 }
 
 }  // namespace ddp

@@ -51,12 +51,16 @@ class TrainStep {
 
   // Called for each micro-batch in turn; the batch is read before the next call.
   using NextBatch = std::function<const HostBatch&()>;
-  // Enqueues step `number` and returns; metrics().entry(number).end is its end.
-  void enqueue(int64_t number, const NextBatch& next, const GradReducer::Votes& votes);
+  // Enqueues step `number` and returns; metrics().entry(number).end is its end. `known` is the newest state that the
+  // host has read: of this step, or of the one before, which may be running.
+  void enqueue(int64_t number, const NextBatch& next, const GradReducer::Votes& votes, const StepState& known);
   // Enqueues an evaluation: loss_sum (1) f64 on the device = the sum of the batch's token losses.
   void enqueue_eval(const HostBatch& batch, const TensorView& loss_sum);
   // Blocks until all enqueued work is done; rethrows its first error.
   void drain();
+
+  // Enqueues that the next step starts from `state`, which is read when that runs.
+  void set_state(const StepState& state, Stream& stream);
 
   // Bytes of device memory by what they are for.
   struct Memory {
@@ -95,6 +99,7 @@ class TrainStep {
   Buffer<float> params_;
   Buffer<std::byte> rounded_params_;  // where the model reads 16 bits
   GradReducer reducer_;
+  Buffer<StepScalars> scalars_;  // one
   std::unique_ptr<Optimizer> optimizer_;
   InputStager stager_;
   MetricsRing metrics_;

@@ -11,7 +11,6 @@
 #include "runtime/metrics/text.h"
 #include "runtime/state/finite.h"
 #include "runtime/train/first_rank_value.h"
-#include "runtime/train/host_flat.h"
 #include "runtime/train/leave_later.h"
 #include "runtime/train/start.h"
 
@@ -80,8 +79,8 @@ void Trainer::load() {
   state_.data_fingerprint = data;
   state_.config_digest = config_digest(config);
   state_.config_yaml = to_yaml(config);
-  first_step_ = state_.step + 1;
-  status().step.store(state_.step, std::memory_order_relaxed);
+  first_step_ = state_.step() + 1;
+  status().step.store(state_.step(), std::memory_order_relaxed);
   prefetcher_.emplace(*train_source_, step_.batch_layout(),
                       PrefetchOptions{.global_batch = config.train.global_batch,
                                       .rank = parts_.env.rank,
@@ -98,15 +97,15 @@ void Trainer::open_sinks() {
   const std::filesystem::path folder = parts_.config.output_dir;
   std::filesystem::create_directories(folder);
   ConsoleSink console(console_mode_from_environment(), parts_.config.log.every);
-  leave_later(folder, parts_.env.resume, state_.step, console);
-  sinks_.emplace(Sinks{.jsonl = JsonlSink(folder / kMetricsFile, state_.step,
+  leave_later(folder, parts_.env.resume, state_.step(), console);
+  sinks_.emplace(Sinks{.jsonl = JsonlSink(folder / kMetricsFile, state_.step(),
                                           [this](const std::string& text) { sinks_->console.line(text); }),
                        .console = std::move(console)});
   write_waiting();
   if (parts_.config.train.cuda_graph && !parts_.device.has_graphs())
     sinks_->console.line(
         "train.cuda_graph has no effect on this device, which has no graphs: the results are the same");
-  if (state_.step > 0) sinks_->console.line(fmt::format("resumed after step {}", state_.step));
+  if (state_.step() > 0) sinks_->console.line(fmt::format("resumed after step {}", state_.step()));
 }
 
 void Trainer::write_config() {
@@ -140,8 +139,8 @@ ExitCode Trainer::run() {
   const int64_t last = asked > 0 ? std::min(asked, config.train.steps) : config.train.steps;
   started_ns_ = last_end_ns_ = monotonic_ns();
   if (first_step_ > last && sinks_)
-    sinks_->console.line(fmt::format("nothing to do: the run is at step {}, and was to go to {}", state_.step, last));
-  if (state_.step > 0) make_up_evaluation();
+    sinks_->console.line(fmt::format("nothing to do: the run is at step {}, and was to go to {}", state_.step(), last));
+  if (state_.step() > 0) make_up_evaluation();
   for (int64_t step = first_step_; step <= last && !stop_; ++step) {
     enqueue(step);
     if (step > first_step_) finish(step - 1);
@@ -159,7 +158,7 @@ ExitCode Trainer::run() {
   Stream& stream = step_.reducer().comm_stream();
   parts_.comm.barrier(stream);
   stream.synchronize(parts_.wait);
-  const bool complete = state_.step >= config.train.steps && !owes_evaluation_;
+  const bool complete = state_.step() >= config.train.steps && !owes_evaluation_;
   conclude();
   if (is_first_rank()) summarize();
   set_phase(Phase::finished);
@@ -180,27 +179,22 @@ void Trainer::enqueue(int64_t step) {
   };
   step_.enqueue(step, next,
                 {.stop = parts_.board->stop_requested.load(std::memory_order_relaxed) != 0,
-                 .checkpoint = is_checkpoint_requested()});
+                 .checkpoint = is_checkpoint_requested()},
+                state_.next);
 }
 
 void Trainer::finish(int64_t step) {
-  if (state_.step >= step) return;
+  if (state_.step() >= step) return;
   set_phase(Phase::update);
   MetricsRing::Entry& entry = step_.metrics().entry(step);
   entry.end.synchronize(parts_.wait);
   const StepMetrics& m = *entry.host.data();
-  DDP_CHECK(int64_t(m.attempted_step) == step, "metrics of step {} where step {} was expected", m.attempted_step, step);
+  DDP_CHECK(m.step() == step, "metrics of step {} where step {} was expected", m.step(), step);
   const std::optional<SkippedUpdate> skipped = skipped_update(m);
   if (skipped) stop_at_collapse(m, *skipped);
 
-  state_.step = step;
-  state_.applied_steps = m.applied_steps;
+  state_.next = m.next;
   state_.samples_seen += parts_.config.train.global_batch;
-  state_.beta1_power = m.beta1_power;
-  state_.beta2_power = m.beta2_power;
-  state_.loss_scale = m.next_loss_scale;
-  state_.growth_count = m.growth_count;
-  state_.floor_skips = m.floor_skips;
   stop_ = stop_ || m.stop_votes > 0;
   checkpoint_asked_ = checkpoint_asked_ || m.checkpoint_votes > 0;
 
@@ -214,7 +208,7 @@ void Trainer::finish(int64_t step) {
                           .loss = m.loss_sum / double(step_.shape().global_targets),
                           .lr = double(m.lr),
                           .grad_norm = m.grad_norm,
-                          .applied_steps = m.applied_steps,
+                          .applied_steps = m.next.applied_steps,
                           .loss_scale = double(m.loss_scale),
                           .skipped = skipped,
                           .work = double(parts_.config.train.global_batch * parts_.model.unit().per_sample),
@@ -234,19 +228,19 @@ std::optional<SkippedUpdate> Trainer::skipped_update(const StepMetrics& m) const
   const int only_rank = parts_.env.world_size == 1 ? 0 : -1;  // which looks at the sum alone
   return SkippedUpdate{.tensor = m.bad_chunk >= 0 ? chunk_owner(step_.layout(), m.bad_chunk) : "loss",
                        .rank = m.bad_rank >= 0 ? int(m.bad_rank) : only_rank,
-                       .next_loss_scale = double(m.next_loss_scale)};
+                       .next_loss_scale = double(m.next.loss_scale)};
 }
 
 // Only fp16 has overflows that a lower loss scale mends.
 void Trainer::stop_at_collapse(const StepMetrics& m, const SkippedUpdate& skipped) const {
   const bool is_scaled = parts_.config.train.precision == "fp16";
   const int64_t most = is_scaled ? parts_.config.train.max_floor_skips : 1;
-  if (m.floor_skips < most) return;
-  const std::string why =
-      is_scaled ? fmt::format("skipped in a row: {}; the loss scale, {}, goes no lower", m.floor_skips, m.loss_scale)
-                : fmt::format("loss {}", m.loss_sum / double(step_.shape().global_targets));
+  if (m.next.floor_skips < most) return;
+  const std::string why = is_scaled ? fmt::format("skipped in a row: {}; the loss scale, {}, goes no lower",
+                                                  m.next.floor_skips, m.loss_scale)
+                                    : fmt::format("loss {}", m.loss_sum / double(step_.shape().global_targets));
   throw Error(ExitCode::non_finite,
-              fmt::format("step {}: the {}{} ({})", m.attempted_step, m.bad_chunk >= 0 ? "gradient of " : "",
+              fmt::format("step {}: the {}{} ({})", m.step(), m.bad_chunk >= 0 ? "gradient of " : "",
                           non_finite_text(skipped.tensor, skipped.rank), why),
               "lower optimizer.lr or lengthen schedule.warmup_steps");
 }
@@ -263,21 +257,21 @@ void Trainer::report_start_up() {
 
 // The steps so far were skipped, each with its line; together they are a run that learnt nothing.
 void Trainer::check_progress() const {
-  if (state_.applied_steps > 0) return;
-  throw Error(
-      ExitCode::non_finite,
-      fmt::format("none of the {} steps applied an update: a gradient or the loss was not finite in each", state_.step),
-      "see non_finite in metrics.jsonl; lower optimizer.lr or train.loss_scale_init, or train longer");
+  if (state_.next.applied_steps > 0) return;
+  throw Error(ExitCode::non_finite,
+              fmt::format("none of the {} steps applied an update: a gradient or the loss was not finite in each",
+                          state_.step()),
+              "see non_finite in metrics.jsonl; lower optimizer.lr or train.loss_scale_init, or train longer");
 }
 
 void Trainer::make_up_evaluation() {
   const auto is_owed = [this] {
-    return is_evaluation_due(parts_.config, state_.step) &&
-           lacks_evaluation(std::filesystem::path(parts_.config.output_dir) / kMetricsFile, state_.step);
+    return is_evaluation_due(parts_.config, state_.step()) &&
+           lacks_evaluation(std::filesystem::path(parts_.config.output_dir) / kMetricsFile, state_.step());
   };
   const int32_t owed = first_rank_value<int32_t>(parts_.device, parts_.comm, step_.reducer().comm_stream(), parts_.wait,
                                                  is_first_rank() && is_owed());
-  if (owed != 0) evaluate(state_.step);
+  if (owed != 0) evaluate(state_.step());
 }
 
 void Trainer::evaluate(int64_t step) {
@@ -320,22 +314,33 @@ void Trainer::commit(int64_t step, bool must_succeed) {
   last_end_ns_ = monotonic_ns();
 }
 
+// What is not a number has no place in a checkpoint, which is the way back to numbers.
+void Trainer::check_can_commit(int64_t step, HostState& host) const {
+  const auto check = [step](const std::string& what, bool is_finite, const char* where) {
+    if (is_finite) return;
+    throw Error(ExitCode::non_finite,
+                fmt::format("step {}: {} is not finite{}, and is not committed", step, what, where),
+                "older checkpoints stay; lower optimizer.lr or lengthen schedule.warmup_steps");
+  };
+  const auto check_flat = [&](const float* flat, const char* where) {
+    const std::string tensor = first_non_finite(step_.layout(), flat);
+    check(tensor, tensor.empty(), where);
+  };
+  constexpr const char* kInOptimizer = " in the optimizer's state";
+  check_flat(host.params().data(), "");
+  for (const NamedFlat& state : host.states()) check_flat(state.flat, kInOptimizer);
+  for (const auto& [name, value] : state_.optimizer_scalars) check(name, std::isfinite(value), kInOptimizer);
+}
+
 void Trainer::write_checkpoint_of(int64_t step) {
   const int64_t begin = monotonic_ns();
-  const std::vector<OptimizerState> moments = step_.optimizer().state();
-  HostFlat params(parts_.device, step_.params(), step_.compute(), parts_.wait),
-      m(parts_.device, moments[0].flat, step_.compute(), parts_.wait),
-      v(parts_.device, moments[1].flat, step_.compute(), parts_.wait);
-  for (HostFlat* flat : {&params, &m, &v}) flat->download();
-  for (const float* flat : {params.data(), m.data(), v.data()})
-    if (const std::string tensor = first_non_finite(step_.layout(), flat); !tensor.empty())
-      throw Error(ExitCode::non_finite,
-                  fmt::format("step {}: {} is not finite{}, and is not committed", step, tensor,
-                              flat == params.data() ? "" : " in the optimizer's state"),
-                  "older checkpoints stay; lower optimizer.lr or lengthen schedule.warmup_steps");
+  HostState host(parts_.device, step_.params(), step_.optimizer(), step_.compute(), parts_.wait);
+  host.download();
+  state_.optimizer_scalars = host.download_scalars();
+  check_can_commit(step, host);
   const CommittedCheckpoint done = write_checkpoint(
       std::filesystem::path(parts_.config.output_dir) / "checkpoints",
-      {.layout = step_.layout(), .params = params.data(), .exp_avg = m.data(), .exp_avg_sq = v.data(), .state = state_},
+      {.layout = step_.layout(), .params = host.params().data(), .optimizer = host.states(), .state = state_},
       parts_.config.checkpoint.keep);
   last_checkpoint_ = done.checkpoint.path;
   sinks_->console.checkpoint(step, done.bytes, ms_between(begin, monotonic_ns()));

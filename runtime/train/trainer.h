@@ -16,6 +16,7 @@
 #include "runtime/metrics/jsonl_sink.h"
 #include "runtime/train/dry_run.h"
 #include "runtime/train/evaluator.h"
+#include "runtime/train/host_state.h"
 #include "runtime/train/train_step.h"
 
 namespace ddp {
@@ -66,9 +67,10 @@ class Trainer {
   void check_progress() const;  // at the last step: throws where no update was ever applied (79)
   void evaluate(int64_t step);  // unless a stop was asked for: then it is left to the resume
   void make_up_evaluation();    // one that was due at the resumed step, and that the stop there cut off
-  void commit(int64_t step, bool must_succeed);  // a second one of a step does nothing
-  void write_checkpoint_of(int64_t step);        // rank 0. Errors: 74, 79
-  bool is_checkpoint_requested() const;          // and not yet served
+  void commit(int64_t step, bool must_succeed);                // a second one of a step does nothing
+  void write_checkpoint_of(int64_t step);                      // rank 0. Errors: 74, 79
+  void check_can_commit(int64_t step, HostState& host) const;  // Errors: 79
+  bool is_checkpoint_requested() const;                        // and not yet served
   void summarize();
   void report_start_up();
   void set_phase(Phase phase);

@@ -192,15 +192,8 @@ void flat_ops(Bench& bench) {
   for (int64_t s = 0; s <= kChunks; ++s) chunk_begin.push_back(s * kChunk);
   std::vector<double> partials(kChunks);
   const TensorView begin(chunk_begin.data(), DType::i64, {kChunks + 1}), decay = bench.floats({kChunks});
-  const StepScalars scalars = {.attempted_step = 1,
-                               .applied_steps = 1,
-                               .beta1_power = 0.9,
-                               .beta2_power = 0.95,
-                               .lr = 1e-4f,
-                               .grad_scale = 1,
-                               .step_size = 1e-3f,
-                               .rsqrt_bias2 = 4,
-                               .skip = 0};
+  const StepScalars scalars = {.state = {}, .lr = 1e-4f, .grad_scale = 1, .skip = 0};
+  const AdamWCorrection correction = {.step_size = 1e-3f, .rsqrt_bias2 = 4};
   const double share = double(kParameters) / kFlat;
   bench.report(
       "add_into", 0, [&](const Exec& e) { add_into(e, {.y = m, .x = g}); }, 12.0 * kFlat);
@@ -217,6 +210,7 @@ void flat_ops(Bench& bench) {
                   .chunk_begin = begin,
                   .chunk_decay = decay,
                   .scalars = &scalars,
+                  .correction = &correction,
                   .beta1 = 0.9f,
                   .beta2 = 0.95f,
                   .eps = 1e-8f,

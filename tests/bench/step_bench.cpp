@@ -71,11 +71,14 @@ void StepBench::run() {
   timer_.start(options_.by_op && (number_ == 1 || number_ == last));
   begin_.record(step_.compute());
   const int64_t begin = monotonic_ns();
-  step_.enqueue(number_, [&]() -> const HostBatch& { return batch_; }, {});
+  step_.enqueue(
+      number_, [&]() -> const HostBatch& { return batch_; }, {}, known_);
   const double host_ms = ms_between(begin, monotonic_ns());
   end_.record(step_.compute());
   end_.synchronize({});
-  loss_ = step_.metrics().entry(number_).host.data()->loss_sum / double(step_.shape().global_targets);
+  const StepMetrics& metrics = *step_.metrics().entry(number_).host.data();
+  known_ = metrics.next;
+  loss_ = metrics.loss_sum / double(step_.shape().global_targets);
   if (number_ < first) return;
   step_ms_.push_back(end_.ms_since(begin_));
   host_ms_.push_back(host_ms);

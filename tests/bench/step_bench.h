@@ -68,6 +68,7 @@ class StepBench {
   std::unique_ptr<Ceiling> ceiling_;
   MemoryInfo memory_info_;  // before the ceiling took its own
   int number_ = 0;          // of the last step, from 1
+  StepState known_;         // after it
   double loss_ = 0;
   std::vector<double> step_ms_, host_ms_, ceiling_ms_;
 };

@@ -22,7 +22,8 @@ struct Loaded {
 
   Loaded(const fs::path& path, const ParamLayout& layout)
       : params(size_t(layout.flat_elements()), 9.0f), exp_avg(params), exp_avg_sq(params) {
-    state = load_checkpoint(path, layout, params.data(), exp_avg.data(), exp_avg_sq.data());
+    state =
+        load_checkpoint(path, layout, params.data(), {{"exp_avg", exp_avg.data()}, {"exp_avg_sq", exp_avg_sq.data()}});
   }
 };
 
@@ -140,7 +141,11 @@ TEST_CASE("a checkpoint of another model is refused by name before anything is r
   other.add("wpe.weight", {2, 3}, true);
   std::vector<float> params(size_t(other.flat_elements()), 9.0f), m = params, v = params;
   std::string message;
-  CHECK(test::failure([&] { load_checkpoint(path, other, params.data(), m.data(), v.data()); }, &message) == 78);
+  CHECK(test::failure(
+            [&] {
+              load_checkpoint(path, other, params.data(), {{"exp_avg", m.data()}, {"exp_avg_sq", v.data()}});
+            },
+            &message) == 78);
   CHECK(message == (path / kModelFile).string() +
                        " is of another model: ln_f.weight is [7], the model's is [8]; wpe.weight is missing; "
                        "h.0.attn.c_attn.weight is unknown to the model");

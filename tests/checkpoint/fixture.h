@@ -46,13 +46,18 @@ struct SmallRun {
           (*buffer)[size_t(p.offset + i)] = start += 1.1f;
     }
     state = {
-        3, 2, 96, 0.9 * 0.9, 0.1 + 0.2, 0x1p13f, 77, 3, "bytes-17-abc", "0123456789abcdef", "model: {name: gpt2}\n"};
+        {{.attempted_step = 4, .applied_steps = 2, .loss_scale = 0x1p13f, .growth_count = 77, .floor_skips = 3}, 96},
+        {{"beta1_power", 0.9 * 0.9}, {"beta2_power", 0.1 + 0.2}},
+        "bytes-17-abc",
+        "0123456789abcdef",
+        "model: {name: gpt2}\n"};
   }
 
   CheckpointContent content(int64_t step) {
-    state.step = step;
-    return {layout, params.data(), exp_avg.data(), exp_avg_sq.data(), state};
+    state.next.attempted_step = uint32_t(step) + 1;
+    return {layout, params.data(), moments(), state};
   }
+  std::vector<NamedFlat> moments() { return {{"exp_avg", exp_avg.data()}, {"exp_avg_sq", exp_avg_sq.data()}}; }
 };
 
 // The exit code of what `run` throws and, in `message`, its text; -1 when it throws nothing.

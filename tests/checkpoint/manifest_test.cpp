@@ -1,5 +1,7 @@
 #include <cmath>
+#include <nlohmann/json.hpp>
 
+#include "runtime/base/hash.h"
 #include "tests/checkpoint/fixture.h"
 
 namespace ddp {
@@ -7,14 +9,13 @@ namespace {
 
 Manifest example() {
   Manifest manifest;
-  manifest.state = {1841,
-                    1840,
-                    58912,
-                    std::pow(0.9, 1840),
-                    std::pow(0.95, 1840) * 0x1p-900,
-                    0x1p24f / 3,
-                    1999,
-                    4,
+  manifest.state = {{{.attempted_step = 1842,
+                      .applied_steps = 1840,
+                      .loss_scale = 0x1p24f / 3,
+                      .growth_count = 1999,
+                      .floor_skips = 4},
+                     58912},
+                    {{"beta1_power", std::pow(0.9, 1840)}, {"beta2_power", std::pow(0.95, 1840) * 0x1p-900}},
                     "a \"quoted\" one",
                     "00ff",
                     "data:\n  train: \"ünï\"\n"};
@@ -31,6 +32,27 @@ TEST_CASE("a manifest round-trips every value, doubles to the last bit") {
     CHECK(after.files.at(name).bytes == file.bytes);
     CHECK(after.files.at(name).xxh3 == file.xxh3);
   }
+}
+
+TEST_CASE("AdamW's powers also stand where they did before there was a list of scalars, and are read from there") {
+  nlohmann::ordered_json json = nlohmann::ordered_json::parse(manifest_text(example()));
+  CHECK(json["beta1_power"] == json["optimizer"]["beta1_power"]);
+  CHECK(json["beta2_power"] == json["optimizer"]["beta2_power"]);
+  json.erase("optimizer");
+  json.erase("manifest_xxh3");
+  const std::string text = json.dump();
+  json["manifest_xxh3"] = hash_text(xxh3(std::as_bytes(std::span(text))));
+  CHECK(parse_manifest(json.dump(), "m").state == example().state);
+}
+
+TEST_CASE("an optimizer's scalars are any, and none") {
+  Manifest manifest = example();
+  manifest.state.optimizer_scalars = {{"one", 0.1}, {"two", -1e-300}, {"three", 3.0}};
+  CHECK(parse_manifest(manifest_text(manifest), "m").state == manifest.state);
+  manifest.state.optimizer_scalars.clear();
+  const std::string text = manifest_text(manifest);
+  CHECK(parse_manifest(text, "m").state == manifest.state);
+  CHECK(text.find("beta1_power") == text.npos);
 }
 
 TEST_CASE("a changed digit in a manifest is found") {

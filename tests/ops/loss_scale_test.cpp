@@ -28,30 +28,32 @@ struct Scaling {
 };
 
 constexpr double kSquares = 16.0;
-constexpr double kBeta1 = 0.5, kBeta2 = 0.25;
 
 // Runs a step for each outcome, right after one another; true: a gradient overflows.
 std::vector<StepMetrics> run_steps(const Scaling& scaling, const std::vector<bool>& overflows) {
   const std::vector<double> finite = {4.0, kSquares - 4.0}, infinite = {4.0, std::numeric_limits<double>::infinity()};
   const std::vector<double> loss_votes = {1.0, 0.0, 0.0};
   const auto n = int64_t(overflows.size());
-  Floats rates;
-  for (int64_t i = 0; i <= n; ++i) rates.push_back(float(i));
+  std::vector<LearningRates> rates;  // that of the update after i is i
+  uint32_t applied = 0;
+  for (const bool overflow : overflows) {
+    rates.push_back({.first_applied = applied, .rates = {float(applied), -1.0f}});
+    applied += overflow ? 0 : 1;
+  }
   StepScalars scalars;
-  scalars.loss_scale = std::ldexp(1.0f, scaling.first);
+  scalars.state.loss_scale = std::ldexp(1.0f, scaling.first);
   std::vector<StepMetrics> metrics(size_t(n), StepMetrics{});
   lend_to_device(metrics.data(), n);
+  lend_to_device(rates.data(), n);
   StepFinalize args{.scalars = lend_to_device(&scalars),
                     .partials = {},
                     .loss_votes = view(loss_votes, {kFirstMark}),
-                    .lr_table = view(rates, {n + 1}),
-                    .beta1 = kBeta1,
-                    .beta2 = kBeta2,
-                    .scaling = scaling.rule()};
+                    .rule = {.clip_norm = 0.0, .scaling = scaling.rule()}};
   const TensorView partials[2] = {view(finite, {2}), view(infinite, {2})};
   Run run;
   for (int64_t i = 0; i < n; ++i) {
     args.metrics = &metrics[size_t(i)];
+    args.rates = &rates[size_t(i)];
     args.partials = partials[overflows[size_t(i)]];
     step_finalize(run.exec(), args);
   }
@@ -73,16 +75,18 @@ void check_against_runs(const Scaling& scaling, const std::vector<bool>& overflo
         skipped ? std::max<int64_t>(scaling.floor, e - k) : std::min<int64_t>(scaling.cap, e + k / scaling.interval);
     const StepMetrics& m = got[i];
     const bool as_expected =
-        m.attempted_step == i + 1 && m.skipped == uint32_t(skipped) && m.lr == float(applied) &&
-        m.applied_steps == (skipped ? applied : applied + 1) && m.loss_scale == std::ldexp(1.0, int(before)) &&
-        m.next_loss_scale == std::ldexp(1.0, int(exponent)) && m.growth_count == (skipped ? 0 : k % scaling.interval) &&
-        m.floor_skips == (skipped ? std::max<int64_t>(0, k - (e - scaling.floor)) : 0) &&
+        m.step() == i + 1 && m.skipped == uint32_t(skipped) && m.lr == float(applied) &&
+        m.next.applied_steps == (skipped ? applied : applied + 1) && m.loss_scale == std::ldexp(1.0, int(before)) &&
+        m.next.loss_scale == std::ldexp(1.0, int(exponent)) &&
+        m.next.growth_count == (skipped ? 0 : k % scaling.interval) &&
+        m.next.floor_skips == (skipped ? std::max<int64_t>(0, k - (e - scaling.floor)) : 0) &&
         (skipped ? !std::isfinite(m.grad_norm) : m.grad_norm == std::ldexp(std::sqrt(kSquares), -int(before)));
     if (!skipped) ++applied;
     if (!as_expected)
       FAIL(scaling.name << ": step " << i + 1 << ", number " << k << " of its run from 2^" << e << ": scale "
-                        << m.loss_scale << " -> " << m.next_loss_scale << ", growth count " << m.growth_count
-                        << ", floor skips " << m.floor_skips << ", applied " << m.applied_steps << ", lr " << m.lr);
+                        << m.loss_scale << " -> " << m.next.loss_scale << ", growth count " << m.next.growth_count
+                        << ", floor skips " << m.next.floor_skips << ", applied " << m.next.applied_steps << ", lr "
+                        << m.lr);
   }
 }
 
@@ -131,8 +135,8 @@ TEST_CASE("step_finalize: the loss scale by hand") {
     std::vector<int> scales;
     std::vector<uint32_t> floor_skips;
     for (const StepMetrics& m : run_steps(c.scaling, overflows)) {
-      scales.push_back(std::ilogb(m.next_loss_scale));
-      floor_skips.push_back(m.floor_skips);
+      scales.push_back(std::ilogb(m.next.loss_scale));
+      floor_skips.push_back(m.next.floor_skips);
     }
     CHECK(scales == c.scales);
     CHECK(floor_skips == c.floor_skips);
@@ -144,7 +148,7 @@ TEST_CASE("step_finalize: the first rank whose own gradients overflow is named, 
     const std::vector<double> partials = {1.0, 1.0, std::nan("")};
     std::vector<double> loss_votes = {1.0, 0.0, 0.0};
     loss_votes.insert(loss_votes.end(), marks.begin(), marks.end());
-    const Floats rates = {0.0f};
+    const LearningRates rates;
     StepScalars scalars;
     StepMetrics metrics{};
     Run run;
@@ -152,7 +156,7 @@ TEST_CASE("step_finalize: the first rank whose own gradients overflow is named, 
                                .metrics = lend_to_device(&metrics),
                                .partials = view(partials, {3}),
                                .loss_votes = view(loss_votes, {int64_t(loss_votes.size())}),
-                               .lr_table = view(rates, {1})});
+                               .rates = lend_to_device(&rates)});
     run.finish();
     return std::pair(metrics.bad_rank, metrics.bad_chunk);
   };

@@ -7,7 +7,7 @@
 namespace ddp::test {
 namespace {
 
-const Floats kRates = {1e-3f, 2e-3f, 4e-3f};
+const LearningRates kRates = {.first_applied = 1, .rates = {2e-3f, 4e-3f}};
 constexpr double kBeta1 = 0.9, kBeta2 = 0.95;
 
 struct Finalized {
@@ -24,44 +24,28 @@ Finalized finalize(StepScalars scalars, const std::vector<double>& partials, dou
                              .metrics = lend_to_device(&out.metrics),
                              .partials = view(partials, {chunks}),
                              .loss_votes = view(loss_votes, {kFirstMark}),
-                             .lr_table = view(kRates, {int64_t(kRates.size())}),
-                             .clip_norm = clip_norm,
-                             .beta1 = kBeta1,
-                             .beta2 = kBeta2});
+                             .rates = lend_to_device(&kRates),
+                             .rule = {.clip_norm = clip_norm}});
   run.finish();
   return out;
 }
 
-const StepScalars kSecondStep = {.attempted_step = 5,
-                                 .applied_steps = 1,
-                                 .beta1_power = kBeta1,
-                                 .beta2_power = kBeta2,
-                                 .lr = 0,
-                                 .grad_scale = 0,
-                                 .step_size = 0,
-                                 .rsqrt_bias2 = 0,
-                                 .skip = 7};
+const StepScalars kSecondStep = {
+    .state = {.attempted_step = 5, .applied_steps = 1}, .lr = 0, .grad_scale = 0, .skip = 7};
 
-TEST_CASE("step_finalize: norm, clip, learning rate, bias correction and counts of a step") {
+TEST_CASE("step_finalize: norm, clip, learning rate and counts of a step") {
   const auto [s, metrics] = finalize(kSecondStep, {9.0, 0.0, 16.0}, 1.0);
   CHECK(metrics.grad_norm == 5.0);
   CHECK(s.grad_scale == Approx(0.2).epsilon(1e-6));
   CHECK(s.skip == 0);
   CHECK(s.lr == 2e-3f);
-  CHECK(s.step_size == Approx(2e-3 / (1 - kBeta1 * kBeta1)).epsilon(1e-6));
-  CHECK(s.rsqrt_bias2 == Approx(1 / std::sqrt(1 - kBeta2 * kBeta2)).epsilon(1e-6));
-  CHECK(s.beta1_power == kBeta1 * kBeta1);
-  CHECK(s.beta2_power == kBeta2 * kBeta2);
-  CHECK(s.attempted_step == 6);
-  CHECK(s.applied_steps == 2);
+  CHECK(s.state == StepState{.attempted_step = 6, .applied_steps = 2, .growth_count = 1});
   CHECK(metrics.loss_sum == 12.5);
   CHECK(metrics.stop_votes == 1.0);
   CHECK(metrics.checkpoint_votes == 2.0);
   CHECK(metrics.lr == 2e-3f);
-  CHECK(metrics.attempted_step == 5);
-  CHECK(metrics.applied_steps == 2);
-  CHECK(metrics.beta1_power == s.beta1_power);
-  CHECK(metrics.beta2_power == s.beta2_power);
+  CHECK(metrics.step() == 5);
+  CHECK(metrics.next == s.state);
   CHECK(metrics.bad_chunk == -1);
   CHECK(metrics.skipped == 0);
 }
@@ -78,10 +62,7 @@ TEST_CASE("step_finalize: a gradient that is not finite skips the update and cou
     CHECK(s.skip == 1);
     CHECK(metrics.bad_chunk == 1);
     CHECK(metrics.skipped == 1);
-    CHECK(s.attempted_step == 6);
-    CHECK(s.applied_steps == 1);
-    CHECK(s.beta1_power == kBeta1);
-    CHECK(s.beta2_power == kBeta2);
+    CHECK(s.state == StepState{.attempted_step = 6, .applied_steps = 1, .floor_skips = 1});
     CHECK_FALSE(std::isfinite(metrics.grad_norm));
   }
 }
@@ -90,13 +71,49 @@ TEST_CASE("step_finalize: a loss that is not finite skips the update, though eve
   for (const double bad : {std::numeric_limits<double>::infinity(), std::nan("")}) {
     const auto [s, metrics] = finalize(kSecondStep, {9.0, 16.0}, 1.0, bad);
     CHECK(s.skip == 1);
-    CHECK(s.applied_steps == 1);
-    CHECK(s.beta1_power == kBeta1);
+    CHECK(s.state.applied_steps == 1);
     CHECK(metrics.skipped == 1);
     CHECK(metrics.bad_chunk == -1);
     CHECK(metrics.bad_rank == -1);
     CHECK(metrics.grad_norm == 5.0);
   }
+}
+
+TEST_CASE("step_finalize: the rate is that of the updates applied so far, of the two that the host sent") {
+  StepScalars scalars = kSecondStep;
+  scalars.state.applied_steps = 2;
+  CHECK(finalize(scalars, {9.0}, 0.0).scalars.lr == 4e-3f);
+}
+
+struct Corrected {
+  std::vector<double> powers;
+  AdamWCorrection correction;
+};
+
+// The second update's.
+Corrected correct(const StepScalars& scalars) {
+  Corrected out{{kBeta1, kBeta2}, {}};
+  Run run;
+  adamw_correct(run.exec(), {.powers = view(out.powers, {2}),
+                             .correction = lend_to_device(&out.correction),
+                             .scalars = lend_to_device(&scalars),
+                             .beta1 = kBeta1,
+                             .beta2 = kBeta2});
+  run.finish();
+  return out;
+}
+
+TEST_CASE("adamw_correct: the powers are running products, which correct the moments' bias") {
+  const auto [powers, correction] = correct(finalize(kSecondStep, {4.0}, 1.0).scalars);
+  CHECK(powers == std::vector{kBeta1 * kBeta1, kBeta2 * kBeta2});
+  CHECK(correction.step_size == Approx(2e-3 / (1 - kBeta1 * kBeta1)).epsilon(1e-6));
+  CHECK(correction.rsqrt_bias2 == Approx(1 / std::sqrt(1 - kBeta2 * kBeta2)).epsilon(1e-6));
+}
+
+TEST_CASE("adamw_correct: a skipped step leaves the powers") {
+  const Corrected got = correct(finalize(kSecondStep, {std::nan("")}, 1.0).scalars);
+  CHECK(got.powers == std::vector{kBeta1, kBeta2});
+  CHECK(got.correction.step_size == 0.0f);
 }
 
 // Chunks of odd lengths somewhere in a larger flat buffer; decay differs by chunk.
@@ -116,6 +133,7 @@ State random_state(int64_t n) {
 
 Outputs update(const State& s, const StepScalars& scalars) {
   const int64_t n = int64_t(s.p.size()), chunks = int64_t(kDecay.size());
+  const AdamWCorrection correction = correct(scalars).correction;
   return in_every_setting([&](Run& run) {
     adamw(run.exec(), {.p = run.output(s.p, {n}),
                        .m = run.output(s.m, {n}),
@@ -124,6 +142,7 @@ Outputs update(const State& s, const StepScalars& scalars) {
                        .chunk_begin = view(kChunks, {chunks + 1}),
                        .chunk_decay = view(kDecay, {chunks}),
                        .scalars = lend_to_device(&scalars),
+                       .correction = lend_to_device(&correction),
                        .beta1 = float(kBeta1),
                        .beta2 = float(kBeta2),
                        .eps = 1e-8f,
@@ -170,6 +189,7 @@ TEST_CASE("adamw: a gradient in 16 bits counts as its values, and the rounded co
     const StepScalars scalars = finalize(kSecondStep, {4.0}, 1.0).scalars;
     const Outputs want = update(s, scalars);
     const Stored want_rounded(type, want[0]);
+    const AdamWCorrection correction = correct(scalars).correction;
     const int64_t n = int64_t(s.p.size()), chunks = int64_t(kDecay.size());
     for (const bool narrow_grad : {false, true}) {
       const Outputs got = in_every_setting([&](Run& run) {
@@ -181,6 +201,7 @@ TEST_CASE("adamw: a gradient in 16 bits counts as its values, and the rounded co
                            .chunk_decay = view(kDecay, {chunks}),
                            .rounded = run.output({n}, type),
                            .scalars = lend_to_device(&scalars),
+                           .correction = lend_to_device(&correction),
                            .beta1 = float(kBeta1),
                            .beta2 = float(kBeta2),
                            .eps = 1e-8f,

@@ -57,10 +57,10 @@ ModelPass train_pass(const Backend& backend, const Model& model, const Vec& para
                 {.params = param_tensor.view(),
                  .grads = grads.view(),
                  .batch = stager.batch(),
-                 .attempted_step = &scalars.data()->attempted_step,
+                 .attempted_step = &scalars.data()->state.attempted_step,
                  .seed = 5,
                  .grad_scale = 1.0f / float(tokens),
-                 .loss_scale = &scalars.data()->loss_scale,
+                 .loss_scale = &scalars.data()->state.loss_scale,
                  .token_loss = token_loss.view(),
                  .ready = [](ParamId) {}});
     arena.end();
@@ -76,7 +76,7 @@ ModelPass train_pass(const Backend& backend, const Model& model, const Vec& para
   Arena arena(plan, memory.data());
 
   StepScalars host_scalars;
-  host_scalars.loss_scale = loss_scale;
+  host_scalars.state.loss_scale = loss_scale;
   Stream stream(device, StreamRole::compute);  // after all that its work refers to
   stream.copy(scalars.data(), &host_scalars, sizeof host_scalars);
   stream.zero(grads.view());  // the padding

@@ -184,6 +184,7 @@ void run(const SumSquares& a) {
 void run(const AdamW& a) {
   const StepScalars& s = *a.scalars;
   if (s.skip != 0) return;
+  const AdamWCorrection& correction = *a.correction;
   const Vec g = load(a.g), chunk_decay = load(a.chunk_decay);
   Vec p = load(a.p), m = load(a.m), v = load(a.v);
   const double beta1 = double(a.beta1), beta2 = double(a.beta2);
@@ -193,7 +194,8 @@ void run(const AdamW& a) {
       const double gi = g[i] * double(s.grad_scale);
       m[i] = beta1 * m[i] + (1 - beta1) * gi;
       v[i] = beta2 * v[i] + (1 - beta2) * gi * gi;
-      p[i] -= decay * p[i] + double(s.step_size) * m[i] / (std::sqrt(v[i]) * double(s.rsqrt_bias2) + double(a.eps));
+      p[i] -= decay * p[i] +
+              double(correction.step_size) * m[i] / (std::sqrt(v[i]) * double(correction.rsqrt_bias2) + double(a.eps));
     }
   });
   store(a.m, m), store(a.v, v), store(a.p, p);

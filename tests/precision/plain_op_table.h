@@ -4,8 +4,8 @@
 // this table and a 16-bit storage type is "naive" mixed precision, with f32 master parameters; its error is the
 // yardstick, and since its sums are exact, a strict one.
 //
-// The CPU's are the entries that have no plain form here: those that only decide (find_non_finite, step_finalize;
-// kernels/step_state.h is the same for every backend).
+// The CPU's are the entries that have no plain form here: those that only decide (find_non_finite, step_finalize,
+// adamw_correct; kernels/step_state.h is the same for every backend).
 #pragma once
 
 #include "kernels/op_table.h"

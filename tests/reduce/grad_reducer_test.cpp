@@ -121,7 +121,8 @@ void run_steps(RankContext& c, const OpTable& table, int lanes) {
   Stream compute(c.device, StreamRole::compute);
   const int64_t allocations = c.device.num_allocations();
   for (int step = 0; step < 3; ++step) {
-    reducer.begin_step({.stop = true, .checkpoint = c.comm.rank() == 0 && step == 1}, compute);
+    const LearningRates rates{.first_applied = uint32_t(step), .rates = {0.25f * float(step), 1e-3f}};
+    reducer.begin_step({.stop = true, .checkpoint = c.comm.rank() == 0 && step == 1}, rates, compute);
     for (int i = 0; i < micro_steps; ++i) {
       const int micro = step * kMicrosPerStep + c.comm.rank() * micro_steps + i;
       const GradReducer::Target target = reducer.begin_micro_step(i);
@@ -141,6 +142,7 @@ void run_steps(RankContext& c, const OpTable& table, int lanes) {
     want.loss_votes[2] = step == 1;
     expect_equal(reducer.gradients().as<float>(), want.grads, "gradient");
     expect_equal(reducer.loss_votes().as<double>(), want.loss_votes, "loss and votes");
+    expect(*reducer.rates() == rates, "step {} has other learning rates", step);
     expect_equal(reducer.partials().as<double>(), want.partials, "partial");
     expect(c.device.num_allocations() == allocations, "step {} allocated", step);
     for (size_t b = 0; b < launched.size(); ++b)
@@ -247,13 +249,13 @@ TEST_CASE("micro-steps that graphs do are counted, and the step goes on after th
   GradReducer reducer(*device, meta_op_table(), *comm, layout, {.num_micro_steps = 3});
   Stream compute(*device, StreamRole::compute);
   for (int step = 0; step < 2; ++step) {
-    reducer.begin_step({}, compute);
+    reducer.begin_step({}, {}, compute);
     CHECK_THROWS_AS(reducer.skip_micro_step(1), Bug);
     for (int i = 0; i < 3; ++i) reducer.skip_micro_step(i);
   }
-  reducer.begin_step({}, compute);
+  reducer.begin_step({}, {}, compute);
   reducer.skip_micro_step(0);
-  CHECK_THROWS_AS(reducer.begin_step({}, compute), Bug);
+  CHECK_THROWS_AS(reducer.begin_step({}, {}, compute), Bug);
   CHECK_NOTHROW(reducer.begin_micro_step(1));
 }
 

@@ -39,7 +39,7 @@ void write_gradient(Stream& compute, const GradReducer::Target& target, const Pa
 template <class S>
 void run_step(RankContext& c, GradReducer& reducer, const ParamLayout& layout, int micro_steps, int loud,
               Stream& compute) {
-  reducer.begin_step({}, compute);
+  reducer.begin_step({}, {}, compute);
   for (int i = 0; i < micro_steps; ++i) {
     const GradReducer::Target target = reducer.begin_micro_step(i);
     expect(target.grads.dtype == (micro_steps > 1 ? DType::f32 : kDTypeOf<S>), "gradients are {}",

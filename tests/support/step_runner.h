@@ -36,16 +36,19 @@ struct StepRunner {
   // One step on batches that depend on the step and the micro-step; returns its metrics.
   StepMetrics train(int64_t number) {
     int64_t micro_step = 0;
-    step.enqueue(number,
-                 [&]() -> const HostBatch& {
-                   fill_learnable(batch, config.model.vocab, uint32_t(number * 100 + micro_step),
-                                  int32_t(micro_step * config.train.micro_batch));
-                   ++micro_step;
-                   return batch;
-                 },
-                 {});
+    step.enqueue(
+        number,
+        [&]() -> const HostBatch& {
+          fill_learnable(batch, config.model.vocab, uint32_t(number * 100 + micro_step),
+                         int32_t(micro_step * config.train.micro_batch));
+          ++micro_step;
+          return batch;
+        },
+        {}, known);
     step.metrics().entry(number).end.synchronize(kWait);
-    return *step.metrics().entry(number).host.data();
+    const StepMetrics metrics = *step.metrics().entry(number).host.data();
+    known = metrics.next;
+    return metrics;
   }
 
   std::vector<float> params() {
@@ -64,6 +67,7 @@ struct StepRunner {
   Arena arena;
   TrainStep step;
   HostBatch batch;
+  StepState known;  // after the steps so far
 
  private:
   HostFlat host_params() { return {*device, step.params(), step.compute(), kWait}; }

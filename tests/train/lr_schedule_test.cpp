@@ -1,5 +1,6 @@
 #include "runtime/optim/lr_schedule.h"
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 
 using namespace ddp;
@@ -17,9 +18,14 @@ TEST_CASE("the learning rate rises over the warm-up and ends at its minimum") {
   REQUIRE(learning_rate({.name = "cosine", .warmup_steps = 10, .min_lr = 0}, 0.5, 10, 10) == 0.5);
 }
 
-TEST_CASE("entry i of the table is the rate of step i + 1") {
+TEST_CASE("a step is given the rates of the update after those that are known of, and of the one after it") {
   const ScheduleConfig s{.name = "cosine", .warmup_steps = 3, .min_lr = 0.0};
-  const std::vector<float> table = learning_rate_table(s, 2e-3, 10);
-  REQUIRE(table.size() == 10);
-  for (int64_t t = 1; t <= 10; ++t) REQUIRE(table[size_t(t - 1)] == float(learning_rate(s, 2e-3, 10, t)));
+  const auto rate = [&](int64_t t) { return float(learning_rate(s, 2e-3, 10, t)); };
+  for (uint32_t applied = 0; applied < 10; ++applied) {
+    const LearningRates next = next_learning_rates(s, 2e-3, 10, applied);
+    REQUIRE(*next.find(applied) == rate(applied + 1));
+    REQUIRE(*next.find(applied + 1) == rate(std::min(10u, applied + 2)));
+    REQUIRE(next.find(applied + 2) == nullptr);
+    REQUIRE(next.find(applied - 1) == nullptr);
+  }
 }
