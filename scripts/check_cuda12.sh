@@ -13,8 +13,8 @@ if [ ! -f "$folder/complete" ]; then
 fi
 includes=()
 for include in "$folder"/nvidia/*/include; do includes+=(-isystem "$include"); done
-check() { g++ -std=c++20 -fsyntax-only -Wall -Wextra -Werror -I. "${includes[@]}" "$@"; }
-host=(kernels/cuda/*.cpp runtime/cuda_*.cpp runtime/device/cuda_*.cpp runtime/comm/nccl_*.cpp)
+check() { g++ -std=c++20 -fsyntax-only -Wall -Wextra -Werror -I. -Itests/cuda_sim/emulator/include "${includes[@]}" "$@"; }
+host=(kernels/cuda/*.cpp runtime/rank/cuda_*.cpp runtime/device/cuda_*.cpp runtime/comm/nccl_*.cpp)
 kernels=(kernels/cuda/*.cu)
 for file in "${host[@]}"; do check "$file"; done
 for file in "${kernels[@]}"; do check -x c++ -Wno-unknown-pragmas "$file"; done

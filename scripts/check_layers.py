@@ -36,8 +36,6 @@ BACKENDS = [
     (re.compile(r"cuda|cublas|cudnn|nccl"), re.compile(r"^(kernels/cuda/|runtime/device/cuda_|runtime/comm/nccl_)")),
     (re.compile(r"^dnnl"), re.compile(r"^kernels/cpu/")),
 ]
-# The kernel language's headers: a host compiler finds it in the emulator.
-LANGUAGE = re.compile(r"^kernels/cuda/\w+\.cuh$")
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
 
 
@@ -71,8 +69,6 @@ def violations(root):
                     yield path, number, header, "a backend's header belongs elsewhere"
             continue
         source, target = folder_of(path), folder_of(header)
-        if LANGUAGE.match(path) and header.startswith("tests/cuda_sim/emulator/"):
-            continue
         if not target:
             yield path, number, header, "not a path from the root"
         elif not allowed(source, target):

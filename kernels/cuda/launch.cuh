@@ -1,7 +1,7 @@
 // The one header that knows which compiler reads a .cu file. nvcc: the real language and a checked launch. A host
-// compiler: the same language on the emulator of tests/cuda_sim, so that every kernel is executed and race-checked
-// where there is no GPU. nvcc needs -std=c++20 --expt-relaxed-constexpr (device code calls the constexpr functions of
-// runtime/base).
+// compiler: the same language from the headers cuda_emulator/*.h, which that build puts on the include path, so that
+// every kernel is executed and race-checked where there is no GPU. nvcc needs -std=c++20 --expt-relaxed-constexpr
+// (device code calls the constexpr functions of runtime/base).
 //
 // Include it first. Kernels get shared memory only through shared_memory<T>(): its size is part of the launch on both
 // sides, and the emulator can poison it for each block and check its bounds.
@@ -14,7 +14,7 @@
 #include <cuda_runtime.h>
 #else
 #define DDP_CUDA_EMULATED 1  // for the twins of what is written in PTX
-#include "tests/cuda_sim/emulator/device_language.h"
+#include <cuda_emulator/language.h>
 #endif
 
 #include "runtime/base/error.h"
@@ -33,7 +33,11 @@ inline cudaStream_t cuda_stream(const Stream& stream) { return static_cast<cudaS
 // Of a block on sm_75, the oldest GPU supported.
 constexpr size_t kMaxSharedBytes = 64 * 1024;
 
+}  // namespace ddp::cuda
+
 #ifdef __CUDACC__
+
+namespace ddp::cuda {
 
 template <class T>
 __device__ __forceinline__ T& shared_memory() {
@@ -63,24 +67,8 @@ void launch(const Stream& stream, const LaunchShape& shape, void (*kernel)(Param
   check_launch(cudaLaunchKernelEx(&config, kernel, Parameters(std::forward<Args>(args))...), shape.name);
 }
 
-#else
-
-template <class T>
-T& shared_memory() {
-  static_assert(sizeof(T) <= kMaxSharedBytes);
-  return *reinterpret_cast<T*>(sim::shared_memory(sizeof(T)));
-}
-
-template <class... Parameters, class... Args>
-void launch(const Stream& stream, const LaunchShape& shape, void (*kernel)(Parameters...), Args&&... args) {
-  if (shape.grid.x == 0 || shape.grid.y == 0 || shape.grid.z == 0) return;
-  const sim::GridShape grid{shape.name, shape.grid, shape.block, shape.shared_bytes};
-  sim::enqueue_kernel(cuda_stream(stream), shape.name,
-                      [grid, call = sim::KernelCall<Parameters...>{kernel, {Parameters(std::forward<Args>(args))...}}] {
-                        sim::run_grid(grid, call.body(), &call, sizeof call);
-                      });
-}
-
-#endif
-
 }  // namespace ddp::cuda
+
+#else
+#include <cuda_emulator/launch.h>
+#endif

@@ -14,7 +14,7 @@
 #include "kernels/cuda/storage.cuh"
 
 #ifdef DDP_CUDA_EMULATED
-#include "tests/cuda_sim/emulator/mma.h"
+#include <cuda_emulator/mma.h>
 #else
 
 namespace ddp::cuda {

@@ -24,7 +24,7 @@ CASES = [
     ("launcher/a.cpp", '#include "runtime/device/device.h"', "launcher may not include runtime/device"),
     ("kernels/cpu/a.cpp", '#  include <nccl.h>', "a backend's header belongs elsewhere"),
     ("runtime/train/a.cpp", "#include <dnnl.h>", "a backend's header belongs elsewhere"),
-    ("kernels/cuda/a.cu", '#include "tests/cuda_sim/emulator/fiber.h"', "not a path from the root"),
+    ("kernels/cuda/a.cuh", '#include "tests/cuda_sim/emulator/fiber.h"', "not a path from the root"),
     ("models/b.cpp", '#include "gpt2.h"', "not a path from the root"),
 ]
 for path, line, message in CASES:

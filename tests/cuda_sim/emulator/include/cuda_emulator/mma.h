@@ -3,7 +3,7 @@
 // otherwise.
 #pragma once
 
-#include "tests/cuda_sim/emulator/device_language.h"
+#include <cuda_emulator/language.h>
 
 namespace ddp::sim {
 
