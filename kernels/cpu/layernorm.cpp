@@ -14,7 +14,7 @@ namespace {
 constexpr int64_t kRows = 32;  // of a block
 }
 
-int64_t layernorm_workspace(int64_t m, int64_t c) { return cpu::ceil_div(m, kRows) * 2 * c * int64_t(sizeof(float)); }
+int64_t layernorm_workspace(int64_t m, int64_t c) { return ceil_div(m, kRows) * 2 * c * int64_t(sizeof(float)); }
 
 namespace cpu {
 namespace {

@@ -6,6 +6,8 @@
 #include <memory>
 #include <new>
 
+#include "runtime/base/rounding.h"
+
 namespace ddp::cpu {
 
 struct AlignedDelete {
@@ -23,8 +25,5 @@ inline float* thread_scratch(int64_t count) {
   }
   return memory.get();
 }
-
-constexpr int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
-constexpr int64_t ceil_div(int64_t n, int64_t d) { return (n + d - 1) / d; }
 
 }  // namespace ddp::cpu

@@ -22,6 +22,7 @@
 #include "kernels/cuda/warp.cuh"
 #include "kernels/ops/attention.h"
 #include "runtime/base/philox.h"
+#include "runtime/base/rounding.h"
 
 namespace ddp::cuda {
 
@@ -68,7 +69,7 @@ void launch_attention(const Stream& stream, int samples, bool dropout, const Att
 // visit start first, in all heads.
 template <class Args>
 LaunchShape attention_shape(const char* name, int samples, const Args& a, int threads, size_t shared_bytes) {
-  const dim3 grid(unsigned(samples * a.heads), unsigned((a.t + kOwnRows - 1) / kOwnRows));
+  const dim3 grid(unsigned(samples * a.heads), unsigned(ceil_div(a.t, kOwnRows)));
   return {name, grid, dim3(unsigned(threads)), shared_bytes};
 }
 

@@ -1,6 +1,7 @@
 #include "kernels/cuda/storage.cuh"
 //
 #include "kernels/cuda/column_sum.h"
+#include "runtime/base/rounding.h"
 
 // M rows, N columns. A block sums kColumns columns: its kVecWidth lanes take every kVecWidth-th row, then their sums
 // are added pairwise. Neighbouring threads read neighbouring columns: a warp 128 bytes, or 64 of a 16-bit dy, whole
@@ -35,7 +36,7 @@ __global__ void __launch_bounds__(kColumns* kVecWidth)
 
 void column_sum(Stream& stream, const TensorView& db, const TensorView& dy, bool accumulate) {
   const int64_t m = dy.dim(0), n = dy.dim(1);
-  const LaunchShape shape = {"column_sum", dim3(unsigned((n + kColumns - 1) / kColumns)), dim3(kColumns, kVecWidth),
+  const LaunchShape shape = {"column_sum", dim3(unsigned(ceil_div(n, kColumns))), dim3(kColumns, kVecWidth),
                              sizeof(PartialSums)};
   with_storage(dy.dtype, [&](auto s) {
     using S = decltype(s);

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "kernels/cuda/storage.cuh"
+#include "runtime/base/rounding.h"
 
 namespace ddp::cuda {
 
@@ -85,7 +86,6 @@ void with_width(int64_t n, std::initializer_list<const void*> pointers, F f) {
     f(std::integral_constant<int, 1>{});
 }
 
-constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 inline dim3 blocks(int64_t n) { return dim3(unsigned(n)); }
 
 }  // namespace ddp::cuda

@@ -1,6 +1,7 @@
 #include "kernels/cuda/launch.cuh"
 //
 #include "kernels/cuda/tree_sum.h"
+#include "runtime/base/rounding.h"
 
 // n elements, S sources one after another.
 namespace ddp::cuda {
@@ -47,7 +48,7 @@ template <class T>
 void run(const TensorView& out, const TensorView& sources, Stream& stream) {
   constexpr int64_t kMaxBlocks = 1024;
   const int64_t n = out.numel();
-  const int64_t blocks = (n + kThreads - 1) / kThreads;
+  const int64_t blocks = ceil_div(n, kThreads);
   launch(stream, {"tree_sum", dim3(unsigned(blocks < kMaxBlocks ? blocks : kMaxBlocks)), dim3(kThreads)},
          tree_sum_kernel<T>, out.as<T>(), sources.as<T>(), int(sources.dim(0)), n);
 }

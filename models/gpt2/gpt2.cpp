@@ -7,6 +7,7 @@
 #include "models/layers/summed_grad.h"
 #include "models/layers/token_order.h"
 #include "runtime/base/philox.h"
+#include "runtime/base/rounding.h"
 
 namespace ddp::gpt2 {
 namespace {
@@ -17,7 +18,7 @@ constexpr uint32_t kEmbeddingSite = 0, kFirstBlockSite = 1, kSitesPerBlock = 3;
 // Normal values as a pure function of (seed, stream, element); Box-Muller on Philox words, two at a time.
 void fill_normal(ThreadPool& pool, std::span<float> out, uint64_t seed, uint32_t stream, double sigma) {
   constexpr size_t kBlock = 65536;  // elements; whole Philox calls, of 4 words each
-  pool.parallel_for(int64_t((out.size() + kBlock - 1) / kBlock), [=](int64_t block) {
+  pool.parallel_for(ceil_div(int64_t(out.size()), kBlock), [=](int64_t block) {
     const size_t begin = size_t(block) * kBlock, end = std::min(out.size(), begin + kBlock);
     for (size_t i = begin; i < end; i += 4) {
       const Philox4 r =

@@ -7,14 +7,13 @@
 #include <sys/stat.h>
 
 #include "runtime/base/error.h"
+#include "runtime/base/rounding.h"
 
 namespace ddp {
 namespace {
 
 constexpr int64_t kPage = 4096, kHugePage = 2 << 20;
 constexpr int kSeals = F_SEAL_SHRINK | F_SEAL_GROW;
-
-int64_t round_up(int64_t bytes, int64_t unit) { return (bytes + unit - 1) / unit * unit; }
 
 struct Control {
   alignas(64) BoardBarrier barrier;

@@ -4,6 +4,8 @@
 #include <numeric>
 #include <utility>
 
+#include "runtime/base/rounding.h"
+
 namespace ddp {
 namespace {
 
@@ -115,7 +117,7 @@ ArenaTensor Arena::take(const Shape& shape, const char* name, DType dtype) {
   DDP_CHECK(blocks_ != nullptr, "arena tensor {} outside a program", name);
   ArenaTensor tensor;
   tensor.view_ = TensorView(nullptr, dtype, shape);
-  const int64_t bytes = (std::max<int64_t>(tensor.view_.bytes(), 1) + kAlign - 1) / kAlign * kAlign;
+  const int64_t bytes = round_up(std::max<int64_t>(tensor.view_.bytes(), 1), kAlign);
   if (recording_now_) {
     blocks_->push_back({.name = name, .bytes = bytes, .birth = clock_, .death = -1, .offset = 0});
   } else {

@@ -9,6 +9,7 @@
 #include <mutex>
 
 #include "runtime/base/clock.h"
+#include "runtime/base/rounding.h"
 
 #if defined(__SANITIZE_THREAD__)
 extern "C" void __tsan_read_range(void* address, unsigned long size);
@@ -20,7 +21,7 @@ namespace {
 
 constexpr int64_t kHugePage = 2 << 20;
 
-size_t round_to_huge(int64_t bytes) { return size_t((bytes + kHugePage - 1) / kHugePage * kHugePage); }
+size_t round_to_huge(int64_t bytes) { return size_t(round_up(bytes, kHugePage)); }
 
 // Memory in huge pages, where the system gives them: a step walks gigabytes, and 4 KiB pages miss the TLB all the time.
 void* map_huge(int64_t bytes) {

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "runtime/base/rounding.h"
+
 namespace ddp {
 namespace {
 
@@ -19,7 +21,7 @@ ParamId ParamLayout::add(std::string name, const Shape& shape, bool decay, int64
   p.offset = flat_elements_;
   p.numel = shape.numel();
   p.first_chunk = num_chunks();
-  const int64_t end = p.offset + (p.numel + kAlign - 1) / kAlign * kAlign;
+  const int64_t end = p.offset + round_up(p.numel, kAlign);
   for (int64_t begin = p.offset; begin < end; begin += kChunkElements) {
     chunk_begin_.push_back(std::min(begin + kChunkElements, end));
     chunk_decay_.push_back(decay ? 1.0f : 0.0f);
