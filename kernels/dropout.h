@@ -1,6 +1,7 @@
 // What fixes a dropout mask.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 
 namespace ddp {
@@ -18,5 +19,12 @@ struct Dropout {
   const int32_t* sample_ids = nullptr;  // device (B): index of each sample in the global batch
   int64_t num_samples = 0;              // B: a tensor of M rows has M / B rows a sample
 };
+
+// Random words from here on keep their element, those below drop it: P(word < first_kept_word(p)) is p, rounded up to a
+// multiple of 2^-32. 0 <= p < 1.
+inline uint32_t first_kept_word(float p) { return uint32_t(std::ceil(double(p) * 0x1p32)); }
+
+// What a kept element is multiplied by.
+inline float kept_scale(float p) { return float(1.0 / (1.0 - double(p))); }
 
 }  // namespace ddp

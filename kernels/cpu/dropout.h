@@ -2,8 +2,6 @@
 // at a time.
 #pragma once
 
-#include <cmath>
-
 #include "kernels/cpu/scratch.h"
 #include "kernels/cpu/vec.h"
 #include "kernels/dropout.h"
@@ -14,10 +12,7 @@ class DropoutMask {
  public:
   // Reads the step: construct where the op runs, not where it is enqueued.
   explicit DropoutMask(const Dropout& d)
-      : d_(d),
-        step_(d.p > 0.0f ? *d.step : 0),
-        threshold_(uint32_t(std::ceil(double(d.p) * 4294967296.0))),
-        scale_(float(1.0 / (1.0 - double(d.p)))) {}
+      : d_(d), step_(d.p > 0.0f ? *d.step : 0), threshold_(first_kept_word(d.p)), scale_(kept_scale(d.p)) {}
 
   bool active() const { return d_.p > 0.0f; }
 

@@ -1,8 +1,7 @@
 // The attention entries of the op table: checks what the kernels assume and hands over by type.
-#include <cmath>
-
 #include "kernels/cuda/attention.cuh"
 #include "kernels/cuda/run.h"
+#include "kernels/dropout.h"
 #include "kernels/ops/attention.h"
 
 namespace ddp::cuda {
@@ -11,8 +10,8 @@ namespace {
 AttentionDropout kernel_dropout(const Dropout& d) {
   return {.seed = d.seed,
           .site = d.site,
-          .keep_from = uint32_t(std::ceil(double(d.p) * 4294967296.0)),
-          .inv_keep = float(1.0 / (1.0 - double(d.p))),
+          .keep_from = first_kept_word(d.p),
+          .inv_keep = kept_scale(d.p),
           .step = d.step,
           .sample_ids = d.sample_ids};
 }

@@ -2,8 +2,6 @@
 // CPU's.
 #pragma once
 
-#include <cmath>
-
 #include "kernels/cuda/pack.cuh"
 #include "kernels/dropout.h"
 #include "runtime/base/philox.h"
@@ -28,8 +26,8 @@ inline RowMask row_mask(const Dropout& d, int64_t rows) {
           .rows_per_sample = rows / d.num_samples,
           .seed = d.seed,
           .site = d.site,
-          .threshold = uint32_t(std::ceil(double(d.p) * 4294967296.0)),
-          .scale = float(1.0 / (1.0 - double(d.p)))};
+          .threshold = first_kept_word(d.p),
+          .scale = kept_scale(d.p)};
 }
 
 // Multipliers of elements [column, column + W) of row `row`; W is 1 or, as then C and column, a multiple of 4, so that
