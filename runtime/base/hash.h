@@ -27,7 +27,7 @@ class Xxh3 {
 };
 
 uint64_t xxh3(std::span<const std::byte> bytes);
-// 16 hex digits.
+// A hash as text: 16 hex digits.
 std::string hash_text(uint64_t hash);
 
 }  // namespace ddp

@@ -1,10 +1,11 @@
 // What is done with a resolved configuration: print, compare, hash, explain. All loops over the field tables.
 #include <fmt/format.h>
-#include <xxhash.h>
 
 #include <algorithm>
+#include <span>
 
 #include "runtime/base/error.h"
+#include "runtime/base/hash.h"
 #include "runtime/config/config.h"
 #include "runtime/config/fields.h"
 #include "runtime/config/value.h"
@@ -79,7 +80,7 @@ std::string config_digest(const Config& config) {
     if (!field.resume_may_change)
       text += fmt::format("{}: {}\n", full_key(section, field), print_value(field.at.get(config)));
   });
-  return fmt::format("{:016x}", XXH3_64bits(text.data(), text.size()));
+  return hash_text(xxh3(std::as_bytes(std::span(text))));
 }
 
 std::vector<std::string> resume_conflicts(const Config& before, const Config& now) {

@@ -1,7 +1,6 @@
 #include "runtime/data/token_file.h"
 
 #include <fmt/core.h>
-#include <xxhash.h>
 
 #include <algorithm>
 #include <array>
@@ -9,6 +8,7 @@
 
 #include "runtime/base/check.h"
 #include "runtime/base/error.h"
+#include "runtime/base/hash.h"
 
 namespace ddp {
 namespace {
@@ -111,7 +111,7 @@ DataFingerprint TokenFile::fingerprint() const {
                  last ? size_bytes_ - kHashedBlock : offset, path_);
     }
   }
-  return {size_bytes_, fmt::format("{:016x}", XXH3_64bits(bytes.data(), bytes.size()))};
+  return {size_bytes_, hash_text(xxh3(bytes))};
 }
 
 }  // namespace ddp
