@@ -36,7 +36,6 @@ class TokenFile {
   TokenFile(const std::filesystem::path& path, TokenFormat format, int64_t context, int64_t vocab);
 
   const std::filesystem::path& path() const { return path_; }
-  int64_t num_tokens() const { return num_tokens_; }
   int64_t num_samples() const { return (num_tokens_ - 1) / context_; }
   int64_t context() const { return context_; }
   bool is_bytes() const { return format_ == TokenFormat::bytes; }

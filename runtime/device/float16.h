@@ -52,14 +52,4 @@ constexpr Half to_f16(float x) {
   return {uint16_t(sign | shift_right_rounded(mantissa, 126 - exponent))};  // subnormal
 }
 
-template <class S>
-constexpr S from_f32(float x) {
-  if constexpr (kDTypeOf<S> == DType::f16)
-    return to_f16(x);
-  else if constexpr (kDTypeOf<S> == DType::bf16)
-    return to_bf16(x);
-  else
-    return S(x);
-}
-
 }  // namespace ddp

@@ -9,7 +9,7 @@ std::vector<Bucket> plan_buckets(const ParamLayout& layout, int64_t bucket_eleme
     const Param& p = params[i];
     const int64_t end = i + 1 < params.size() ? params[i + 1].offset : layout.flat_elements();
     if (buckets.empty() || end - buckets.back().begin > bucket_elements)
-      buckets.push_back({.first_param = int(i), .begin = p.offset, .first_chunk = p.first_chunk});
+      buckets.push_back({.begin = p.offset, .first_chunk = p.first_chunk});
     Bucket& bucket = buckets.back();
     ++bucket.num_params;
     bucket.end = end;

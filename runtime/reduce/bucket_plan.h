@@ -11,7 +11,7 @@
 namespace ddp {
 
 struct Bucket {
-  int first_param = 0, num_params = 0;
+  int num_params = 0;
   int64_t begin = 0, end = 0;  // elements of the flat buffer, padding included
   int64_t first_chunk = 0, num_chunks = 0;
 };

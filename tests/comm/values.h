@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "runtime/device/float16.h"
+#include "tests/support/from_f32.h"
 
 namespace ddp {
 

@@ -6,7 +6,7 @@
 #include <limits>
 #include <random>
 
-#include "runtime/device/float16.h"
+#include "tests/support/from_f32.h"
 
 namespace ddp::test {
 namespace {

@@ -1,7 +1,7 @@
 #include "tests/precision/stored.h"
 
 #include "runtime/base/check.h"
-#include "runtime/device/float16.h"
+#include "tests/support/from_f32.h"
 
 namespace ddp::test {
 namespace {

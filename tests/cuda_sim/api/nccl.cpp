@@ -24,12 +24,12 @@
 #include <utility>
 #include <vector>
 
-#include "runtime/device/float16.h"
 #include "tests/cuda_sim/api/capture.h"
 #include "tests/cuda_sim/api/gpu.h"
 #include "tests/cuda_sim/api/memory.h"
 #include "tests/cuda_sim/api/nccl_world.h"
 #include "tests/cuda_sim/report.h"
+#include "tests/support/from_f32.h"
 
 using namespace ddp::sim;
 
@@ -208,7 +208,7 @@ auto put_from(const void* send) {
 template <class T>
 T combine(T a, T b, bool is_max) {
   if constexpr (sizeof(T) == 2)
-    return ddp::from_f32<T>(combine(to_f32(a), to_f32(b), is_max));
+    return ddp::test::from_f32<T>(combine(to_f32(a), to_f32(b), is_max));
   else
     return is_max ? std::max(a, b) : a + b;
 }
