@@ -1,25 +1,26 @@
 #!/usr/bin/env bash
-# Makes what can be carried to a Linux without compiler, packages or network: bundle.sh [--gpu-arch LIST] [--tests].
+# Makes what can be carried to a Linux without compiler, packages or network: bundle.sh [--gpu-arch LIST] [--tests] [--werror].
 # build-bundle/ddp-launch-VERSION-linux-x86_64/ and its .tar.xz: the programs for three machine types, every library that they need
 # but glibc and NVIDIA's, configs, data scripts. --gpu-arch 75,86: the CUDA backend for these alone (default: all). --tests: what
-# scripts/gpu_acceptance.sh needs, too.
+# scripts/gpu_acceptance.sh needs, too. --werror: warnings are errors.
 . "$(dirname "$0")/common.sh"
 cd "$root"
 
 gpu_arch=
-tests=false
+tests=false werror=false
 while [ $# -gt 0 ]; do
   case $1 in
     --gpu-arch) gpu_arch=${2:?--gpu-arch wants a list like 75,86}; shift ;;
     --tests) tests=true ;;
-    *) die "unknown option $1; there are --gpu-arch LIST and --tests" ;;
+    --werror) werror=true ;;
+    *) die "unknown option $1; there are --gpu-arch LIST, --tests and --werror" ;;
   esac
   shift
 done
 
 need_packages "${build_packages[@]}" "${bundle_packages[@]}"
 $tests && need_packages "${test_packages[@]}"
-out=build-bundle build=build-bundle/build
+out=build-bundle build=build-release
 version=$(sed -n "s/^  version: '\(.*\)',/\1/p" meson.build)
 name=ddp-launch-$version-linux-x86_64
 top=$out/$name
@@ -27,16 +28,10 @@ newest_glibc=GLIBC_2.35  # as launcher/entry.cpp says
 
 # --- build
 mkdir -p "$out"
-# option NAME WHERE: a list among the build options of a build folder, or of meson.build: their defaults.
-option() { meson introspect --buildoptions "$2" | python3 -c "import json, sys
-print(','.join(next(o['value'] for o in json.load(sys.stdin) if o['name'] == '$1')))"; }
-options=(-Dcpu_archs=x86-64-v3,x86-64-v4,x86-64-v4+avx512bf16 -Doptimization=2 -Ddebug=false "-Dtests=$tests"
-  "-Dgpu_arch=${gpu_arch:-$(option gpu_arch meson.build)}")
-if [ -f $build/build.ninja ]; then
-  meson configure $build "${options[@]}"
-else
-  configure $build "${options[@]}"
-fi
+# Of the tree's own type, whose debug information goes with strip below: what does not depend on -Dcpu_archs is compiled as for any other
+# build folder, and comes from ccache where there was one.
+configure_as $build -Dcpu_archs=x86-64-v3,x86-64-v4,x86-64-v4+avx512bf16 "-Dtests=$tests" "-Dwerror=$werror" \
+  "-Dgpu_arch=${gpu_arch:-$(build_option gpu_arch meson.build)}"
 has_target() { ninja -C $build -t query "$1" >/dev/null 2>&1; }
 programs=(runtime/rank/ddp-rank runtime/rank/ddp-rank-x86-64-v4 runtime/rank/ddp-rank-x86-64-v4-avx512bf16)
 modules=()
@@ -115,8 +110,8 @@ fi
   echo "date: $(date -u +%F)"
   echo "compiler: $(g++ -dumpfullversion)"
   [ ! -f "$top/lib/libddp-cuda.so" ] || echo "cuda: $(patchelf --print-needed "$top/lib/libddp-cuda.so" | sed -n 's/libcublasLt\.so\.//p')"
-  [ ! -f "$top/lib/libddp-cuda.so" ] || echo "gpu_arch: $(option gpu_arch $build)"
-  echo "cpu_archs: $(option cpu_archs $build)"
+  [ ! -f "$top/lib/libddp-cuda.so" ] || echo "gpu_arch: $(build_option gpu_arch $build)"
+  echo "cpu_archs: $(build_option cpu_archs $build)"
 } >"$top/BUILD"
 
 # --- check

@@ -13,9 +13,12 @@ if [ ! -f "$folder/complete" ]; then
 fi
 includes=()
 for include in "$folder"/nvidia/*/include; do includes+=(-isystem "$include"); done
-check() { g++ -std=c++20 -fsyntax-only -Wall -Wextra -Werror -I. -Itests/cuda_sim/emulator/include "${includes[@]}" "$@"; }
+# check [OPTION...] < FILES: one compiler a file, as many at once as there are cores.
+check() {
+  xargs -n 1 -P "$(nproc)" g++ -std=c++20 -fsyntax-only -Wall -Wextra -Werror -I. -Itests/cuda_sim/emulator/include "${includes[@]}" "$@"
+}
 host=(kernels/cuda/*.cpp runtime/rank/cuda_*.cpp runtime/device/cuda_*.cpp runtime/comm/nccl_*.cpp)
 kernels=(kernels/cuda/*.cu)
-for file in "${host[@]}"; do check "$file"; done
-for file in "${kernels[@]}"; do check -x c++ -Wno-unknown-pragmas "$file"; done
+printf '%s\n' "${host[@]}" | check
+printf '%s\n' "${kernels[@]}" | check -x c++ -Wno-unknown-pragmas
 say "${#host[@]} host files and ${#kernels[@]} kernels compile against the headers of CUDA 12.0 and NCCL 2.18"

@@ -52,6 +52,25 @@ fetch_wheels() {
     --only-binary=:all: --target "$folder" "$@"
 }
 
+# ccache: paths count from the root of the tree, and the folder of a build is no part of the key. So a clone elsewhere hits, and of two
+# build folders that stand beside each other with the same options the second compiles nothing.
+export CCACHE_BASEDIR=$root CCACHE_NOHASHDIR=1
+
+# build_option NAME WHERE: a list among the build options of a build folder, or of meson.build: their defaults.
+build_option() {
+  meson introspect --buildoptions "$2" | python3 -c "import json, sys
+print(','.join(next(o['value'] for o in json.load(sys.stdin) if o['name'] == '$1')))"
+}
+
+# configure_as FOLDER [meson options]: sets a build folder up, or gives these options to the one that is there.
+configure_as() {
+  if [ -f "$1/build.ninja" ]; then
+    meson configure "$@"
+  else
+    configure "$@"
+  fi
+}
+
 # configure FOLDER [meson options]: sets a build folder up, once.
 configure() {
   local folder=$1

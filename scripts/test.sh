@@ -1,11 +1,18 @@
 #!/usr/bin/env bash
 # Installs what is missing, builds with warnings as errors, runs every test, then the tests again under AddressSanitizer + UBSan and
 # under ThreadSanitizer, makes a bundle, and compiles the CUDA backend against the headers of CUDA 12.0. Ends with a line "N passed, N failed".
-# `test.sh --quick` leaves the sanitizers and CUDA 12.0 out.
+# --quick leaves the sanitizers and CUDA 12.0 out. The CUDA kernels are compiled for the oldest GPU and for one of today's, --all-archs: for
+# all that a build makes where -Dgpu_arch says nothing.
 . "$(dirname "$0")/common.sh"
 cd "$root"
-quick=no
-[ "${1:-}" = --quick ] && quick=yes
+quick=no all_archs=no
+for argument in "$@"; do
+  case $argument in
+    --quick) quick=yes ;;
+    --all-archs) all_archs=yes ;;
+    *) die "unknown option $argument; there are --quick and --all-archs" ;;
+  esac
+done
 
 say "installing what is missing"
 ./scripts/setup.sh --tests
@@ -41,12 +48,16 @@ run() {
 export ASAN_OPTIONS=handle_segv=0:handle_abort=0:handle_sigill=0:handle_sigbus=0:handle_sigfpe=0
 export TSAN_OPTIONS=$ASAN_OPTIONS:suppressions=$root/tests/tsan_suppressions.txt
 
+gpu_arch=75,90
+[ $all_archs = no ] || gpu_arch=$(build_option gpu_arch meson.build)
+
+# The bundle and build-ci have the options of compilation in common, but for the CPU's kernels: the objects of the one are the other's.
 say "making a bundle"
 begin=$SECONDS
 mkdir -p build-bundle
-./scripts/bundle.sh --tests --gpu-arch 90 >build-bundle/log 2>&1 || { tail -n 60 build-bundle/log; die "the bundle cannot be made"; }
+./scripts/bundle.sh --tests --werror --gpu-arch "$gpu_arch" >build-bundle/log 2>&1 || { tail -n 60 build-bundle/log; die "the bundle cannot be made"; }
 say "a bundle was made (in $((SECONDS - begin)) s)"
-configure build-ci -Dwerror=true
+configure_as build-ci -Dwerror=true "-Dgpu_arch=$gpu_arch"
 run build-ci
 if [ $quick = no ]; then
   # A kernel that randomises addresses by more than 28 bits takes, now and then, those of ThreadSanitizer's own memory.
