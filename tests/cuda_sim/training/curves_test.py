@@ -12,7 +12,7 @@ class Curves(SimulatedTraining):
         """At the largest rate that is promised, 1e-3 with a warm-up of 20 and clipping at 1."""
         self.configure(steps=STEPS)
         cpu = self.train("cpu", "--nproc", "1", "--device", "cpu")
-        self.assertLess(cpu[-1], 0.5 * cpu[0])
+        self.assertLess(cpu[-1], 0.6 * cpu[0])
         for gpus in ("0", "0,1,2,3"):
             for streams, seed in schedules:
                 losses = self.train(f"{gpus} {streams} {seed}", "--gpus", gpus, seed=seed, streams=streams)

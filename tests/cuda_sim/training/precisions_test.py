@@ -4,7 +4,7 @@ import json
 import os
 import unittest
 
-from simulated import CHECKED, GRAPHS, SimulatedTraining, main
+from simulated import CHECKED, COUNTED_CONTEXT, GRAPHS, HEAD_WIDTH, SimulatedTraining, main
 
 STEPS = 16
 # The relative error of rounding one value to the type: a loss averages over many roundings and must stay within one.
@@ -67,7 +67,7 @@ class Precisions(SimulatedTraining):
             self.assertEqual(step["kernels/adamw/launches"], 1)
             for kernel, streams in (("gelu_forward", 2), ("gelu_backward", 3)) if CHECKED else ():
                 moved = step[f"kernels/{kernel}/bytes_read"] + step[f"kernels/{kernel}/bytes_written"]
-                self.assertEqual(moved, 2 * streams * 64 * 4 * 128 * 2)  # layers, arrays of (64, 4 * 128) halves
+                self.assertEqual(moved, 2 * streams * COUNTED_CONTEXT * 4 * HEAD_WIDTH * 2)  # layers, arrays of (context, 4 * width) halves
 
     @unittest.skipUnless(CHECKED, "no clang++: accesses of kernels are not seen")
     def test_correct_code_gives_no_report_when_every_access_is_checked(self):

@@ -13,15 +13,18 @@ SIMULATOR = ("DDP_SIM_CAPABILITY", "DDP_SIM_COUNTS", "DDP_SIM_FAULT", "DDP_SIM_S
              "DDP_SIM_NCCL", "DDP_SHARE_GPU", "DDP_CUDA_MODULE")
 
 CONFIG = """
-model: {{name: gpt2, layers: 2, heads: 2, width: 128, context: 64, dropout: {dropout}}}
+model: {{name: gpt2, layers: 2, heads: {heads}, width: {width}, context: {context}, dropout: {dropout}}}
 data: {{format: bytes, train: {folder}/train.txt, valid: {folder}/valid.txt}}
-train: {{steps: {steps}, micro_batch: 1, global_batch: {batch}, seed: 3, deterministic: {deterministic}, bucket_mb: 0.25, clip_norm: 1.0}}
+train: {{steps: {steps}, micro_batch: 1, global_batch: {batch}, seed: 3, deterministic: {deterministic}, bucket_mb: 0.1, clip_norm: 1.0}}
 optimizer: {{name: adamw, lr: {lr}}}
 schedule: {{name: cosine, warmup_steps: {warmup}, min_lr: 1e-5}}
-eval: {{every: 0}}
+eval: {{every: 0, batches: 2}}
 checkpoint: {{every: 0}}
 output_dir: {folder}/run
 """
+# A simulated step takes as long as its attention has threads, so these are small: the kernels' own tests have all sizes. Where bytes are
+# counted it is 64 tokens: what an embedding's gradient reads depends on the batch, and is the same for those of the counted steps.
+HEAD_WIDTH, CONTEXT, COUNTED_CONTEXT = 64, 32, 64
 GRAPHS = ("--set", "train.cuda_graph=true")
 
 
@@ -36,9 +39,9 @@ class SimulatedTraining(IntegrationTest):
     def setenv(name, value):
         os.environ.pop(name, None) if value is None else os.environ.__setitem__(name, value)
 
-    def configure(self, steps=3, batch=4, dropout=0.1, deterministic="false", lr=1e-3):
+    def configure(self, steps=3, batch=4, dropout=0.1, deterministic="false", lr=1e-3, heads=1, context=CONTEXT):
         text = CONFIG.format(folder=self.folder, steps=steps, warmup=min(20, steps), batch=batch, dropout=dropout,
-                             deterministic=deterministic, lr=lr)
+                             deterministic=deterministic, lr=lr, heads=heads, width=HEAD_WIDTH * heads, context=context)
         self.write("train.yaml", text)
 
     def train(self, name, *args, seed=1, streams="late"):
@@ -64,7 +67,7 @@ class SimulatedTraining(IntegrationTest):
 
     def counts(self, steps, *args, batch=2):
         """What rank 0 asked of the GPU in a whole run, flat: "kernels/adamw/launches" and so on."""
-        self.configure(steps=steps, batch=batch)
+        self.configure(steps=steps, batch=batch, context=COUNTED_CONTEXT)
         name = " ".join(["counted", str(steps), str(batch), *args])
         self.setenv("DDP_SIM_COUNTS", os.path.join(self.folder, name))
         self.train(name, "--gpus", "0,1", *args)

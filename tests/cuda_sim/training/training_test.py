@@ -10,7 +10,7 @@ import subprocess
 import time
 import unittest
 
-from simulated import CAMPAIGN, CHECKED, PATIENCE_S, SimulatedTraining, main
+from simulated import CAMPAIGN, CHECKED, CONTEXT, COUNTED_CONTEXT, HEAD_WIDTH, PATIENCE_S, SimulatedTraining, main
 
 
 class Training(SimulatedTraining):
@@ -57,7 +57,7 @@ class Training(SimulatedTraining):
         self.assertEqual(step["kernels/layernorm_forward/launches"], 5)  # 2 of each layer, and the last
         for kernel, streams in (("gelu_forward", 2), ("gelu_backward", 3)) if CHECKED else ():
             moved = step[f"kernels/{kernel}/bytes_read"] + step[f"kernels/{kernel}/bytes_written"]
-            self.assertEqual(moved, 2 * streams * 64 * 4 * 128 * 4)  # layers, arrays of (64, 4 * 128) floats
+            self.assertEqual(moved, 2 * streams * COUNTED_CONTEXT * 4 * HEAD_WIDTH * 4)  # layers, arrays of (context, 4 * width) floats
 
     def test_the_plan_is_what_the_run_allocates_to_the_byte(self):
         for gpus, deterministic in (("0", "true"), ("0,1", "false"), ("0,1", "true")):
@@ -73,8 +73,8 @@ class Training(SimulatedTraining):
                     self.assertEqual(json.load(file)["memory"]["device_bytes"], planned["total"])
 
     def test_a_token_outside_the_vocabulary_ends_the_run_in_the_batch_that_meets_it(self):
-        tokens = [i % 50 for i in range(64 * 40 + 1)]
-        tokens[64 * 30 + 7] = 51
+        tokens = [i % 50 for i in range(CONTEXT * 40 + 1)]
+        tokens[CONTEXT * 30 + 7] = 51
         self.write("train.txt", struct.pack(f"<{len(tokens)}H", *tokens))
         self.configure(steps=50)
         line = self.launch("--gpus", "0,1", "--set", "data.format=tokens", "--set", "model.vocab=50", expect=65).last_line
@@ -96,7 +96,7 @@ class Training(SimulatedTraining):
 
     @unittest.skipUnless(CHECKED, "no clang++: accesses of kernels are not seen")
     def test_correct_code_gives_no_report_when_every_access_is_checked(self):
-        self.configure(steps=5, batch=2)
+        self.configure(steps=5, batch=2, heads=2, context=64)
         self.setenv("DDP_CUDA_MODULE", CHECKED)
         self.train("checked", "--gpus", "0,1", streams="random")
 
