@@ -35,16 +35,27 @@ void run(ThreadPool&, const SumInto& a) {
 }
 
 template <class T>
-void add(ThreadPool& pool, T* y, const T* x, int64_t n) {
+void add_block(T* y, const T* x, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) y[i] += x[i];
+}
+
+template <class S>
+requires(sizeof(S) == 2) void add_block(float* y, const S* x, int64_t n) {
+  for (int64_t i = 0; i < n; i += kVecWidth) store(y + i, load(y + i, n - i) + load(x + i, n - i), n - i);
+}
+
+template <class Y, class X>
+void add(ThreadPool& pool, Y* y, const X* x, int64_t n) {
   pool.parallel_for(ceil_div(n, kBlock), [=](int64_t block) {
-    for (int64_t i = block * kBlock; i < std::min(n, (block + 1) * kBlock); ++i) y[i] += x[i];
+    const int64_t begin = block * kBlock;
+    add_block(y + begin, x + begin, std::min(kBlock, n - begin));
   });
 }
 
 void run(ThreadPool& pool, const AddInto& a) {
   const int64_t n = a.x.numel();
   if (a.x.dtype == DType::f64) return add(pool, a.y.as<double>(), a.x.as<double>(), n);
-  add(pool, a.y.as<float>(), a.x.as<float>(), n);
+  with_storage(a.x.dtype, [&](auto s) { add(pool, a.y.as<float>(), a.x.as<decltype(s)>(), n); });
 }
 
 template <class S>

@@ -26,8 +26,8 @@ __global__ void __launch_bounds__(kThreads) add_doubles(double* y, const double*
   if (i < n) y[i] += x[i];
 }
 
-template <int W>
-__global__ void __launch_bounds__(kThreads) add_floats(float* y, const float* x, int64_t n) {
+template <int W, class S>
+__global__ void __launch_bounds__(kThreads) add_elements(float* y, const S* x, int64_t n) {
   const int64_t i = (int64_t(blockIdx.x) * kThreads + threadIdx.x) * W;
   if (i >= n) return;
   Pack<W> total = load<W>(y + i);
@@ -86,10 +86,12 @@ void run(Stream& stream, const AddInto& a) {
            a.x.as<double>(), n);
     return;
   }
-  float* y = a.y.as<float>();
-  const float* x = a.x.as<float>();
-  with_width<float>(n, {y, x}, [&](auto w) {
-    launch(stream, {"add_into", blocks(ceil_div(n, kThreads * w)), kThreads}, add_floats<w>, y, x, n);
+  with_storage(a.x.dtype, [&](auto s) {
+    using S = decltype(s);
+    with_width<S>(n, {a.y.data, a.x.data}, [&](auto w) {
+      launch(stream, {"add_into", blocks(ceil_div(n, kThreads * w)), kThreads}, add_elements<w, S>, a.y.as<float>(),
+             a.x.as<S>(), n);
+    });
   });
 }
 

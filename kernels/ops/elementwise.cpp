@@ -23,8 +23,8 @@ void cast(const Exec& exec, const Cast& a) {
 }
 
 void add_into(const Exec& exec, const AddInto& a) {
-  DDP_CHECK(a.x.dtype == DType::f32 || a.x.dtype == DType::f64, "add_into of {}", dtype_name(a.x.dtype));
-  check_shape("add_into", "y", a.y, a.x.shape, a.x.dtype);
+  const DType type = a.x.dtype == DType::f64 ? DType::f64 : wide(storage_type("add_into", exec, a.x));
+  check_shape("add_into", "y", a.y, a.x.shape, type);
   submit(exec, "add_into", 0, a, {a.x}, {a.y});
 }
 

@@ -22,7 +22,21 @@ TEST_CASE("sum_into: the sum in double, written or accumulated") {
   }
 }
 
-TEST_CASE("add_into: exact in both types, over more than one block") {
+TEST_CASE("add_into: 16 bits into f32 are exact to the rounding of the sum") {
+  for (const DType type : storage_types())
+    for (const int64_t n : {1, 7, 33, 1000, 70001}) {
+      CAPTURE(dtype_name(type), n);
+      const Stored x(type, randoms(1, n));
+      const Floats y = randoms(2, n), wide = x.values();
+      const Outputs got =
+          in_every_setting([&](Run& run) { add_into(run.exec(), {.y = run.output(y, {n}), .x = x.view({n})}); });
+      Floats want = y;
+      for (size_t i = 0; i < want.size(); ++i) want[i] += wide[i];
+      CHECK(got[0] == want);
+    }
+}
+
+TEST_CASE("add_into: exact in f32 and f64, over more than one block") {
   for (const int64_t n : {1, 7, 33, 1000, 70001}) {
     const Floats x = randoms(1, n), y = randoms(2, n);
     const std::vector<double> xd(x.begin(), x.end()), yd(y.begin(), y.end());
