@@ -23,10 +23,11 @@ struct GemmShape {
   auto operator<=>(const GemmShape&) const = default;
 };
 
-// Adds bias (n) to each row, unless it is null. Sums are f32, bf16 results are rounded once. A row's bits do not depend
+// Adds bias (n) to each row, unless it is null. Sums are f32, what "+=" finds in c among the
+// terms; bf16 results are rounded once. A row's bits do not depend
 // on m, unless m is 1.
 void gemm(const GemmShape& shape, const float* a, const float* b, const float* bias, float* c);
-// Only where gemm_takes_bf16(). "+=" only into f32.
+// Only where gemm_takes_bf16().
 void gemm(const GemmShape& shape, const BFloat16* a, const BFloat16* b, const BFloat16* bias, float* c);
 void gemm(const GemmShape& shape, const BFloat16* a, const BFloat16* b, const BFloat16* bias, BFloat16* c);
 

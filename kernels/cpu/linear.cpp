@@ -79,9 +79,15 @@ void run(ThreadPool& pool, const LinearBackwardInput& a) {
   const S *dy = a.dy.as<S>(), *w = a.w.as<S>(), *no_bias = nullptr;
   S* dx = a.dx.as<S>();
   for_row_slices(pool, m, forward_slices(pool, 2 * m * k * n), [&](int64_t begin, int64_t rows) {
-    gemm(
-        {.m = rows, .n = k, .k = n, .b_transposed = !a.w_transposed, .lda = n, .ldb = a.w_transposed ? k : n, .ldc = k},
-        dy + begin * n, w, no_bias, dx + begin * k);
+    gemm({.m = rows,
+          .n = k,
+          .k = n,
+          .b_transposed = !a.w_transposed,
+          .lda = n,
+          .ldb = a.w_transposed ? k : n,
+          .ldc = k,
+          .accumulate = a.accumulate},
+         dy + begin * n, w, no_bias, dx + begin * k);
   });
 }
 
@@ -154,7 +160,7 @@ void run_wide(ThreadPool& pool, LinearForward a) {
 void run_wide(ThreadPool& pool, LinearBackwardInput a) {
   const TensorView dx = a.dx;
   WideCopies copies(pool, {a.dy, a.w, dx});
-  a.dy = copies.widen(a.dy), a.w = copies.widen(a.w), a.dx = copies.room(dx);
+  a.dy = copies.widen(a.dy), a.w = copies.widen(a.w), a.dx = a.accumulate ? copies.widen(dx) : copies.room(dx);
   run<float>(pool, a);
   copies.round(dx, a.dx);
 }

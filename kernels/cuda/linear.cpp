@@ -188,7 +188,8 @@ void fill_rows(Stream& stream, const TensorView& out, const TensorView& row) {
   }
 }
 
-// out (M,N) = left (M,K) right (K,N) + beta out + bias (N), all row-major; beta is 0 where there is a bias.
+// out (M,N) = left (M,K) right (K,N) + beta out + bias (N), all row-major; beta is 0 where there is a bias. The scale
+// type is f32: cuBLASLt adds beta out to the sum in f32 and rounds what it stores, once.
 void multiply(Stream& stream, F32Products f32_products, const TensorView& out, const Operand& left,
               const Operand& right, float beta, const TensorView& bias = {}) {
   const int64_t rows = out.dim(0), columns = out.dim(1), inner = left.matrix.dim(left.transposed ? 0 : 1);
@@ -235,7 +236,7 @@ void run(Stream& stream, F32Products products, const LinearForward& a) {
 }
 
 void run(Stream& stream, F32Products products, const LinearBackwardInput& a) {
-  multiply(stream, products, a.dx, {a.dy, false}, {a.w, !a.w_transposed}, 0.0f);
+  multiply(stream, products, a.dx, {a.dy, false}, {a.w, !a.w_transposed}, a.accumulate ? 1.0f : 0.0f);
 }
 
 void run(Stream& stream, F32Products products, const LinearBackwardWeight& a) {

@@ -17,10 +17,11 @@ struct LinearForward {
 };
 void linear_forward(const Exec& exec, const LinearForward& a);
 
-// dx (M,K) = dy (M,N) w^T.
+// dx (M,K) (=|+= where accumulate) dy (M,N) w^T. What is there already is added in f32, before the one rounding.
 struct LinearBackwardInput {
   TensorView dx, dy, w;
   bool w_transposed = false;
+  bool accumulate = false;
 };
 void linear_backward_input(const Exec& exec, const LinearBackwardInput& a);
 

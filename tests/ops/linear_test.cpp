@@ -61,6 +61,35 @@ TEST_CASE("linear backward input: both layouts") {
   }
 }
 
+TEST_CASE("linear backward input: added to what is there, both layouts") {
+  for (const DType type : storage_types()) {
+    for (const auto [m, k, n] : kSizes) {
+      for (const bool transposed_w : {false, true}) {
+        CAPTURE(dtype_name(type), m, k, n, transposed_w);
+        const Stored dy(type, randoms(1, m * n)), w(type, randoms(2, k * n));
+        const Vec product = matmul(dy.wide(), transposed_w ? w.wide() : transposed(w.wide(), k, n), m, n, k);
+        // The product's negative as it is stored: what is left is the error of a product that were rounded by itself.
+        const Floats near_product(product.begin(), product.end());
+        for (const bool cancels : {false, true}) {
+          Floats values = cancels ? near_product : randoms(3, m * k);
+          for (float& x : values) x = -x;
+          const Stored before(type, values);
+          const Outputs got = in_every_setting([&](Run& run) {
+            linear_backward_input(run.exec(), {.dx = run.output(before, {m, k}),
+                                               .dy = dy.view({m, n}),
+                                               .w = w.view(transposed_w ? Shape{n, k} : Shape{k, n}),
+                                               .w_transposed = transposed_w,
+                                               .accumulate = true});
+          });
+          Vec want = before.wide();
+          for (size_t i = 0; i < want.size(); ++i) want[i] += product[i];
+          check_close(got.values(0, type), want, tolerance(n), std::sqrt(double(n)), type);
+        }
+      }
+    }
+  }
+}
+
 void check_backward_weight(DType type, DType grad, Size size, bool transposed_w, bool accumulate) {
   const auto [m, k, n] = size;
   CAPTURE(dtype_name(type), dtype_name(grad), m, k, n, transposed_w, accumulate);

@@ -56,7 +56,8 @@ void run(const LinearForward& a) {
 
 void run(const LinearBackwardInput& a) {
   const int64_t m = a.dx.dim(0), k = a.dx.dim(1), n = a.dy.dim(1);
-  store(a.dx, matmul(load(a.dy), transposed(weight(a.w, a.w_transposed), k, n), m, n, k));
+  const Vec dx = matmul(load(a.dy), transposed(weight(a.w, a.w_transposed), k, n), m, n, k);
+  store(a.dx, a.accumulate ? sum(load(a.dx), rounded(dx, a.dx.dtype)) : dx);
 }
 
 void run(const LinearBackwardWeight& a) {
