@@ -3,18 +3,33 @@
 #include "kernels/ops/front_door.h"
 
 namespace ddp {
+namespace {
 
-void gelu_forward(const Exec& exec, const GeluForward& a) {
-  check_shape("gelu_forward", "y", a.y, a.x.shape, storage_type("gelu_forward", exec, a.x));
-  submit(exec, "gelu_forward", 0, a, {a.x}, {a.y});
+template <class Args>
+void activation(const Exec& exec, const char* op, const Args& a) {
+  check_shape(op, "y", a.y, a.x.shape, storage_type(op, exec, a.x));
+  submit(exec, op, 0, a, {a.x}, {a.y});
 }
 
-void gelu_backward(const Exec& exec, const GeluBackward& a) {
-  const DType type = storage_type("gelu_backward", exec, a.x);
-  check_shape("gelu_backward", "dy", a.dy, a.x.shape, type);
-  check_shape("gelu_backward", "dx", a.dx, a.x.shape, type);
-  submit(exec, "gelu_backward", 0, a, {a.dy, a.x}, {a.dx});
+// `kept` is what forward left: its input or its output.
+template <class Args>
+void activation_gradient(const Exec& exec, const char* op, const Args& a, const TensorView& kept) {
+  const DType type = storage_type(op, exec, kept);
+  check_shape(op, "dy", a.dy, kept.shape, type);
+  check_shape(op, "dx", a.dx, kept.shape, type);
+  submit(exec, op, 0, a, {a.dy, kept}, {a.dx});
 }
+
+}  // namespace
+
+void gelu_forward(const Exec& exec, const GeluForward& a) { activation(exec, "gelu_forward", a); }
+void gelu_backward(const Exec& exec, const GeluBackward& a) { activation_gradient(exec, "gelu_backward", a, a.x); }
+
+void relu_forward(const Exec& exec, const ReluForward& a) { activation(exec, "relu_forward", a); }
+void relu_backward(const Exec& exec, const ReluBackward& a) { activation_gradient(exec, "relu_backward", a, a.y); }
+
+void tanh_forward(const Exec& exec, const TanhForward& a) { activation(exec, "tanh_forward", a); }
+void tanh_backward(const Exec& exec, const TanhBackward& a) { activation_gradient(exec, "tanh_backward", a, a.y); }
 
 void cast(const Exec& exec, const Cast& a) {
   check_shape("cast", "y", a.y, a.x.shape, storage_type("cast", exec, a.y));

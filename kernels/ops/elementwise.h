@@ -9,18 +9,48 @@
 
 namespace ddp {
 
-// ---- GELU (tanh form) ----
+// ---- activations: all tensors of a call have the same shape ----
 
+// tanh: x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))); erf: x / 2 (1 + erf(x / sqrt(2))).
+enum class GeluForm : uint8_t { tanh, erf };
+
+// y may be x.
 struct GeluForward {
-  TensorView y, x;  // same shape
+  TensorView y, x;
+  GeluForm form = GeluForm::tanh;
 };
 void gelu_forward(const Exec& exec, const GeluForward& a);
 
 // dx = dy * gelu'(x). dx may be dy.
 struct GeluBackward {
   TensorView dx, dy, x;
+  GeluForm form = GeluForm::tanh;
 };
 void gelu_backward(const Exec& exec, const GeluBackward& a);
+
+// y = x where x > 0, else 0; NaN stays NaN. y may be x.
+struct ReluForward {
+  TensorView y, x;
+};
+void relu_forward(const Exec& exec, const ReluForward& a);
+
+// dx = dy where y > 0, else 0, from what forward wrote; where y is NaN, dy. dx may be dy.
+struct ReluBackward {
+  TensorView dx, dy, y;
+};
+void relu_backward(const Exec& exec, const ReluBackward& a);
+
+// y = tanh(x). y may be x.
+struct TanhForward {
+  TensorView y, x;
+};
+void tanh_forward(const Exec& exec, const TanhForward& a);
+
+// dx = dy (1 - y^2), from what forward wrote. dx may be dy.
+struct TanhBackward {
+  TensorView dx, dy, y;
+};
+void tanh_backward(const Exec& exec, const TanhBackward& a);
 
 // ---- conversion and sums ----
 
@@ -44,6 +74,7 @@ struct SumInto {
 };
 void sum_into(const Exec& exec, const SumInto& a);
 
-using ElementwiseOps = OpList<GeluForward, GeluBackward, Cast, AddInto, SumInto>;
+using ElementwiseOps =
+    OpList<GeluForward, GeluBackward, ReluForward, ReluBackward, TanhForward, TanhBackward, Cast, AddInto, SumInto>;
 
 }  // namespace ddp

@@ -149,9 +149,14 @@ namespace {
 const double kRoot2OverPi = std::sqrt(2.0 / std::acos(-1.0));
 }
 
-double gelu(double x) { return 0.5 * x * (1.0 + std::tanh(kRoot2OverPi * (x + 0.044715 * x * x * x))); }
+double gelu(double x, GeluForm form) {
+  if (form == GeluForm::erf) return 0.5 * x * std::erfc(-x / std::sqrt(2.0));
+  return 0.5 * x * (1.0 + std::tanh(kRoot2OverPi * (x + 0.044715 * x * x * x)));
+}
 
-double gelu_slope(double x) {
+double gelu_slope(double x, GeluForm form) {
+  if (form == GeluForm::erf)
+    return 0.5 * std::erfc(-x / std::sqrt(2.0)) + 0.5 * kRoot2OverPi * x * std::exp(-0.5 * x * x);
   const double t = std::tanh(kRoot2OverPi * (x + 0.044715 * x * x * x));
   return 0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * kRoot2OverPi * (1.0 + 3 * 0.044715 * x * x);
 }

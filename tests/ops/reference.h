@@ -50,8 +50,8 @@ LayerNormGrads layernorm_grads(const Vec& dy, const Vec& x, const Vec& w, const 
                                Round round = exact);
 LayerNormGrads layernorm_grads(const Vec& dy, const Vec& x, const Vec& w, double eps);
 
-double gelu(double x);
-double gelu_slope(double x);
+double gelu(double x, GeluForm form = GeluForm::tanh);
+double gelu_slope(double x, GeluForm form = GeluForm::tanh);
 
 struct AttentionShape {
   int64_t b, t, h, d;

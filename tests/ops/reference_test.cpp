@@ -22,8 +22,10 @@ TEST_CASE("reference layer norm: gradients are those of the forward") {
 }
 
 TEST_CASE("reference GELU: the slope is that of the function") {
-  for (double x = -6.0; x <= 6.0; x += 0.37)
-    CHECK(gelu_slope(x) == Approx((gelu(x + 1e-5) - gelu(x - 1e-5)) / 2e-5).epsilon(1e-6).margin(1e-9));
+  for (const GeluForm form : {GeluForm::tanh, GeluForm::erf})
+    for (double x = -6.0; x <= 6.0; x += 0.37)
+      CHECK(gelu_slope(x, form) ==
+            Approx((gelu(x + 1e-5, form) - gelu(x - 1e-5, form)) / 2e-5).epsilon(1e-6).margin(1e-9));
 }
 
 TEST_CASE("reference attention: the gradient is that of the forward, with and without dropout") {

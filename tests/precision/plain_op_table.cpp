@@ -92,13 +92,13 @@ void run(const LayerNormBackward& a) {
 
 void run(const GeluForward& a) {
   Vec y = load(a.x);
-  for (double& v : y) v = gelu(v);
+  for (double& v : y) v = gelu(v, a.form);
   store(a.y, y);
 }
 
 void run(const GeluBackward& a) {
   Vec slope = load(a.x);
-  for (double& v : slope) v = gelu_slope(v);
+  for (double& v : slope) v = gelu_slope(v, a.form);
   store(a.dx, product(slope, load(a.dy)));
 }
 
