@@ -32,6 +32,11 @@ inline void check_weight_grad(const char* op, const char* name, const TensorView
   check_shape(op, name, dw, shape, dw.dtype == DType::f32 || accumulate ? wide(s) : s);
 }
 
+inline void check_workspace(const char* op, const TensorView& workspace, int64_t bytes) {
+  DDP_CHECK(workspace && workspace.bytes() >= bytes, "{}: workspace of {} bytes, needs {}", op, workspace.bytes(),
+            bytes);
+}
+
 inline void check_dropout(const char* op, const Dropout& d, int64_t heads = 1) {
   DDP_CHECK(d.p >= 0.0f && d.p < 1.0f, "{}: dropout {}", op, d.p);
   if (d.p == 0.0f) return;

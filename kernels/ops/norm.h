@@ -1,4 +1,4 @@
-// Layer norm and the residual stream. Conventions: kernels/ops.h.
+// Layer norm with the residual stream, and batch norm. Conventions: kernels/ops.h.
 #pragma once
 
 #include <cstdint>
@@ -37,6 +37,41 @@ struct LayerNormBackward {
 void layernorm_backward(const Exec& exec, const LayerNormBackward& a);
 int64_t layernorm_workspace(int64_t m, int64_t c);  // bytes
 
-using NormOps = OpList<LayerNormForward, LayerNormBackward>;
+// ---- batch norm over the rows of (M,C): statistics are a column's ----
+
+inline constexpr int64_t kBatchNormRows = 128;  // that one partial sum covers
+
+// y (M,C) = (x - mean) rstd w + b with rstd = 1 / sqrt(biased variance + eps); mean, rstd (C) f32. statistics (2,C) f64
+// (=|+= where accumulate_statistics) the mean and the unbiased variance of these rows; may be empty. M >= 2. A block of
+// kBatchNormRows rows is summed in f32 by its distances from the first row of x; blocks are merged in double, by the
+// formula of Chan, Golub and LeVeque (1979), so that a mean many deviations from zero costs no accuracy. workspace:
+// batchnorm_workspace(M, C) bytes.
+struct BatchNormForward {
+  TensorView y, mean, rstd;
+  TensorView statistics = {};
+  TensorView x, w, b, workspace;
+  float eps = 1e-5f;
+  bool accumulate_statistics = false;
+};
+void batchnorm_forward(const Exec& exec, const BatchNormForward& a);
+
+// y (M,C) = (x - mean) / sqrt(variance + eps) w + b with statistics that are given: mean, variance (C) f32.
+struct BatchNormEvaluate {
+  TensorView y, x, mean, variance, w, b;
+  float eps = 1e-5f;
+};
+void batchnorm_evaluate(const Exec& exec, const BatchNormEvaluate& a);
+
+// dx (M,C) = w rstd (dy - mean of dy - xhat mean of dy xhat) with xhat = (x - mean) rstd and means over rows; dw, db
+// (C) G (=|+= where accumulate) the sums of dy xhat and of dy. dx may be dy. workspace: batchnorm_workspace(M, C)
+// bytes.
+struct BatchNormBackward {
+  TensorView dx, dw, db, dy, x, mean, rstd, w, workspace;
+  bool accumulate = false;
+};
+void batchnorm_backward(const Exec& exec, const BatchNormBackward& a);
+int64_t batchnorm_workspace(int64_t m, int64_t c);  // bytes
+
+using NormOps = OpList<LayerNormForward, LayerNormBackward, BatchNormForward, BatchNormEvaluate, BatchNormBackward>;
 
 }  // namespace ddp
