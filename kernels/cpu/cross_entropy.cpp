@@ -2,6 +2,7 @@
 // once: the first pass takes the running maximum and sum of exponentials span by span, the second finds the row in L2
 // and overwrites it.
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "kernels/cpu/run.h"
@@ -35,12 +36,38 @@ float log_sum_exp(const S* x, int64_t n) {
   return top[0] + logv(splat(sum(total)))[0];
 }
 
-// x = scale * (softmax(x) - onehot(target)) over the live columns, 0 in the padding.
 template <class S>
-void backward_row(S* x, float lse, int64_t target, float scale, int64_t live, int64_t columns) {
+float mean(const S* x, int64_t n) {
+  v8d total{};
+  for (int64_t i = 0; i < n; i += kVecWidth) {
+    const v16 xi = load(x + i, n - i);
+    total += low_half(xi) + high_half(xi);
+  }
+  return float(sum(total) / double(n));
+}
+
+// How many of n elements come before x[target], by size and then by place.
+template <class S>
+int32_t rank_of(const S* x, int64_t n, int64_t target) {
+  const v16 at_target = splat(to_f32(x[target]));
+  v16i count{};
+  for (int64_t i = 0; i < n; i += kVecWidth) {
+    const v16 xi = load(x + i, n - i, kMinusInfinity);
+    const v16i is_earlier = kVecIndex < int32_t(std::clamp<int64_t>(target - i, 0, kVecWidth));
+    count -= (xi > at_target) | ((xi == at_target) & is_earlier);  // true is -1
+  }
+  int32_t total = 0;
+  for (int lane = 0; lane < kVecWidth; ++lane) total += count[lane];
+  return total;
+}
+
+// x = scale * (softmax(x) - (1 - smoothing) onehot(target) - smoothing / live) over the live columns, 0 in the padding.
+template <class S>
+void backward_row(S* x, float lse, int64_t target, float scale, float smoothing, int64_t live, int64_t columns) {
+  const float everywhere = scale * (smoothing / float(live)), at_target = scale * (1.0f - smoothing);
   for (int64_t i = 0; i < live; i += kVecWidth) {
-    v16 d = expv(load(x + i, live - i) - lse) * scale;
-    if (i <= target && target < i + kVecWidth) d[target - i] -= scale;
+    v16 d = expv(load(x + i, live - i) - lse) * scale - everywhere;
+    if (i <= target && target < i + kVecWidth) d[target - i] -= at_target;
     store(x + i, d, live - i);
   }
   std::fill(x + live, x + columns, S{});
@@ -52,7 +79,8 @@ void run(ThreadPool& pool, const CrossEntropy& a) {
   const int32_t* targets = a.targets.as<int32_t>();
   S* logits = a.logits.as<S>();
   float* loss = a.loss.as<float>();
-  const float scale = a.loss_scale == nullptr ? a.scale : a.scale * *a.loss_scale;
+  int32_t* ranks = a.ranks ? a.ranks.as<int32_t>() : nullptr;
+  const float scale = a.loss_scale == nullptr ? a.scale : a.scale * *a.loss_scale, smoothing = a.label_smoothing;
   const int64_t rows = ceil_div(kBlock, v);  // of a block
   pool.parallel_for(ceil_div(m, rows), [=](int64_t block) {
     for (int64_t row = block * rows; row < std::min(m, (block + 1) * rows); ++row) {
@@ -61,12 +89,15 @@ void run(ThreadPool& pool, const CrossEntropy& a) {
       DDP_CHECK(target < live, "target {} of {} classes", target, live);
       if (target < 0) {
         loss[row] = 0.0f;
+        if (ranks != nullptr) ranks[row] = int32_t(live);
         if (a.backward) std::fill_n(x, v, S{});
         continue;
       }
       const float lse = log_sum_exp(x, live);
-      loss[row] = lse - to_f32(x[target]);
-      if (a.backward) backward_row(x, lse, target, scale, live, v);
+      const float at_target = to_f32(x[target]);
+      loss[row] = lse - (smoothing == 0.0f ? at_target : at_target + smoothing * (mean(x, live) - at_target));
+      if (ranks != nullptr) ranks[row] = std::isnan(loss[row]) ? int32_t(live) : rank_of(x, live, target);
+      if (a.backward) backward_row(x, lse, target, scale, smoothing, live, v);
     }
   });
 }

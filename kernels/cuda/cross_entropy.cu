@@ -15,15 +15,18 @@ template <class S>
 struct Args {
   S* logits;
   float* loss;
+  int32_t* ranks;  // nullptr: none
   const int32_t* targets;
   int64_t v, live;
-  float scale;
+  float scale, smoothing;
   const float* loss_scale;  // nullptr: 1
   bool backward;
 };
 
 struct Shared {
   BlockScratch<float2> scratch;
+  BlockScratch<float> sums;
+  BlockScratch<int> counts;
 };
 
 // The sum of exp(x - top) over the elements seen so far: x = top, y = sum.
@@ -55,6 +58,31 @@ __device__ __forceinline__ float log_sum_exp(const S* x, int64_t live, Shared& s
   return all.x + logf(all.y);
 }
 
+// Of the live columns of a row, for every thread of the block.
+template <int W, class S>
+__device__ __forceinline__ float mean(const S* x, int64_t live, Shared& shared) {
+  float total = 0.0f;
+  for (int64_t i = threadIdx.x * W; i < live; i += kThreads * W) {
+    const Pack<W> v = load<W>(x + i);
+#pragma unroll
+    for (int j = 0; j < W; ++j) total += i + j < live ? v.x[j] : 0.0f;
+  }
+  return block_sum(total, shared.sums) / float(live);
+}
+
+// How many live columns of a row come before the target, by size and then by place; for every thread of the block.
+template <int W, class S>
+__device__ __forceinline__ int rank_of(const S* x, int64_t live, int64_t target, float at_target, Shared& shared) {
+  int count = 0;
+  for (int64_t i = threadIdx.x * W; i < live; i += kThreads * W) {
+    const Pack<W> v = load<W>(x + i);
+#pragma unroll
+    for (int j = 0; j < W; ++j)
+      count += i + j < live && (v.x[j] > at_target || (v.x[j] == at_target && i + j < target));
+  }
+  return block_sum(count, shared.counts);
+}
+
 template <int W, class S>
 __global__ void __launch_bounds__(kThreads) rows(Args<S> a) {
   auto& shared = shared_memory<Shared>();
@@ -69,15 +97,23 @@ __global__ void __launch_bounds__(kThreads) rows(Args<S> a) {
     else
       at_target = float(x[target]);
   }
-  if (threadIdx.x == 0) a.loss[row] = lse - at_target;
+  float loss = lse - at_target;
+  if (a.smoothing != 0.0f && target >= 0)
+    loss = lse - (at_target + a.smoothing * (mean<W>(x, a.live, shared) - at_target));
+  if (threadIdx.x == 0) a.loss[row] = loss;
+  if (a.ranks != nullptr) {
+    const int rank = rank_of<W>(x, a.live, target, at_target, shared);
+    if (threadIdx.x == 0) a.ranks[row] = target < 0 || loss != loss ? int(a.live) : rank;
+  }
   if (!a.backward) return;
   __syncthreads();  // every thread has read x[target]
-  const float scale = a.loss_scale == nullptr ? a.scale : a.scale * *a.loss_scale;
+  const float scale = a.loss_scale == nullptr ? a.scale : a.scale * *a.loss_scale, at_one = 1.0f - a.smoothing,
+              everywhere = a.smoothing / float(a.live);
   for (int64_t i = threadIdx.x * W; i < a.v; i += kThreads * W) {
     Pack<W> v = load<W>(x + i);
 #pragma unroll
     for (int j = 0; j < W; ++j) {
-      const float gradient = scale * (exp_for<S>(v.x[j] - lse) - (i + j == target ? 1.0f : 0.0f));
+      const float gradient = scale * (exp_for<S>(v.x[j] - lse) - (i + j == target ? at_one : 0.0f) - everywhere);
       v.x[j] = target >= 0 && i + j < a.live ? gradient : 0.0f;
     }
     store<W>(x + i, v);
@@ -94,10 +130,12 @@ void run(Stream& stream, const CrossEntropy& a) {
     using S = decltype(s);
     const Args<S> args = {.logits = a.logits.as<S>(),
                           .loss = a.loss.as<float>(),
+                          .ranks = a.ranks ? a.ranks.as<int32_t>() : nullptr,
                           .targets = a.targets.as<int32_t>(),
                           .v = v,
                           .live = a.live_columns,
                           .scale = a.scale,
+                          .smoothing = a.label_smoothing,
                           .loss_scale = a.loss_scale,
                           .backward = a.backward};
     with_width<S>(v, {args.logits}, [&](auto w) { launch(stream, shape, rows<w, S>, args); });

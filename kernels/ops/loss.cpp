@@ -11,7 +11,10 @@ void cross_entropy(const Exec& exec, const CrossEntropy& a) {
   const int64_t m = a.logits.dim(0);
   check_shape(kOp, "loss", a.loss, {m}, wide(storage_type(kOp, exec, a.logits)));
   check_shape(kOp, "targets", a.targets, {m}, DType::i32);
-  submit(exec, kOp, 0, a, {a.targets}, {a.logits, a.loss});
+  check_optional(kOp, "ranks", a.ranks, {m}, DType::i32);
+  DDP_CHECK(!a.ranks || !a.backward, "{}: ranks of logits that the gradient overwrites", kOp);
+  DDP_CHECK(a.label_smoothing >= 0.0f && a.label_smoothing < 1.0f, "{}: label smoothing {}", kOp, a.label_smoothing);
+  submit(exec, kOp, 0, a, {a.targets}, {a.logits, a.loss, a.ranks});
 }
 
 }  // namespace ddp

@@ -236,7 +236,7 @@ Vec attention_grad(const Vec& dout, const Vec& qkv, const Vec& mask, const Atten
 }
 
 CrossEntropyOut cross_entropy(const Vec& logits, const std::vector<int32_t>& targets, int64_t columns, int64_t live,
-                              double scale) {
+                              double scale, double smoothing) {
   CrossEntropyOut out{{}, Vec(logits.size(), 0.0)};
   for (size_t row = 0; row < targets.size(); ++row) {
     if (targets[row] < 0) {
@@ -248,9 +248,13 @@ CrossEntropyOut cross_entropy(const Vec& logits, const std::vector<int32_t>& tar
     double total = 0.0;
     for (int64_t i = 0; i < live; ++i) total += std::exp(x[i] - top);
     const double lse = top + std::log(total);
-    out.loss.push_back(lse - x[targets[row]]);
-    for (int64_t i = 0; i < live; ++i)
-      out.dlogits[row * size_t(columns) + size_t(i)] = scale * (std::exp(x[i] - lse) - (i == targets[row] ? 1.0 : 0.0));
+    double loss = 0.0;
+    for (int64_t i = 0; i < live; ++i) {
+      const double weight = (i == targets[row] ? 1.0 - smoothing : 0.0) + smoothing / double(live);
+      loss += weight * (lse - x[i]);
+      out.dlogits[row * size_t(columns) + size_t(i)] = scale * (std::exp(x[i] - lse) - weight);
+    }
+    out.loss.push_back(loss);
   }
   return out;
 }

@@ -67,6 +67,6 @@ struct CrossEntropyOut {
   Vec loss, dlogits;
 };
 CrossEntropyOut cross_entropy(const Vec& logits, const std::vector<int32_t>& targets, int64_t columns, int64_t live,
-                              double scale);
+                              double scale, double smoothing = 0.0);
 
 }  // namespace ddp::test

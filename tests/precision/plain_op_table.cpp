@@ -149,8 +149,8 @@ void run(const EmbeddingBackward& a) {
 void run(const CrossEntropy& a) {
   const int32_t* targets = a.targets.as<int32_t>();
   const double scale = double(a.scale) * (a.loss_scale != nullptr ? double(*a.loss_scale) : 1.0);
-  const CrossEntropyOut out =
-      cross_entropy(load(a.logits), {targets, targets + a.targets.numel()}, a.logits.dim(1), a.live_columns, scale);
+  const CrossEntropyOut out = cross_entropy(load(a.logits), {targets, targets + a.targets.numel()}, a.logits.dim(1),
+                                            a.live_columns, scale, double(a.label_smoothing));
   store(a.loss, out.loss);
   if (a.backward) store(a.logits, out.dlogits);
 }
