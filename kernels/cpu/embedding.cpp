@@ -1,5 +1,5 @@
-// Token and position embedding. Backward scatters without atomics: a block owns columns and walks the positions in
-// order. Legend: B samples, T positions, C width, V vocabulary.
+// Embedding as a sum of rows of tables. Backward scatters without atomics: a block owns columns and walks the positions
+// in order. Legend: B samples, T positions, C width, V rows of a table.
 #include <algorithm>
 
 #include "kernels/cpu/dropout.h"
@@ -20,21 +20,45 @@ int64_t checked_token(int32_t token, int64_t vocabulary) {
   return token;
 }
 
+// The rows that are added up at one position, in their order.
+template <class S>
+class Terms {
+ public:
+  void add(const S* row) { rows_[count_++] = row; }
+  DDP_INLINE v16 sum(int64_t i, int64_t rest) const {
+    v16 x = load(rows_[0] + i, rest);
+    for (int k = 1; k < count_; ++k) x += load(rows_[k] + i, rest);
+    return x;
+  }
+
+ private:
+  const S* rows_[4] = {};
+  int count_ = 0;
+};
+
+// Row `ids[row]` of a table (V,C).
+template <class S>
+const S* looked_up(const TensorView& table, const TensorView& ids, int64_t row) {
+  return table.as<S>() + checked_token(ids.as<int32_t>()[row], table.dim(0)) * table.dim(1);
+}
+
 template <class S>
 void run(ThreadPool& pool, const EmbeddingForward& a) {
-  const int64_t rows = a.tokens.numel(), t_max = a.tokens.dim(1), c = a.wte.dim(1), v = a.wte.dim(0);
-  const int32_t* tokens = a.tokens.as<int32_t>();
-  const S *wte = a.wte.as<S>(), *wpe = a.wpe.as<S>();
+  const int64_t t_max = a.out.dim(1), c = a.out.dim(2), rows = a.out.dim(0) * t_max;
   S* out = a.out.as<S>();
   const DropoutMask mask(a.dropout);
   pool.parallel_for(ceil_div(rows, kRows), [&](int64_t block) {
     float* buffer = thread_scratch(DropoutMask::row_buffer(c));
     for (int64_t row = block * kRows; row < std::min(rows, (block + 1) * kRows); ++row) {
       const int64_t b = row / t_max, t = row % t_max;
-      const S *token = wte + checked_token(tokens[row], v) * c, *position = wpe + t * c;
+      Terms<S> terms;
+      if (a.wte) terms.add(looked_up<S>(a.wte, a.tokens, row));
+      if (a.wpe) terms.add(a.wpe.as<S>() + t * c);
+      if (a.wtype) terms.add(looked_up<S>(a.wtype, a.types, row));
+      if (a.dense) terms.add(a.dense.as<S>() + row * c);
       const float* keep = mask.active() ? mask.row(b, t * c, c, buffer) : nullptr;
       for (int64_t i = 0; i < c; i += kVecWidth) {
-        const v16 x = load(token + i, c - i) + load(position + i, c - i);
+        const v16 x = terms.sum(i, c - i);
         store(out + row * c + i, keep != nullptr ? x * load(keep + i, c - i) : x, c - i);
       }
     }
@@ -46,7 +70,7 @@ template <class S>
 class MaskedColumns {
  public:
   MaskedColumns(const EmbeddingBackward& a, const DropoutMask& mask, int64_t begin, int64_t n)
-      : dout_(a.dout.as<S>()), t_max_(a.tokens.dim(1)), c_(a.dwte.dim(1)), begin_(begin), n_(n), mask_(mask) {}
+      : dout_(a.dout.as<S>()), t_max_(a.dout.dim(1)), c_(a.dout.dim(2)), begin_(begin), n_(n), mask_(mask) {}
 
   // f(i, x, rest) for the columns begin + i ... of position (b, t); `rest` of them are left.
   template <class F>
@@ -66,37 +90,57 @@ class MaskedColumns {
   const DropoutMask& mask_;
 };
 
+// dw (V,C) f32 += the rows that were looked up by `ids`; columns from `begin` on.
+template <class S>
+void scatter(const TensorView& dw, const TensorView& ids, const MaskedColumns<S>& dout, int64_t begin) {
+  const int64_t b_max = ids.dim(0), t_max = ids.dim(1), c = dw.dim(1), v = dw.dim(0);
+  const int32_t* id = ids.as<int32_t>();
+  for (int64_t b = 0; b < b_max; ++b)
+    for (int64_t t = 0; t < t_max; ++t) {
+      float* row = dw.as<float>() + checked_token(id[b * t_max + t], v) * c + begin;
+      dout.at(b, t, [=](int64_t i, v16 x, int64_t rest) { store(row + i, load(row + i, rest) + x, rest); });
+    }
+}
+
+// dwpe (>= T, C) (=|+=) the sums over samples; n columns from `begin` on.
 template <class S, class G>
-void run(ThreadPool& pool, const EmbeddingBackward& a) {
-  const int64_t b_max = a.tokens.dim(0), t_max = a.tokens.dim(1), c = a.dwte.dim(1), v = a.dwte.dim(0);
-  const int32_t* tokens = a.tokens.as<int32_t>();
-  float* dwte = a.dwte.as<float>();
+void sum_positions(const EmbeddingBackward& a, const MaskedColumns<S>& dout, int64_t begin, int64_t n) {
+  const int64_t b_max = a.dout.dim(0), t_max = a.dout.dim(1), c = a.dout.dim(2);
   G* dwpe = a.dwpe.as<G>();
+  for (int64_t t = 0; t < t_max; ++t) {
+    G* row = dwpe + t * c + begin;
+    v16 total[kColumns / kVecWidth] = {};
+    for (int64_t b = 0; b < b_max; ++b)
+      dout.at(b, t, [&](int64_t i, v16 x, int64_t rest) {
+        v16& sum = total[i / kVecWidth];
+        if (b > 0) {
+          sum += x;
+        } else {
+          sum = a.accumulate ? load(row + i, rest) + x : x;
+        }
+      });
+    for (int64_t i = 0; i < n; i += kVecWidth) store(row + i, total[i / kVecWidth], n - i);
+  }
+  if (a.accumulate) return;
+  for (int64_t t = t_max; t < a.dwpe.dim(0); ++t) std::fill_n(dwpe + t * c + begin, n, G{});
+}
+
+template <class S>
+void run(ThreadPool& pool, const EmbeddingBackward& a) {
+  const int64_t b_max = a.dout.dim(0), t_max = a.dout.dim(1), c = a.dout.dim(2);
   const DropoutMask mask(a.dropout);
   pool.parallel_for(ceil_div(c, kColumns), [&](int64_t block) {
     const int64_t begin = block * kColumns, n = std::min(kColumns, c - begin);
     const MaskedColumns<S> dout(a, mask, begin, n);
+    if (a.dwte) scatter(a.dwte, a.tokens, dout, begin);
+    if (a.dwtype) scatter(a.dwtype, a.types, dout, begin);
+    if (a.dwpe) with_grad<S>(a.dwpe.dtype, [&](auto g) { sum_positions<S, decltype(g)>(a, dout, begin, n); });
+    if (!a.ddense) return;
     for (int64_t b = 0; b < b_max; ++b)
       for (int64_t t = 0; t < t_max; ++t) {
-        float* row = dwte + checked_token(tokens[b * t_max + t], v) * c + begin;
-        dout.at(b, t, [=](int64_t i, v16 x, int64_t rest) { store(row + i, load(row + i, rest) + x, rest); });
+        S* row = a.ddense.as<S>() + (b * t_max + t) * c + begin;
+        dout.at(b, t, [=](int64_t i, v16 x, int64_t rest) { store(row + i, x, rest); });
       }
-    for (int64_t t = 0; t < t_max; ++t) {
-      G* row = dwpe + t * c + begin;
-      v16 total[kColumns / kVecWidth] = {};
-      for (int64_t b = 0; b < b_max; ++b)
-        dout.at(b, t, [&](int64_t i, v16 x, int64_t rest) {
-          v16& sum = total[i / kVecWidth];
-          if (b > 0) {
-            sum += x;
-          } else {
-            sum = a.accumulate ? load(row + i, rest) + x : x;
-          }
-        });
-      for (int64_t i = 0; i < n; i += kVecWidth) store(row + i, total[i / kVecWidth], n - i);
-    }
-    if (a.accumulate) return;
-    for (int64_t t = t_max; t < a.dwpe.dim(0); ++t) std::fill_n(dwpe + t * c + begin, n, G{});
   });
 }
 
@@ -104,16 +148,13 @@ void run(ThreadPool& pool, const EmbeddingBackward& a) {
 
 template <>
 void run(Stream& stream, const EmbeddingForward& a) {
-  cpu_enqueue(stream, [a](ThreadPool& pool) { with_storage(a.wte.dtype, [&](auto s) { run<decltype(s)>(pool, a); }); });
+  cpu_enqueue(stream, [a](ThreadPool& pool) { with_storage(a.out.dtype, [&](auto s) { run<decltype(s)>(pool, a); }); });
 }
 
 template <>
 void run(Stream& stream, const EmbeddingBackward& a) {
-  cpu_enqueue(stream, [a](ThreadPool& pool) {
-    with_storage(a.dout.dtype, [&](auto s) {
-      with_grad<decltype(s)>(a.dwpe.dtype, [&](auto g) { run<decltype(s), decltype(g)>(pool, a); });
-    });
-  });
+  cpu_enqueue(stream,
+              [a](ThreadPool& pool) { with_storage(a.dout.dtype, [&](auto s) { run<decltype(s)>(pool, a); }); });
 }
 
 }  // namespace ddp::cpu

@@ -107,6 +107,94 @@ TEST_CASE("embedding backward: scatter to tokens, sum over samples to positions"
         for (const DType grad : grad_types(type, accumulate)) check_backward(type, grad, x, accumulate);
 }
 
+constexpr int64_t kTypes = 3;
+
+std::vector<int32_t> random_types(const Case& x) {
+  std::vector<int32_t> out;
+  for (float r : randoms(6, x.b * x.t)) out.push_back(int32_t((r * 0.5f + 0.5f) * float(kTypes)));
+  return out;
+}
+
+// Which of the four terms are given, a bit each: tokens, positions, types, dense.
+bool has(int given, int term) { return (given >> term & 1) != 0; }
+
+TEST_CASE("embedding forward: the sum of what is given") {
+  for (const DType type : storage_types())
+    for (const Case& x : {kCases[0], kCases[1], kCases[3]})
+      for (int given = 1; given < 16; ++given) {
+        CAPTURE(dtype_name(type), x.b, x.t, x.c, x.p, given);
+        const int64_t rows = x.b * x.t;
+        const std::vector<int32_t> tokens = random_tokens(x), types = random_types(x);
+        const Stored wte(type, randoms(1, x.v * x.c)), wpe(type, randoms(2, x.positions * x.c)),
+            wtype(type, randoms(7, kTypes * x.c)), dense(type, randoms(8, rows * x.c));
+        const Outputs got = in_every_setting([&](Run& run) {
+          EmbeddingForward a{.out = run.output({x.b, x.t, x.c}, type), .dropout = dropout_of(x)};
+          if (has(given, 0)) a.tokens = view(tokens, {x.b, x.t}), a.wte = wte.view({x.v, x.c});
+          if (has(given, 1)) a.wpe = wpe.view({x.positions, x.c});
+          if (has(given, 2)) a.types = view(types, {x.b, x.t}), a.wtype = wtype.view({kTypes, x.c});
+          if (has(given, 3)) a.dense = dense.view({x.b, x.t, x.c});
+          embedding_forward(run.exec(), a);
+        });
+        const Vec mask = mask_of(x), tables[] = {wte.wide(), wpe.wide(), wtype.wide(), dense.wide()};
+        Vec want(size_t(rows * x.c), 0.0);
+        for (size_t i = 0; i < want.size(); ++i) {
+          const int64_t row = int64_t(i) / x.c;
+          const int64_t from[] = {tokens[size_t(row)], row % x.t, types[size_t(row)], row};
+          for (int term = 0; term < 4; ++term)
+            if (has(given, term)) want[i] += tables[term][size_t(from[term] * x.c + int64_t(i) % x.c)];
+          want[i] *= mask[i];
+        }
+        check_close(got.values(0, type), want, 2e-7, 2.0, type);
+      }
+}
+
+TEST_CASE("embedding backward: the gradients of what is given") {
+  for (const DType type : storage_types())
+    for (const Case& x : {kCases[0], kCases[1], kCases[3], kCases[4]})
+      for (const int given : {1, 2, 4, 8, 12, 15}) {
+        CAPTURE(dtype_name(type), x.b, x.t, x.c, x.p, given);
+        const int64_t rows = x.b * x.t;
+        const std::vector<int32_t> tokens = random_tokens(x), order = sorted_by_token(tokens), types = random_types(x);
+        const Stored dout(type, randoms(1, rows * x.c));
+        const Floats before_wte = randoms(4, x.v * x.c), before_wtype = randoms(9, kTypes * x.c);
+        const Outputs got = in_every_setting([&](Run& run) {
+          EmbeddingBackward a{.dout = dout.view({x.b, x.t, x.c}), .dropout = dropout_of(x)};
+          const TensorView dwte = run.output(before_wte, {x.v, x.c}), dwpe = run.output({x.positions, x.c}),
+                           dwtype = run.output(before_wtype, {kTypes, x.c}), ddense = run.output({x.b, x.t, x.c}, type);
+          if (has(given, 0)) a.dwte = dwte, a.tokens = view(tokens, {x.b, x.t}), a.order = view(order, {rows});
+          if (has(given, 1)) a.dwpe = dwpe;
+          if (has(given, 2)) a.dwtype = dwtype, a.types = view(types, {x.b, x.t});
+          if (has(given, 3)) a.ddense = ddense;
+          embedding_backward(run.exec(), a);
+        });
+        const Vec mask = mask_of(x), wide_dout = dout.wide();
+        Vec dwte = widen(before_wte), dwtype = widen(before_wtype), dwpe(size_t(x.positions * x.c), 0.0), ddense;
+        for (int64_t i = 0; i < rows * x.c; ++i) {
+          const int64_t row = i / x.c, column = i % x.c;
+          const double d = wide_dout[size_t(i)] * mask[size_t(i)];
+          dwte[size_t(tokens[size_t(row)] * x.c + column)] += d;
+          dwtype[size_t(types[size_t(row)] * x.c + column)] += d;
+          dwpe[size_t(row % x.t * x.c + column)] += d;
+          ddense.push_back(d);
+        }
+        if (has(given, 0)) check_close(got[0], dwte, 1e-6, 4.0);
+        if (has(given, 1)) check_close(got[1], dwpe, 1e-6, 4.0);
+        if (has(given, 2)) check_close(got[2], dwtype, 1e-6, 8.0);
+        if (has(given, 3)) check_close(got.values(3, type), ddense, 1e-7, 1e-12, type);
+        if (!has(given, 0)) CHECK(got[0] == before_wte);
+        if (!has(given, 2)) CHECK(got[2] == before_wtype);
+      }
+}
+
+TEST_CASE("embedding: of nothing, or of a table without its indices, is refused") {
+  const Floats table(2 * 3, 0.0f);
+  Run run;
+  const TensorView out = run.output({1, 2, 3});
+  CHECK_THROWS_WITH(embedding_forward(run.exec(), {.out = out}), Catch::Matchers::Contains("nothing is given"));
+  CHECK_THROWS_WITH(embedding_forward(run.exec(), {.out = out, .wtype = view(table, {2, 3})}),
+                    Catch::Matchers::Contains("come together"));
+}
+
 TEST_CASE("embedding: a token outside the vocabulary is an error, not a stray access", "[host-error]") {
   const std::vector<int32_t> tokens = {0, 5};
   const Floats wte(5 * 3, 0.0f), wpe(2 * 3, 0.0f);

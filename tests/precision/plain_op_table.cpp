@@ -121,29 +121,41 @@ void run(const AttentionBackward& a) {
   store(a.dqkv, attention_grad(load(a.dout), load(a.qkv), mask_of(a.dropout, s), s, rounding_to(a.qkv.dtype)));
 }
 
+// sum (rows, C) += row index(r) of the table, for each row r.
+template <class F>
+void add_rows(Vec& sum, const TensorView& table, int64_t c, F index) {
+  if (!table) return;
+  const Vec values = load(table);
+  for (size_t i = 0; i < sum.size(); ++i) sum[i] += values[size_t(index(int64_t(i) / c) * c + int64_t(i) % c)];
+}
+
 void run(const EmbeddingForward& a) {
-  const int64_t t_max = a.tokens.dim(1), c = a.wte.dim(1);
-  const Vec wte = load(a.wte), wpe = load(a.wpe);
-  Vec out(size_t(a.out.numel()));
-  for (int64_t row = 0; row < a.tokens.numel(); ++row)
-    for (int64_t i = 0; i < c; ++i)
-      out[size_t(row * c + i)] = wte[size_t(a.tokens.as<int32_t>()[row] * c + i)] + wpe[size_t(row % t_max * c + i)];
+  const int64_t t_max = a.out.dim(1), c = a.out.dim(2);
+  Vec out(size_t(a.out.numel()), 0.0);
+  add_rows(out, a.wte, c, [&](int64_t row) { return a.tokens.as<int32_t>()[row]; });
+  add_rows(out, a.wpe, c, [&](int64_t row) { return row % t_max; });
+  add_rows(out, a.wtype, c, [&](int64_t row) { return a.types.as<int32_t>()[row]; });
+  add_rows(out, a.dense, c, [&](int64_t row) { return row; });
   store(a.out, dropped(rounded(out, a.out.dtype), a.dropout, a.out.dtype));
+}
+
+// dw (=|+=) the scatter of dout (rows, C) to row index(r), for each row r.
+template <class F>
+void scatter_rows_to(const TensorView& dw, const Vec& dout, int64_t c, DType storage, bool accumulate, F index) {
+  if (!dw) return;
+  Vec sum(size_t(dw.numel()), 0.0);
+  for (size_t i = 0; i < dout.size(); ++i) sum[size_t(index(int64_t(i) / c) * c + int64_t(i) % c)] += dout[i];
+  store_grad(dw, sum, storage, accumulate);
 }
 
 void run(const EmbeddingBackward& a) {
   const DType type = a.dout.dtype;
-  const int64_t t_max = a.tokens.dim(1), c = a.dwte.dim(1);
+  const int64_t t_max = a.dout.dim(1), c = a.dout.dim(2);
   const Vec dout = dropped(load(a.dout), a.dropout, type);
-  Vec dwte(size_t(a.dwte.numel()), 0.0), dwpe(size_t(a.dwpe.numel()), 0.0);
-  for (int64_t row = 0; row < a.tokens.numel(); ++row)
-    for (int64_t i = 0; i < c; ++i) {
-      const double x = dout[size_t(row * c + i)];
-      dwte[size_t(a.tokens.as<int32_t>()[row] * c + i)] += x;
-      dwpe[size_t(row % t_max * c + i)] += x;
-    }
-  store_grad(a.dwte, dwte, type, true);
-  store_grad(a.dwpe, dwpe, type, a.accumulate);
+  scatter_rows_to(a.dwte, dout, c, type, true, [&](int64_t row) { return a.tokens.as<int32_t>()[row]; });
+  scatter_rows_to(a.dwpe, dout, c, type, a.accumulate, [&](int64_t row) { return row % t_max; });
+  scatter_rows_to(a.dwtype, dout, c, type, true, [&](int64_t row) { return a.types.as<int32_t>()[row]; });
+  if (a.ddense) store(a.ddense, dout);
 }
 
 void run(const CrossEntropy& a) {
