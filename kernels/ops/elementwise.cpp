@@ -31,6 +31,14 @@ void relu_backward(const Exec& exec, const ReluBackward& a) { activation_gradien
 void tanh_forward(const Exec& exec, const TanhForward& a) { activation(exec, "tanh_forward", a); }
 void tanh_backward(const Exec& exec, const TanhBackward& a) { activation_gradient(exec, "tanh_backward", a, a.y); }
 
+void apply_dropout(const Exec& exec, const ApplyDropout& args) {
+  constexpr const char* kOp = "apply_dropout";
+  ApplyDropout a = args;
+  a.x = as_rows(kOp, a.x), a.y = as_rows(kOp, a.y);
+  check_dropout(kOp, a.dropout);
+  activation(exec, kOp, a);
+}
+
 void cast(const Exec& exec, const Cast& a) {
   check_shape("cast", "y", a.y, a.x.shape, storage_type("cast", exec, a.y));
   check_shape("cast", "x", a.x, {a.x.numel()}, storage_type("cast", exec, a.x));

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "kernels/dropout.h"
 #include "kernels/exec.h"
 #include "kernels/op_list.h"
 #include "runtime/device/tensor.h"
@@ -52,6 +53,13 @@ struct TanhBackward {
 };
 void tanh_backward(const Exec& exec, const TanhBackward& a);
 
+// y = x * the mask of dropout, over rows of the last dimension; with dy it is the gradient. y may be x.
+struct ApplyDropout {
+  TensorView y, x;
+  Dropout dropout = {};
+};
+void apply_dropout(const Exec& exec, const ApplyDropout& a);
+
 // ---- conversion and sums ----
 
 // y (n) = x (n), each rounded to the nearest, ties to even; both of any of f32, f16, bf16. A value beyond f16 becomes
@@ -74,7 +82,7 @@ struct SumInto {
 };
 void sum_into(const Exec& exec, const SumInto& a);
 
-using ElementwiseOps =
-    OpList<GeluForward, GeluBackward, ReluForward, ReluBackward, TanhForward, TanhBackward, Cast, AddInto, SumInto>;
+using ElementwiseOps = OpList<GeluForward, GeluBackward, ReluForward, ReluBackward, TanhForward, TanhBackward,
+                              ApplyDropout, Cast, AddInto, SumInto>;
 
 }  // namespace ddp
