@@ -48,52 +48,67 @@ void run(ThreadPool&, const AdamWCorrect& a) {
                    .rsqrt_bias2 = float(1.0 / std::sqrt(1.0 - powers[1]))};
 }
 
-// What is the same for all elements of a chunk.
-struct AdamWFactors {
-  float beta1, beta2, eps, grad_scale, step_size, rsqrt_bias2;
-  float keep;  // 1 - lr * weight decay
-};
+// A rule of update has `factors`, what is the same for all elements of a chunk with this decay, and `update`: the new
+// values of elements [i, i + kVecWidth), of which `rest` are there, from their values p and gradients g.
+struct AdamWRule {
+  float *m, *v;
+  AdamWCorrection correction;
+  float beta1, beta2, eps, weight_decay;
 
-// rounded: the copy of p in another type, or p itself where there is none.
-template <class S, class G>
-void update_chunk(float* p, float* m, float* v, S* rounded, const G* g, int64_t n, const AdamWFactors& f) {
-  for (int64_t i = 0; i < n; i += kVecWidth) {
-    const int64_t rest = n - i;
-    const v16 gi = load(g + i, rest) * f.grad_scale;
-    const v16 mi = load(m + i, rest) * f.beta1 + gi * (1.0f - f.beta1);
-    const v16 vi = load(v + i, rest) * f.beta2 + gi * gi * (1.0f - f.beta2);
-    const v16 pi = load(p + i, rest) * f.keep - f.step_size * mi / (sqrtv(vi) * f.rsqrt_bias2 + f.eps);
+  struct Factors {
+    float grad_scale;
+    float keep;  // 1 - lr * weight decay
+  };
+  Factors factors(const StepScalars& s, float decay) const {
+    return {s.grad_scale, 1.0f - s.lr * weight_decay * decay};
+  }
+
+  DDP_INLINE v16 update(const Factors& f, int64_t i, int64_t rest, const v16& p, const v16& g) const {
+    const v16 gi = g * f.grad_scale;
+    const v16 mi = load(m + i, rest) * beta1 + gi * (1.0f - beta1);
+    const v16 vi = load(v + i, rest) * beta2 + gi * gi * (1.0f - beta2);
     store(m + i, mi, rest);
     store(v + i, vi, rest);
-    store(p + i, pi, rest);
-    if constexpr (!std::is_same_v<S, float>) store(rounded + i, pi, rest);
+    return p * f.keep - correction.step_size * mi / (sqrtv(vi) * correction.rsqrt_bias2 + eps);
   }
+};
+
+AdamWRule rule_of(const AdamW& a) {
+  return {a.m.as<float>(), a.v.as<float>(), *a.correction, a.beta1, a.beta2, a.eps, a.weight_decay};
 }
 
-// S: of the parameters that the model reads, G: of the gradient.
-template <class S, class G>
-void run(ThreadPool& pool, const AdamW& a) {
+// S: of the parameters that the model reads, G: of the gradient. Args: as AdamW.
+template <class S, class G, class Args>
+void update(ThreadPool& pool, const Args& a) {
   const StepScalars s = *a.scalars;
   if (s.skip) return;
-  const AdamWCorrection correction = *a.correction;
+  const auto rule = rule_of(a);
   const int64_t chunks = a.chunk_decay.numel();
-  const int64_t* begin = a.chunk_begin.as<int64_t>();
-  const float* decay = a.chunk_decay.as<float>();
-  const G* g = a.g.as<G>();
-  float *p = a.p.as<float>(), *m = a.m.as<float>(), *v = a.v.as<float>();
-  S* rounded = (a.rounded ? a.rounded : a.p).as<S>();
+  const int64_t* begin = a.chunk_begin.template as<int64_t>();
+  const float* decay = a.chunk_decay.template as<float>();
+  const G* g = a.g.template as<G>();
+  float* p = a.p.template as<float>();
+  S* rounded = (a.rounded ? a.rounded : a.p).template as<S>();
   pool.parallel_for(ceil_div(chunks, kChunks), [=](int64_t block) {
     for (int64_t chunk = block * kChunks; chunk < std::min(chunks, (block + 1) * kChunks); ++chunk) {
-      const int64_t at = begin[chunk] - begin[0];
-      const AdamWFactors f = {a.beta1,
-                              a.beta2,
-                              a.eps,
-                              s.grad_scale,
-                              correction.step_size,
-                              correction.rsqrt_bias2,
-                              1.0f - s.lr * a.weight_decay * decay[chunk]};
-      update_chunk(p + at, m + at, v + at, rounded + at, g + at, begin[chunk + 1] - begin[chunk], f);
+      const int64_t end = begin[chunk + 1] - begin[0];
+      const auto factors = rule.factors(s, decay[chunk]);
+      for (int64_t i = begin[chunk] - begin[0]; i < end; i += kVecWidth) {
+        const int64_t rest = end - i;
+        const v16 pi = rule.update(factors, i, rest, load(p + i, rest), load(g + i, rest));
+        store(p + i, pi, rest);
+        if constexpr (!std::is_same_v<S, float>) store(rounded + i, pi, rest);
+      }
     }
+  });
+}
+
+template <class Args>
+void enqueue_update(Stream& stream, const Args& a) {
+  cpu_enqueue(stream, [a](ThreadPool& pool) {
+    with_storage(a.rounded ? a.rounded.dtype : DType::f32, [&](auto s) {
+      with_grad<decltype(s)>(a.g.dtype, [&](auto g) { update<decltype(s), decltype(g)>(pool, a); });
+    });
   });
 }
 
@@ -116,11 +131,7 @@ void run(Stream& stream, const AdamWCorrect& a) {
 
 template <>
 void run(Stream& stream, const AdamW& a) {
-  cpu_enqueue(stream, [a](ThreadPool& pool) {
-    with_storage(a.rounded ? a.rounded.dtype : DType::f32, [&](auto s) {
-      with_grad<decltype(s)>(a.g.dtype, [&](auto g) { run<decltype(s), decltype(g)>(pool, a); });
-    });
-  });
+  enqueue_update(stream, a);
 }
 
 }  // namespace ddp::cpu

@@ -1,4 +1,4 @@
-// The end of a step: norm and clip factor from the partial sums in one block, then AdamW in one pass over the flat
+// The end of a step: norm and clip factor from the partial sums in one block, then the update in one pass over the flat
 // buffers, a block a chunk.
 #include "kernels/cuda/warp.cuh"
 
@@ -9,7 +9,7 @@
 namespace ddp::cuda {
 namespace {
 
-constexpr int kFinalizeThreads = 256, kAdamWThreads = 256;
+constexpr int kFinalizeThreads = 256, kUpdateThreads = 256;
 
 // ---- step_finalize ----
 
@@ -52,7 +52,7 @@ __global__ void __launch_bounds__(kFinalizeThreads) finalize(Finalize a) {
   if (threadIdx.x == 0) finish_step(a, squares, bad_chunk == INT64_MAX ? -1 : bad_chunk);
 }
 
-// ---- adamw ----
+// ---- the update ----
 
 // By one thread.
 __global__ void correct(double* powers, AdamWCorrection* correction, const StepScalars* scalars, double beta1,
@@ -63,75 +63,90 @@ __global__ void correct(double* powers, AdamWCorrection* correction, const StepS
                  .rsqrt_bias2 = float(1.0 / sqrt(1.0 - powers[1]))};
 }
 
+// A rule of update has `factors`, what is the same for all elements of a chunk with this decay, and `update`: the new
+// values of elements [i, i + W) in the place of p, from their gradients g.
+struct AdamWRule {
+  float *m, *v;
+  const AdamWCorrection* correction;
+  float beta1, beta2, eps, weight_decay;
+
+  struct Factors {
+    float grad_scale;
+    AdamWCorrection correction;
+    float keep;  // 1 - lr * weight decay
+  };
+  __device__ Factors factors(const StepScalars& s, float decay) const {
+    return {s.grad_scale, *correction, 1.0f - s.lr * weight_decay * decay};
+  }
+
+  template <int W>
+  __device__ __forceinline__ void update(const Factors& f, int64_t i, Pack<W>& p, const Pack<W>& g) const {
+    Pack<W> m_i = load<W>(m + i), v_i = load<W>(v + i);
+#pragma unroll
+    for (int j = 0; j < W; ++j) {
+      const float gj = g.x[j] * f.grad_scale;
+      float &mj = m_i.x[j], &vj = v_i.x[j];
+      mj = mj * beta1 + gj * (1.0f - beta1);
+      vj = vj * beta2 + gj * gj * (1.0f - beta2);
+      p.x[j] = p.x[j] * f.keep - f.correction.step_size * mj / (sqrtf(vj) * f.correction.rsqrt_bias2 + eps);
+    }
+    store<W>(m + i, m_i), store<W>(v + i, v_i);
+  }
+};
+
+// What is updated.
 template <class G, class R>
-struct Update {
-  float *p, *m, *v;
+struct Flat {
+  float* p;
   const G* g;
   R* rounded;  // nullptr: p itself is what is read
   const int64_t* chunk_begin;
   const float* chunk_decay;
   const StepScalars* scalars;
-  const AdamWCorrection* correction;
-  float beta1, beta2, eps, weight_decay;
   bool aligned;  // all buffers start on 16 bytes
 };
 
-// What is the same for all elements of a chunk.
-struct Factors {
-  float grad_scale;
-  AdamWCorrection correction;
-  float keep;  // 1 - lr * weight decay
-};
-
 // Elements [at, at + n) of the buffers.
-template <int W, class G, class R>
-__device__ __forceinline__ void update_chunk(const Update<G, R>& a, const Factors& f, int64_t at, int64_t n) {
-  for (int64_t i = at + threadIdx.x * W; i < at + n; i += kAdamWThreads * W) {
-    const Pack<W> g = load<W>(a.g + i);
-    Pack<W> p = load<W>(a.p + i), m = load<W>(a.m + i), v = load<W>(a.v + i);
-#pragma unroll
-    for (int j = 0; j < W; ++j) {
-      const float gj = g.x[j] * f.grad_scale;
-      m.x[j] = m.x[j] * a.beta1 + gj * (1.0f - a.beta1);
-      v.x[j] = v.x[j] * a.beta2 + gj * gj * (1.0f - a.beta2);
-      p.x[j] = p.x[j] * f.keep - f.correction.step_size * m.x[j] / (sqrtf(v.x[j]) * f.correction.rsqrt_bias2 + a.eps);
-    }
-    store<W>(a.p + i, p), store<W>(a.m + i, m), store<W>(a.v + i, v);
+template <int W, class G, class R, class Rule>
+__device__ __forceinline__ void update_chunk(const Flat<G, R>& a, const Rule& rule, const typename Rule::Factors& f,
+                                             int64_t at, int64_t n) {
+  for (int64_t i = at + threadIdx.x * W; i < at + n; i += kUpdateThreads * W) {
+    Pack<W> p = load<W>(a.p + i);
+    rule.update(f, i, p, load<W>(a.g + i));
+    store<W>(a.p + i, p);
     if (a.rounded != nullptr) store<W>(a.rounded + i, p);
   }
 }
 
-// Four elements at once whatever G and R: 16 bytes of each f32 buffer, and of those there are three or four.
-template <class G, class R>
-__global__ void __launch_bounds__(kAdamWThreads) adamw_chunks(Update<G, R> a) {
+// Four elements at once whatever G and R: 16 bytes of each f32 buffer, and of those there are one to four.
+template <class G, class R, class Rule>
+__global__ void __launch_bounds__(kUpdateThreads) update_chunks(Flat<G, R> a, Rule rule) {
   const StepScalars s = *a.scalars;
   if (s.skip != 0) return;
   const int64_t chunk = blockIdx.x, at = a.chunk_begin[chunk] - a.chunk_begin[0];
   const int64_t n = a.chunk_begin[chunk + 1] - a.chunk_begin[chunk];
-  const Factors f = {s.grad_scale, *a.correction, 1.0f - s.lr * a.weight_decay * a.chunk_decay[chunk]};
+  const typename Rule::Factors f = rule.factors(s, a.chunk_decay[chunk]);
   if (a.aligned && at % 4 == 0 && n % 4 == 0)
-    update_chunk<4>(a, f, at, n);
+    update_chunk<4>(a, rule, f, at, n);
   else
-    update_chunk<1>(a, f, at, n);
+    update_chunk<1>(a, rule, f, at, n);
 }
 
-template <class G, class R>
-void run_adamw(Stream& stream, const AdamW& a) {
-  const Update<G, R> u = {.p = a.p.as<float>(),
-                          .m = a.m.as<float>(),
-                          .v = a.v.as<float>(),
-                          .g = a.g.as<G>(),
-                          .rounded = a.rounded ? a.rounded.as<R>() : nullptr,
-                          .chunk_begin = a.chunk_begin.as<int64_t>(),
-                          .chunk_decay = a.chunk_decay.as<float>(),
-                          .scalars = a.scalars,
-                          .correction = a.correction,
-                          .beta1 = a.beta1,
-                          .beta2 = a.beta2,
-                          .eps = a.eps,
-                          .weight_decay = a.weight_decay,
-                          .aligned = aligned16({a.p.data, a.m.data, a.v.data, a.g.data, a.rounded.data})};
-  launch(stream, {"adamw", blocks(a.chunk_decay.numel()), kAdamWThreads}, adamw_chunks<G, R>, u);
+// Args: as AdamW. is_aligned: the rule's buffers start on 16 bytes.
+template <class Args, class Rule>
+void run_update(Stream& stream, const char* name, const Args& a, const Rule& rule, bool is_aligned) {
+  const auto run_typed = [&]<class G, class R>(G, R) {
+    const Flat<G, R> flat = {.p = a.p.template as<float>(),
+                             .g = a.g.template as<G>(),
+                             .rounded = a.rounded ? a.rounded.template as<R>() : nullptr,
+                             .chunk_begin = a.chunk_begin.template as<int64_t>(),
+                             .chunk_decay = a.chunk_decay.template as<float>(),
+                             .scalars = a.scalars,
+                             .aligned = is_aligned && aligned16({a.p.data, a.g.data, a.rounded.data})};
+    launch(stream, {name, blocks(a.chunk_decay.numel()), kUpdateThreads}, update_chunks<G, R, Rule>, flat, rule);
+  };
+  with_storage(a.g.dtype,
+               [&](auto g) { a.rounded.dtype == DType::bf16 ? run_typed(g, bfloat16{}) : run_typed(g, half{}); });
 }
 
 }  // namespace
@@ -156,10 +171,14 @@ void run(Stream& stream, const AdamWCorrect& a) {
 
 template <>
 void run(Stream& stream, const AdamW& a) {
-  with_storage(a.g.dtype, [&](auto g) {
-    using G = decltype(g);
-    a.rounded.dtype == DType::bf16 ? run_adamw<G, bfloat16>(stream, a) : run_adamw<G, half>(stream, a);
-  });
+  const AdamWRule rule = {.m = a.m.as<float>(),
+                          .v = a.v.as<float>(),
+                          .correction = a.correction,
+                          .beta1 = a.beta1,
+                          .beta2 = a.beta2,
+                          .eps = a.eps,
+                          .weight_decay = a.weight_decay};
+  run_update(stream, "adamw", a, rule, aligned16({a.m.data, a.v.data}));
 }
 
 }  // namespace ddp::cuda
