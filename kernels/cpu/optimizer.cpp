@@ -77,6 +77,27 @@ AdamWRule rule_of(const AdamW& a) {
   return {a.m.as<float>(), a.v.as<float>(), *a.correction, a.beta1, a.beta2, a.eps, a.weight_decay};
 }
 
+struct SgdRule {
+  float* m;  // nullptr: no momentum
+  float momentum, weight_decay;
+  bool nesterov;
+
+  struct Factors {
+    float grad_scale, lr, decay;
+  };
+  Factors factors(const StepScalars& s, float decay) const { return {s.grad_scale, s.lr, weight_decay * decay}; }
+
+  DDP_INLINE v16 update(const Factors& f, int64_t i, int64_t rest, const v16& p, const v16& g) const {
+    const v16 gi = g * f.grad_scale + p * f.decay;
+    if (m == nullptr) return p - f.lr * gi;
+    const v16 mi = load(m + i, rest) * momentum + gi;
+    store(m + i, mi, rest);
+    return p - f.lr * (nesterov ? gi + momentum * mi : mi);
+  }
+};
+
+SgdRule rule_of(const Sgd& a) { return {a.m ? a.m.as<float>() : nullptr, a.momentum, a.weight_decay, a.nesterov}; }
+
 // S: of the parameters that the model reads, G: of the gradient. Args: as AdamW.
 template <class S, class G, class Args>
 void update(ThreadPool& pool, const Args& a) {
@@ -131,6 +152,11 @@ void run(Stream& stream, const AdamWCorrect& a) {
 
 template <>
 void run(Stream& stream, const AdamW& a) {
+  enqueue_update(stream, a);
+}
+
+template <>
+void run(Stream& stream, const Sgd& a) {
   enqueue_update(stream, a);
 }
 

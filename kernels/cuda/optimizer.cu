@@ -94,6 +94,33 @@ struct AdamWRule {
   }
 };
 
+struct SgdRule {
+  float* m;  // nullptr: no momentum
+  float momentum, weight_decay;
+  bool nesterov;
+
+  struct Factors {
+    float grad_scale, lr, decay;
+  };
+  __device__ Factors factors(const StepScalars& s, float decay) const {
+    return {s.grad_scale, s.lr, weight_decay * decay};
+  }
+
+  template <int W>
+  __device__ __forceinline__ void update(const Factors& f, int64_t i, Pack<W>& p, const Pack<W>& g) const {
+    Pack<W> m_i = {};
+    if (m != nullptr) m_i = load<W>(m + i);
+#pragma unroll
+    for (int j = 0; j < W; ++j) {
+      const float gj = g.x[j] * f.grad_scale + p.x[j] * f.decay;
+      float& mj = m_i.x[j];
+      mj = mj * momentum + gj;
+      p.x[j] -= f.lr * (nesterov ? gj + momentum * mj : mj);
+    }
+    if (m != nullptr) store<W>(m + i, m_i);
+  }
+};
+
 // What is updated.
 template <class G, class R>
 struct Flat {
@@ -179,6 +206,15 @@ void run(Stream& stream, const AdamW& a) {
                           .eps = a.eps,
                           .weight_decay = a.weight_decay};
   run_update(stream, "adamw", a, rule, aligned16({a.m.data, a.v.data}));
+}
+
+template <>
+void run(Stream& stream, const Sgd& a) {
+  const SgdRule rule = {.m = a.m ? a.m.as<float>() : nullptr,
+                        .momentum = a.momentum,
+                        .weight_decay = a.weight_decay,
+                        .nesterov = a.nesterov};
+  run_update(stream, "sgd", a, rule, aligned16({a.m.data}));
 }
 
 }  // namespace ddp::cuda

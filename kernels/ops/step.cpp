@@ -3,6 +3,21 @@
 #include "kernels/ops/front_door.h"
 
 namespace ddp {
+namespace {
+
+// What all updates of the flat parameters have alike.
+template <class Update>
+void check_update(const char* op, const Exec& exec, const Update& a) {
+  const int64_t n = a.p.numel(), chunks = a.chunk_decay.numel();
+  check_shape(op, "p", a.p, {n});
+  check_shape(op, "g", a.g, {n}, storage_type(op, exec, a.g));
+  check_optional(op, "rounded", a.rounded, {n}, a.rounded.dtype);
+  check_shape(op, "chunk_begin", a.chunk_begin, {chunks + 1}, DType::i64);
+  check_shape(op, "chunk_decay", a.chunk_decay, {chunks});
+  DDP_CHECK(a.scalars != nullptr, "{} without scalars", op);
+}
+
+}  // namespace
 
 void sum_squares(const Exec& exec, const SumSquares& a) {
   const int64_t chunks = a.partials.numel();
@@ -33,14 +48,17 @@ void adamw_correct(const Exec& exec, const AdamWCorrect& a) {
 }
 
 void adamw(const Exec& exec, const AdamW& a) {
-  const int64_t n = a.p.numel(), chunks = a.chunk_decay.numel();
-  for (const TensorView* x : {&a.p, &a.m, &a.v}) check_shape("adamw", "p, m, v", *x, {n});
-  check_shape("adamw", "g", a.g, {n}, storage_type("adamw", exec, a.g));
-  check_optional("adamw", "rounded", a.rounded, {n}, a.rounded.dtype);
-  check_shape("adamw", "chunk_begin", a.chunk_begin, {chunks + 1}, DType::i64);
-  check_shape("adamw", "chunk_decay", a.chunk_decay, {chunks});
-  DDP_CHECK(a.scalars != nullptr && a.correction != nullptr, "adamw without scalars");
+  check_update("adamw", exec, a);
+  for (const TensorView* x : {&a.m, &a.v}) check_shape("adamw", "m, v", *x, a.p.shape);
+  DDP_CHECK(a.correction != nullptr, "adamw without its correction");
   submit(exec, "adamw", 0, a, {a.g, a.chunk_begin, a.chunk_decay}, {a.p, a.m, a.v, a.rounded});
+}
+
+void sgd(const Exec& exec, const Sgd& a) {
+  check_update("sgd", exec, a);
+  check_optional("sgd", "m", a.m, a.p.shape, DType::f32);
+  DDP_CHECK(bool(a.m) == (a.momentum != 0.0f), "sgd: momentum {} with m {}", a.momentum, a.m.shape.text());
+  submit(exec, "sgd", 0, a, {a.g, a.chunk_begin, a.chunk_decay}, {a.p, a.m, a.rounded});
 }
 
 }  // namespace ddp

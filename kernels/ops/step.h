@@ -66,6 +66,18 @@ struct AdamW {
 };
 void adamw(const Exec& exec, const AdamW& a);
 
-using StepOps = OpList<SumSquares, FindNonFinite, StepFinalize, AdamWCorrect, AdamW>;
+// One pass (12 bytes a parameter, 20 with momentum) where !scalars->skip, as torch.optim.SGD's without dampening: g' =
+// g * grad_scale + wd p; m = momentum m + g'; p -= lr (nesterov: g' + momentum m; else m); rounded = p. m (n) f32, zero
+// before the first update; empty where momentum is 0: then p -= lr g'. The rest as AdamW's.
+struct Sgd {
+  TensorView p, g, chunk_begin, chunk_decay;
+  TensorView m = {}, rounded = {};
+  const StepScalars* scalars = nullptr;
+  float momentum = 0, weight_decay = 0;
+  bool nesterov = false;
+};
+void sgd(const Exec& exec, const Sgd& a);
+
+using StepOps = OpList<SumSquares, FindNonFinite, StepFinalize, AdamWCorrect, AdamW, Sgd>;
 
 }  // namespace ddp

@@ -215,6 +215,24 @@ void run(const AdamW& a) {
   if (a.rounded) store(a.rounded, load(a.p));
 }
 
+void run(const Sgd& a) {
+  const StepScalars& s = *a.scalars;
+  if (s.skip != 0) return;
+  const Vec g = load(a.g), chunk_decay = load(a.chunk_decay);
+  Vec p = load(a.p), m = a.m ? load(a.m) : Vec(p.size(), 0.0);
+  const double momentum = double(a.momentum);
+  for_row_groups(a.chunk_begin, [&](size_t chunk, size_t begin, size_t end) {
+    for (size_t i = begin; i < end; ++i) {
+      const double gi = g[i] * double(s.grad_scale) + double(a.weight_decay) * chunk_decay[chunk] * p[i];
+      m[i] = momentum * m[i] + gi;
+      p[i] -= double(s.lr) * (a.nesterov ? gi + momentum * m[i] : m[i]);
+    }
+  });
+  if (a.m) store(a.m, m);
+  store(a.p, p);
+  if (a.rounded) store(a.rounded, load(a.p));
+}
+
 template <class Args>
 concept HasPlainForm = requires(const Args& a) {
   run(a);
