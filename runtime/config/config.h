@@ -50,10 +50,12 @@ struct TrainConfig {
 };
 
 struct OptimizerConfig {
-  std::string name = "adamw";
+  std::string name = "adamw";  // adamw | sgd
   double lr = 1e-3;
   std::array<double, 2> betas = {0.9, 0.95};
   double eps = 1e-8, weight_decay = 0.1;
+  double momentum = 0.9;
+  bool nesterov = false;
 };
 
 struct ScheduleConfig {

@@ -26,7 +26,7 @@ constexpr std::string_view kPrecisions[] = {"fp32", "tf32", "bf16", "fp16"};
 constexpr std::string_view kGradTypes[] = {"auto", "fp32"};
 constexpr std::string_view kRecomputes[] = {"none", "gelu", "gelu+ln", "block"};
 constexpr std::string_view kAutoOrBool[] = {"auto", "true", "false"};
-constexpr std::string_view kOptimizers[] = {"adamw"};
+constexpr std::string_view kOptimizers[] = {"adamw", "sgd"};
 constexpr std::string_view kSchedules[] = {"cosine", "linear", "constant"};
 
 constexpr Field kModel[] = {
@@ -208,7 +208,7 @@ constexpr Field kOptimizer[] = {
     {.key = "name",
      .at = leaf<&Config::optimizer, &OptimizerConfig::name>,
      .choices = kOptimizers,
-     .meaning = "AdamW: Adam with decoupled weight decay"},
+     .meaning = "adamw: Adam with decoupled weight decay; sgd: gradient descent with momentum, as torch.optim.SGD"},
     {.key = "lr",
      .at = leaf<&Config::optimizer, &OptimizerConfig::lr>,
      .range = {0, 1e6},
@@ -216,15 +216,24 @@ constexpr Field kOptimizer[] = {
     {.key = "betas",
      .at = leaf<&Config::optimizer, &OptimizerConfig::betas>,
      .range = {.min = 0, .max = 1, .without_max = true},
-     .meaning = "decay of the running means of the gradient and of its square"},
+     .meaning = "adamw: decay of the running means of the gradient and of its square"},
     {.key = "eps",
      .at = leaf<&Config::optimizer, &OptimizerConfig::eps>,
      .range = {1e-30, 1},
-     .meaning = "added to the root of the second moment"},
+     .meaning = "adamw: added to the root of the second moment"},
     {.key = "weight_decay",
      .at = leaf<&Config::optimizer, &OptimizerConfig::weight_decay>,
      .range = {0, 1e3},
-     .meaning = "of matrices and embeddings; biases and norms never decay"},
+     .meaning =
+         "of matrices and embeddings; biases and norms never decay. sgd adds it to the gradient, where recipes have "
+         "1e-5 to 1e-3"},
+    {.key = "momentum",
+     .at = leaf<&Config::optimizer, &OptimizerConfig::momentum>,
+     .range = {.min = 0, .max = 1, .without_max = true},
+     .meaning = "sgd: what is kept of the running sum of gradients; 0: none, and no memory for it"},
+    {.key = "nesterov",
+     .at = leaf<&Config::optimizer, &OptimizerConfig::nesterov>,
+     .meaning = "sgd: Nesterov's form of momentum, which looks a step ahead"},
 };
 
 constexpr Field kSchedule[] = {
