@@ -3,6 +3,7 @@
 #include <string_view>
 
 #include "runtime/optim/adamw.h"
+#include "runtime/optim/sgd.h"
 
 namespace ddp {
 namespace {
@@ -20,6 +21,7 @@ struct Entry {
 
 constexpr Entry kOptimizers[] = {
     {"adamw", make<AdamWOptimizer>},
+    {"sgd", make<SgdOptimizer>},
 };
 
 }  // namespace
