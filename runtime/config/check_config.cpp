@@ -60,6 +60,22 @@ void check_precision(const Config& config) {
         "remove train.loss_scale, or set train.precision to fp16");
 }
 
+// A key that the chosen optimizer does not read would be a setting without effect.
+void check_optimizer(const Config& config) {
+  const OptimizerConfig &o = config.optimizer, defaults;
+  const auto check_owner = [&](const char* key, const char* owner, bool is_set) {
+    if (is_set && o.name != owner)
+      throw mismatch(fmt::format("{} is set, which is {}'s, and optimizer.name is {}", key, owner, o.name),
+                     fmt::format("remove {}, or set optimizer.name to {}", key, owner));
+  };
+  check_owner("optimizer.betas", "adamw", o.betas != defaults.betas);
+  check_owner("optimizer.eps", "adamw", o.eps != defaults.eps);
+  check_owner("optimizer.momentum", "sgd", o.momentum != defaults.momentum);
+  check_owner("optimizer.nesterov", "sgd", o.nesterov != defaults.nesterov);
+  if (o.nesterov && o.momentum == 0.0)
+    throw mismatch("optimizer.nesterov without optimizer.momentum", "set optimizer.momentum, or nesterov to false");
+}
+
 void check_schedule(const Config& config) {
   if (config.schedule.min_lr > config.optimizer.lr)
     throw mismatch(
@@ -115,6 +131,7 @@ void check_config(const Config& config, int ranks) {
   DDP_CHECK(ranks >= 1, "{} ranks", ranks);
   check_model(config);
   check_precision(config);
+  check_optimizer(config);
   check_schedule(config);
   check_lanes(config, ranks);
   check_batch(config, ranks);
