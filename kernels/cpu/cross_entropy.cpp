@@ -89,14 +89,14 @@ void run(ThreadPool& pool, const CrossEntropy& a) {
       DDP_CHECK(target < live, "target {} of {} classes", target, live);
       if (target < 0) {
         loss[row] = 0.0f;
-        if (ranks != nullptr) ranks[row] = int32_t(live);
+        if (ranks != nullptr) ranks[row] = kNoRank;
         if (a.backward) std::fill_n(x, v, S{});
         continue;
       }
       const float lse = log_sum_exp(x, live);
       const float at_target = to_f32(x[target]);
       loss[row] = lse - (smoothing == 0.0f ? at_target : at_target + smoothing * (mean(x, live) - at_target));
-      if (ranks != nullptr) ranks[row] = std::isnan(loss[row]) ? int32_t(live) : rank_of(x, live, target);
+      if (ranks != nullptr) ranks[row] = std::isnan(loss[row]) ? kNoRank : rank_of(x, live, target);
       if (a.backward) backward_row(x, lse, target, scale, smoothing, live, v);
     }
   });

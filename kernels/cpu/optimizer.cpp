@@ -16,32 +16,35 @@ namespace {
 
 constexpr int64_t kChunks = 4;  // of a block
 
-// The first chunk whose partial is not finite; -1: none.
-int64_t first_bad_chunk(const TensorView& partials) {
-  const double* begin = partials.as<double>();
-  const double* end = begin + partials.numel();
+// The place of the first number that is not finite; -1: none. x may be empty.
+int64_t first_bad(const TensorView& x) {
+  if (!x) return -1;
+  const double* begin = x.as<double>();
+  const double* end = begin + x.numel();
   const double* bad = std::find_if(begin, end, [](double x) { return !std::isfinite(x); });
   return bad == end ? -1 : bad - begin;
 }
 
-void run(ThreadPool&, const FindNonFinite& a) { *a.mark.as<double>() = double(first_bad_chunk(a.partials) + 1); }
+void run(ThreadPool&, const FindNonFinite& a) { *a.mark.as<double>() = double(first_bad(a.partials) + 1); }
 
 void run(ThreadPool&, const StepFinalize& a) {
   StepScalars& s = *a.scalars;
   const float loss_scale = s.state.loss_scale;
-  const double *partials = a.partials.as<double>(), *loss_votes = a.loss_votes.as<double>();
-  const double squares = std::accumulate(partials, partials + a.partials.numel(), 0.0);
+  const double* partials = a.partials.as<double>();
+  const StepEvidence step = {.sums = a.sums.as<double>(),
+                             .num_ranks = a.num_ranks,
+                             .root = std::sqrt(std::accumulate(partials, partials + a.partials.numel(), 0.0)),
+                             .first_bad_chunk = first_bad(a.partials),
+                             .first_bad_statistic = first_bad(a.statistics)};
   const float* lr = a.rates->find(s.state.applied_steps);
   DDP_CHECK(lr != nullptr, "learning rates from {} applied steps on, {} are", a.rates->first_applied,
             s.state.applied_steps);
-  const double root = std::sqrt(squares);
-  decide_update(s, loss_votes[kLossSum], root, *lr, a.rule);
-  *a.metrics =
-      step_metrics(loss_scale, s, root, first_bad_chunk(a.partials), loss_votes, a.loss_votes.numel() - kFirstMark);
+  decide_update(s, step, *lr, a.rule);
+  *a.metrics = step_metrics(loss_scale, s, step, a.rule);
 }
 
 void run(ThreadPool&, const AdamWCorrect& a) {
-  if (a.scalars->skip) return;
+  if (a.scalars->skips()) return;
   double* powers = a.powers.as<double>();
   powers[0] *= a.beta1, powers[1] *= a.beta2;
   *a.correction = {.step_size = float(double(a.scalars->lr) / (1.0 - powers[0])),
@@ -102,7 +105,7 @@ SgdRule rule_of(const Sgd& a) { return {a.m ? a.m.as<float>() : nullptr, a.momen
 template <class S, class G, class Args>
 void update(ThreadPool& pool, const Args& a) {
   const StepScalars s = *a.scalars;
-  if (s.skip) return;
+  if (s.skips()) return;
   const auto rule = rule_of(a);
   const int64_t chunks = a.chunk_decay.numel();
   const int64_t* begin = a.chunk_begin.template as<int64_t>();

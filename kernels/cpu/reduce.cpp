@@ -7,6 +7,7 @@
 #include "kernels/cpu/storage.h"
 #include "kernels/cpu/vec.h"
 #include "kernels/ops/elementwise.h"
+#include "kernels/ops/loss.h"
 #include "kernels/ops/step.h"
 #include "runtime/device/cpu_device.h"
 
@@ -27,11 +28,23 @@ DDP_INLINE double sum_of(const S* x, int64_t n, F f) {
   return sum(low + high);
 }
 
-// One block: n is the number of tokens of a micro-batch or the like.
-void run(ThreadPool&, const SumInto& a) {
-  double& out = *a.out.as<double>();
-  const double total = sum_of(a.x.as<float>(), a.x.numel(), [](v8d x) { return x; });
-  out = a.accumulate ? out + total : total;
+// One block: the losses of a micro-batch are few.
+void run(ThreadPool&, const SumLosses& a) {
+  const int64_t m = a.targets.numel();
+  const int32_t* targets = a.targets.as<int32_t>();
+  double totals[kNumEvalSums] = {};
+  totals[kLossSum] = sum_of(a.loss.as<float>(), m, [](v8d x) { return x; });
+  totals[kCountedTargets] = double(std::count_if(targets, targets + m, [](int32_t t) { return t >= 0; }));
+  if (a.ranks) {
+    const int32_t* ranks = a.ranks.as<int32_t>();
+    for (int64_t i = 0; i < m; ++i) {
+      if (targets[i] < 0) continue;
+      totals[kTop1] += ranks[i] < 1;
+      totals[kTop5] += ranks[i] < 5;
+    }
+  }
+  double* sums = a.sums.as<double>();
+  for (int64_t s = 0; s < a.sums.numel(); ++s) sums[s] = a.accumulate ? sums[s] + totals[s] : totals[s];
 }
 
 template <class T>
@@ -73,7 +86,7 @@ void run(ThreadPool& pool, const SumSquares& a) {
 }  // namespace
 
 template <>
-void run(Stream& stream, const SumInto& a) {
+void run(Stream& stream, const SumLosses& a) {
   cpu_enqueue(stream, [a](ThreadPool& pool) { run(pool, a); });
 }
 

@@ -103,7 +103,7 @@ __global__ void __launch_bounds__(kThreads) rows(Args<S> a) {
   if (threadIdx.x == 0) a.loss[row] = loss;
   if (a.ranks != nullptr) {
     const int rank = rank_of<W>(x, a.live, target, at_target, shared);
-    if (threadIdx.x == 0) a.ranks[row] = target < 0 || loss != loss ? int(a.live) : rank;
+    if (threadIdx.x == 0) a.ranks[row] = target < 0 || loss != loss ? kNoRank : rank;
   }
   if (!a.backward) return;
   __syncthreads();  // every thread has read x[target]

@@ -16,40 +16,47 @@ constexpr int kFinalizeThreads = 256, kUpdateThreads = 256;
 struct Finalize {
   StepScalars* scalars;
   StepMetrics* metrics;
-  const double *partials, *loss_votes;  // (chunks), (kFirstMark + ranks)
+  const double *partials, *statistics;  // (num_chunks), (num_statistics)
   const LearningRates* rates;
-  int64_t num_chunks, num_ranks;
+  int64_t num_chunks, num_statistics;
+  StepEvidence step;  // what is known before
   StepRule rule;
 };
 
 struct FinalizeShared {
   BlockScratch<double> squares;
-  BlockScratch<int64_t> chunks;
+  BlockScratch<int64_t> places;
 };
 
 // By one thread.
-__device__ void finish_step(const Finalize& a, double squares, int64_t first_bad_chunk) {
+__device__ void finish_step(const Finalize& a, const StepEvidence& step) {
   StepScalars s = *a.scalars;
   const float loss_scale = s.state.loss_scale;
-  const double root = sqrt(squares);
   // Without a rate nothing sensible can follow: the NaN shows in the next loss.
   const float* lr = a.rates->find(s.state.applied_steps);
-  decide_update(s, a.loss_votes[kLossSum], root, lr != nullptr ? *lr : NAN, a.rule);
-  *a.metrics = step_metrics(loss_scale, s, root, first_bad_chunk, a.loss_votes, a.num_ranks);
+  decide_update(s, step, lr != nullptr ? *lr : NAN, a.rule);
+  *a.metrics = step_metrics(loss_scale, s, step, a.rule);
   *a.scalars = s;
+}
+
+// The place of the first of n numbers that is not finite, for every thread of the block; -1: none.
+__device__ int64_t first_bad(const double* x, int64_t n, FinalizeShared& shared) {
+  int64_t place = INT64_MAX;
+  for (int64_t i = threadIdx.x; i < n; i += kFinalizeThreads)
+    if (!isfinite(x[i])) place = min(place, i);
+  place = block_min(place, shared.places);
+  return place == INT64_MAX ? -1 : place;
 }
 
 __global__ void __launch_bounds__(kFinalizeThreads) finalize(Finalize a) {
   auto& shared = shared_memory<FinalizeShared>();
   double squares = 0.0;
-  int64_t bad_chunk = INT64_MAX;
-  for (int64_t chunk = threadIdx.x; chunk < a.num_chunks; chunk += kFinalizeThreads) {
-    squares += a.partials[chunk];
-    if (!isfinite(a.partials[chunk])) bad_chunk = min(bad_chunk, chunk);
-  }
-  squares = block_sum(squares, shared.squares);
-  bad_chunk = block_min(bad_chunk, shared.chunks);
-  if (threadIdx.x == 0) finish_step(a, squares, bad_chunk == INT64_MAX ? -1 : bad_chunk);
+  for (int64_t chunk = threadIdx.x; chunk < a.num_chunks; chunk += kFinalizeThreads) squares += a.partials[chunk];
+  StepEvidence step = a.step;
+  step.root = sqrt(block_sum(squares, shared.squares));
+  step.first_bad_chunk = first_bad(a.partials, a.num_chunks, shared);
+  step.first_bad_statistic = first_bad(a.statistics, a.num_statistics, shared);
+  if (threadIdx.x == 0) finish_step(a, step);
 }
 
 // ---- the update ----
@@ -57,7 +64,7 @@ __global__ void __launch_bounds__(kFinalizeThreads) finalize(Finalize a) {
 // By one thread.
 __global__ void correct(double* powers, AdamWCorrection* correction, const StepScalars* scalars, double beta1,
                         double beta2) {
-  if (scalars->skip != 0) return;
+  if (scalars->skips()) return;
   powers[0] *= beta1, powers[1] *= beta2;
   *correction = {.step_size = float(double(scalars->lr) / (1.0 - powers[0])),
                  .rsqrt_bias2 = float(1.0 / sqrt(1.0 - powers[1]))};
@@ -149,7 +156,7 @@ __device__ __forceinline__ void update_chunk(const Flat<G, R>& a, const Rule& ru
 template <class G, class R, class Rule>
 __global__ void __launch_bounds__(kUpdateThreads) update_chunks(Flat<G, R> a, Rule rule) {
   const StepScalars s = *a.scalars;
-  if (s.skip != 0) return;
+  if (s.skips()) return;
   const int64_t chunk = blockIdx.x, at = a.chunk_begin[chunk] - a.chunk_begin[0];
   const int64_t n = a.chunk_begin[chunk + 1] - a.chunk_begin[chunk];
   const typename Rule::Factors f = rule.factors(s, a.chunk_decay[chunk]);
@@ -183,10 +190,11 @@ void run(Stream& stream, const StepFinalize& a) {
   const Finalize f = {.scalars = a.scalars,
                       .metrics = a.metrics,
                       .partials = a.partials.as<double>(),
-                      .loss_votes = a.loss_votes.as<double>(),
+                      .statistics = a.statistics ? a.statistics.as<double>() : nullptr,
                       .rates = a.rates,
                       .num_chunks = a.partials.numel(),
-                      .num_ranks = a.loss_votes.numel() - kFirstMark,
+                      .num_statistics = a.statistics ? a.statistics.numel() : 0,
+                      .step = {.sums = a.sums.as<double>(), .num_ranks = a.num_ranks},
                       .rule = a.rule};
   launch(stream, {"step_finalize", 1, kFinalizeThreads, sizeof(FinalizeShared)}, finalize, f);
 }

@@ -4,6 +4,7 @@
 #include "kernels/cuda/pack.cuh"
 #include "kernels/cuda/run.h"
 #include "kernels/ops/elementwise.h"
+#include "kernels/ops/loss.h"
 #include "kernels/ops/step.h"
 
 namespace ddp::cuda {
@@ -13,12 +14,30 @@ constexpr int kThreads = 256, kSumThreads = 1024;
 
 using Shared = BlockScratch<double>;
 
-// One block: n is the number of tokens of a micro-batch or the like.
-__global__ void __launch_bounds__(kSumThreads) sum(double* out, const float* x, int64_t n, bool accumulate) {
-  double total = 0.0;
-  for (int64_t i = threadIdx.x; i < n; i += kSumThreads) total += double(x[i]);
-  total = block_sum(total, shared_memory<Shared>());
-  if (threadIdx.x == 0) *out = accumulate ? *out + total : total;
+struct Losses {
+  double* sums;
+  const float* loss;
+  const int32_t *targets, *ranks;  // ranks: nullptr without
+  int64_t n;
+  bool accumulate;
+};
+
+// What loss i adds to sum s (LossSum).
+__device__ __forceinline__ double addend(const Losses& a, int s, int64_t i) {
+  if (s == kLossSum) return double(a.loss[i]);
+  if (a.targets[i] < 0) return 0.0;
+  return s == kCountedTargets || a.ranks[i] < (s == kTop1 ? 1 : 5) ? 1.0 : 0.0;
+}
+
+// One block: the losses of a micro-batch are few.
+__global__ void __launch_bounds__(kSumThreads) sum_of_losses(Losses a) {
+  const int num_sums = a.ranks == nullptr ? kNumTrainSums : kNumEvalSums;
+  for (int s = 0; s < num_sums; ++s) {
+    double total = 0.0;
+    for (int64_t i = threadIdx.x; i < a.n; i += kSumThreads) total += addend(a, s, i);
+    total = block_sum(total, shared_memory<Shared>());
+    if (threadIdx.x == 0) a.sums[s] = a.accumulate ? a.sums[s] + total : total;
+  }
 }
 
 __global__ void __launch_bounds__(kThreads) add_doubles(double* y, const double* x, int64_t n) {
@@ -73,9 +92,14 @@ __global__ void __launch_bounds__(kThreads)
 }  // namespace
 
 template <>
-void run(Stream& stream, const SumInto& a) {
-  launch(stream, {"sum_into", 1, kSumThreads, sizeof(Shared)}, sum, a.out.as<double>(), a.x.as<float>(), a.x.numel(),
-         a.accumulate);
+void run(Stream& stream, const SumLosses& a) {
+  const Losses losses = {.sums = a.sums.as<double>(),
+                         .loss = a.loss.as<float>(),
+                         .targets = a.targets.as<int32_t>(),
+                         .ranks = a.ranks ? a.ranks.as<int32_t>() : nullptr,
+                         .n = a.targets.numel(),
+                         .accumulate = a.accumulate};
+  launch(stream, {"sum_losses", 1, kSumThreads, sizeof(Shared)}, sum_of_losses, losses);
 }
 
 template <>

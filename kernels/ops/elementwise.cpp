@@ -51,10 +51,4 @@ void add_into(const Exec& exec, const AddInto& a) {
   submit(exec, "add_into", 0, a, {a.x}, {a.y});
 }
 
-void sum_into(const Exec& exec, const SumInto& a) {
-  check_shape("sum_into", "out", a.out, {1}, DType::f64);
-  check_shape("sum_into", "x", a.x, {a.x.numel()});
-  submit(exec, "sum_into", 0, a, {a.x}, {a.out});
-}
-
 }  // namespace ddp

@@ -75,14 +75,7 @@ struct AddInto {
 };
 void add_into(const Exec& exec, const AddInto& a);
 
-// out (1) f64 (=|+= where accumulate) the sum of x (n) f32, in double, over fixed blocks.
-struct SumInto {
-  TensorView out, x;
-  bool accumulate = false;
-};
-void sum_into(const Exec& exec, const SumInto& a);
-
 using ElementwiseOps = OpList<GeluForward, GeluBackward, ReluForward, ReluBackward, TanhForward, TanhBackward,
-                              ApplyDropout, Cast, AddInto, SumInto>;
+                              ApplyDropout, Cast, AddInto>;
 
 }  // namespace ddp

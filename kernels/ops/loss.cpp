@@ -17,4 +17,14 @@ void cross_entropy(const Exec& exec, const CrossEntropy& a) {
   submit(exec, kOp, 0, a, {a.targets}, {a.logits, a.loss, a.ranks});
 }
 
+void sum_losses(const Exec& exec, const SumLosses& a) {
+  constexpr const char* kOp = "sum_losses";
+  const int64_t m = a.targets.numel();
+  check_shape(kOp, "sums", a.sums, {a.ranks ? kNumEvalSums : kNumTrainSums}, DType::f64);
+  check_shape(kOp, "loss", a.loss, {m}, wide(a.loss.dtype));
+  check_shape(kOp, "targets", a.targets, {m}, DType::i32);
+  check_optional(kOp, "ranks", a.ranks, {m}, DType::i32);
+  submit(exec, kOp, 0, a, {a.loss, a.targets, a.ranks}, {a.sums});
+}
+
 }  // namespace ddp

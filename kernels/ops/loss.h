@@ -5,9 +5,12 @@
 
 #include "kernels/exec.h"
 #include "kernels/op_list.h"
+#include "runtime/base/loss_sums.h"
 #include "runtime/device/tensor.h"
 
 namespace ddp {
+
+inline constexpr int32_t kNoRank = INT32_MAX;
 
 // loss (M) f32 = -log softmax(logits (M,V))[target], over the first `live_columns` columns; where `backward`, logits
 // are overwritten with scale * *loss_scale * (softmax - onehot), and with zero in the padding columns. targets (M) i32;
@@ -18,7 +21,7 @@ namespace ddp {
 //
 // ranks (M) i32, only where not backward, may be empty: how many live columns come before the target where the largest
 // logits come first and of equal ones the first column, so that the target is among the k best where its rank is < k.
-// Where the target is ignored or the loss is NaN the rank is live_columns: never among the best.
+// Where the target is ignored or the loss is NaN it has kNoRank: it is never among the best, however few the columns.
 struct CrossEntropy {
   TensorView logits, loss, targets;
   int64_t live_columns = 0;
@@ -30,6 +33,16 @@ struct CrossEntropy {
 };
 void cross_entropy(const Exec& exec, const CrossEntropy& a);
 
-using LossOps = OpList<CrossEntropy>;
+// sums f64 (kNumTrainSums or kNumEvalSums) by LossSum (=|+= where accumulate), over the targets (M) i32 that are not
+// below 0: the sum of loss (M) f32, which is 0 for the others, in double over fixed blocks; their number; and, with
+// ranks (M) i32 by cross_entropy, how many ranks are below 1 and below 5.
+struct SumLosses {
+  TensorView sums, loss, targets;
+  TensorView ranks = {};
+  bool accumulate = false;
+};
+void sum_losses(const Exec& exec, const SumLosses& a);
+
+using LossOps = OpList<CrossEntropy, SumLosses>;
 
 }  // namespace ddp

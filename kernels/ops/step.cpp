@@ -35,10 +35,10 @@ void find_non_finite(const Exec& exec, const FindNonFinite& a) {
 
 void step_finalize(const Exec& exec, const StepFinalize& a) {
   check_shape("step_finalize", "partials", a.partials, {a.partials.numel()}, DType::f64);
-  DDP_CHECK(a.loss_votes.numel() >= kFirstMark, "step_finalize: loss_votes {}", a.loss_votes.shape.text());
-  check_shape("step_finalize", "loss_votes", a.loss_votes, {a.loss_votes.numel()}, DType::f64);
+  check_shape("step_finalize", "sums", a.sums, {kFirstMark + a.num_ranks}, DType::f64);
+  check_optional("step_finalize", "statistics", a.statistics, {a.statistics.numel()}, DType::f64);
   DDP_CHECK(a.scalars != nullptr && a.metrics != nullptr && a.rates != nullptr, "step_finalize without its records");
-  submit(exec, "step_finalize", 0, a, {a.partials, a.loss_votes}, {});
+  submit(exec, "step_finalize", 0, a, {a.partials, a.sums, a.statistics}, {});
 }
 
 void adamw_correct(const Exec& exec, const AdamWCorrect& a) {
@@ -59,6 +59,13 @@ void sgd(const Exec& exec, const Sgd& a) {
   check_optional("sgd", "m", a.m, a.p.shape, DType::f32);
   DDP_CHECK(bool(a.m) == (a.momentum != 0.0f), "sgd: momentum {} with m {}", a.momentum, a.m.shape.text());
   submit(exec, "sgd", 0, a, {a.g, a.chunk_begin, a.chunk_decay}, {a.p, a.m, a.rounded});
+}
+
+void update_state(const Exec& exec, const UpdateState& a) {
+  check_shape("update_state", "state", a.state, {a.state.numel()});
+  check_shape("update_state", "statistics", a.statistics, {a.state.numel()}, DType::f64);
+  DDP_CHECK(a.scalars != nullptr && a.num_micro_batches >= 1, "update_state of {} micro-batches", a.num_micro_batches);
+  submit(exec, "update_state", 0, a, {a.statistics}, {a.state});
 }
 
 }  // namespace ddp

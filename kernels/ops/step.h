@@ -24,13 +24,15 @@ struct FindNonFinite {
 };
 void find_non_finite(const Exec& exec, const FindNonFinite& a);
 
-// From all partials (in chunk order, in double): norm, clip factor (clip_norm 0: none), skip, learning rate and the
-// next loss scale into *scalars; {loss, votes} and these into *metrics; then counts the step.
+// From all partials (in chunk order, in double), sums and statistics: norm, clip factor, what becomes of the update,
+// learning rate and the next loss scale into *scalars; sums, votes and these into *metrics; then counts the step.
 struct StepFinalize {
   StepScalars* scalars = nullptr;
   StepMetrics* metrics = nullptr;
-  TensorView partials;                   // f64 (chunks)
-  TensorView loss_votes;                 // f64 (kFirstMark + ranks) by LossVote, summed over ranks
+  TensorView partials;         // f64 (chunks)
+  TensorView sums;             // f64 (kFirstMark + num_ranks) by LossSum and StepSum, summed over ranks
+  TensorView statistics = {};  // f64 (n), likewise; may be empty
+  int64_t num_ranks = 1;
   const LearningRates* rates = nullptr;  // device
   StepRule rule = {};
 };
@@ -42,7 +44,7 @@ struct AdamWCorrection {
   float rsqrt_bias2 = 0.0f;  // 1 / sqrt(1 - beta2^t)
 };
 
-// Where !scalars->skip: powers (2) f64 *= {beta1, beta2}, and *correction from them. They are running products in
+// Where !scalars->skips(): powers (2) f64 *= {beta1, beta2}, and *correction from them. They are running products in
 // double: pow() would give other bits.
 struct AdamWCorrect {
   TensorView powers;
@@ -52,7 +54,7 @@ struct AdamWCorrect {
 };
 void adamw_correct(const Exec& exec, const AdamWCorrect& a);
 
-// One pass (28 bytes a parameter), where !scalars->skip: g' = g * grad_scale; m = b1 m +
+// One pass (28 bytes a parameter), where !scalars->skips(): g' = g * grad_scale; m = b1 m +
 // (1-b1) g'; v = b2 v + (1-b2) g'^2; p -= lr wd p + step_size m / (sqrt(v) rsqrt_bias2 + eps); rounded = p. Decoupled
 // decay: Loshchilov and Hutter, 2019. p, m, v (n) f32 and g (n), f32 or 16-bit, cover exactly the chunks of chunk_begin
 // (n_chunks + 1) i64; chunk_decay (n_chunks) f32 multiplies weight_decay. rounded (n) f16 or bf16: the parameters that
@@ -66,9 +68,9 @@ struct AdamW {
 };
 void adamw(const Exec& exec, const AdamW& a);
 
-// One pass (12 bytes a parameter, 20 with momentum) where !scalars->skip, as torch.optim.SGD's without dampening: g' =
-// g * grad_scale + wd p; m = momentum m + g'; p -= lr (nesterov: g' + momentum m; else m); rounded = p. m (n) f32, zero
-// before the first update; empty where momentum is 0: then p -= lr g'. The rest as AdamW's.
+// One pass (12 bytes a parameter, 20 with momentum) where !scalars->skips(), as torch.optim.SGD's without dampening: g'
+// = g * grad_scale + wd p; m = momentum m + g'; p -= lr (nesterov: g' + momentum m; else m); rounded = p. m (n) f32,
+// zero before the first update; empty where momentum is 0: then p -= lr g'. The rest as AdamW's.
 struct Sgd {
   TensorView p, g, chunk_begin, chunk_decay;
   TensorView m = {}, rounded = {};
@@ -78,6 +80,16 @@ struct Sgd {
 };
 void sgd(const Exec& exec, const Sgd& a);
 
-using StepOps = OpList<SumSquares, FindNonFinite, StepFinalize, AdamWCorrect, AdamW, Sgd>;
+// Where !scalars->skips(): state (n) f32 moves by `momentum` towards the mean of `num_micro_batches` observations,
+// whose sum is statistics (n) f64. In double, rounded once.
+struct UpdateState {
+  TensorView state, statistics;
+  const StepScalars* scalars = nullptr;
+  double momentum = 0;
+  int64_t num_micro_batches = 1;
+};
+void update_state(const Exec& exec, const UpdateState& a);
+
+using StepOps = OpList<SumSquares, FindNonFinite, StepFinalize, AdamWCorrect, AdamW, Sgd, UpdateState>;
 
 }  // namespace ddp

@@ -116,6 +116,7 @@ void Gpt2::train(const Exec& exec, Arena& arena, const TrainPass& args) const {
                   .params = args.params,
                   .grads = args.grads,
                   .accumulate = args.accumulate,
+                  .sums = args.sums,
                   .ready = &args.ready,
                   .dropout = {.p = options_.dropout,
                               .seed = args.seed,
@@ -128,7 +129,7 @@ void Gpt2::train(const Exec& exec, Arena& arena, const TrainPass& args) const {
   SummedGrad dhead(pass, head_.weight);
   {
     const ArenaTensor dln_f = pass.take({m, c}, "dlayernorm");
-    head_.forward_backward(pass, args.token_loss, dln_f, dhead.view(), a.ln_f.out, args.batch["targets"].view({m}),
+    head_.forward_backward(pass, {.dx = dln_f, .dw = dhead.view()}, a.ln_f.out, args.batch["targets"].view({m}),
                            {args.grad_scale, args.loss_scale});
     if (!options_.tie_embeddings) {
       dhead.finish();
@@ -157,10 +158,11 @@ void Gpt2::train(const Exec& exec, Arena& arena, const TrainPass& args) const {
 }
 
 void Gpt2::evaluate(const Exec& exec, Arena& arena, const EvalPass& args) const {
-  const Pass pass{.exec = exec, .arena = arena, .layout = layout_, .params = args.params, .dropout = {}};
+  const Pass pass{
+      .exec = exec, .arena = arena, .layout = layout_, .params = args.params, .sums = args.sums, .dropout = {}};
   const Activations a = forward(pass, args.batch["tokens"], /*keep=*/false);
   const TensorView targets = args.batch["targets"];
-  head_.forward(pass, args.token_loss, a.ln_f.out, targets.view({targets.numel()}));
+  head_.forward(pass, a.ln_f.out, targets.view({targets.numel()}));
 }
 
 void Gpt2::generate(const Exec& exec, Arena& arena, const GeneratePass& args) const {

@@ -22,6 +22,7 @@ void LayerNorm::forward(const Pass& pass, Saved& saved, const TensorView& residu
                                 .branch = branch,
                                 .w = pass.param(weight),
                                 .b = pass.param(bias),
+                                .eps = eps,
                                 .dropout = pass.dropout_at(site)});
 }
 

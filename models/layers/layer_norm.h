@@ -9,6 +9,7 @@ namespace ddp {
 
 struct LayerNorm {
   ParamId weight, bias;
+  float eps = 1e-5f;
 
   // What backward needs of one forward: the norm's input and output, and its statistics.
   struct Saved {

@@ -1,4 +1,5 @@
-// y (M,N) = x (M,K) W (K,N) + b (N): GPT-2's "Conv1D" layout, W is [in, out].
+// y (M,N) = x (M,K) W + b (N), by a weight that lies as it is saved: GPT-2's "Conv1D" is [in, out], torch.nn.Linear's
+// [out, in].
 #pragma once
 
 #include <string>
@@ -7,16 +8,22 @@
 
 namespace ddp {
 
+enum class WeightOrder : uint8_t { in_out, out_in };
+
 struct Linear {
   ParamId weight, bias;
+  WeightOrder order = WeightOrder::in_out;
 
   // Appends weight and bias to the layout; call in backward order.
   void declare(ParamLayout& layout, const std::string& name, int64_t in, int64_t out);
   void forward(const Pass& pass, const TensorView& y, const TensorView& x) const;
   // dW, db (=|+=) from x and dy; announces both.
   void backward_weight(const Pass& pass, const TensorView& x, const TensorView& dy) const;
-  // dx = dy W^T.
+  // dx = dy times W transposed.
   void backward_input(const Pass& pass, const TensorView& dx, const TensorView& dy) const;
+
+ private:
+  bool is_transposed() const { return order == WeightOrder::out_in; }
 };
 
 }  // namespace ddp

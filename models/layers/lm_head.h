@@ -7,22 +7,33 @@
 namespace ddp {
 
 struct LmHead {
-  ParamId weight;            // (V padded, C); GPT-2 ties it to the token embedding
+  ParamId weight;            // (V padded, C); tied to the token embedding, or of its own
+  ParamId bias = {};         // (V padded); none where it is not set
   int64_t live_columns = 0;  // vocabulary without padding
-  int64_t rows_at_once =
-      256;  // rows of logits alive at once; part of the order of sums, so fixed for a device and type
+  // Rows of logits alive at once; part of the order of sums, so fixed for a device and type.
+  int64_t rows_at_once = 256;
 
-  // token_loss (M) from x (M,C) and targets (M).
-  void forward(const Pass& pass, const TensorView& token_loss, const TensorView& x, const TensorView& targets) const;
+  // pass.sums from x (M,C) and targets (M).
+  void forward(const Pass& pass, const TensorView& x, const TensorView& targets) const;
   // Factors of d(loss): scale * *loss_scale, the latter on the device or nullptr.
   struct LossGrad {
     float scale = 1.0f;
     const float* loss_scale = nullptr;
   };
-  // The same, and dx (M,C) =, dw (V,C) f32 (=|+=): by groups of rows in order. Does not announce: a tied weight has a
-  // contribution to come.
-  void forward_backward(const Pass& pass, const TensorView& token_loss, const TensorView& dx, const TensorView& dw,
-                        const TensorView& x, const TensorView& targets, const LossGrad& loss_grad) const;
+  // Where the gradients go.
+  struct Grads {
+    TensorView dx;       // (M,C), written
+    TensorView dw;       // (V,C) f32 (=|+=)
+    TensorView db = {};  // (V) f32 (=|+=), empty without bias
+  };
+  // The same, and the gradients: by groups of rows in order. Does not announce: a tied weight has a contribution to
+  // come.
+  void forward_backward(const Pass& pass, const Grads& grads, const TensorView& x, const TensorView& targets,
+                        const LossGrad& loss_grad) const;
+
+ private:
+  bool has_bias() const { return bias.index >= 0; }
+  TensorView bias_of(const Pass& pass) const { return has_bias() ? pass.param(bias) : TensorView(); }
 };
 
 }  // namespace ddp

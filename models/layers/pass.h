@@ -4,6 +4,7 @@
 #include <functional>
 
 #include "kernels/ops.h"
+#include "runtime/base/loss_sums.h"
 #include "runtime/device/arena.h"
 #include "runtime/state/param_layout.h"
 
@@ -16,6 +17,7 @@ struct Pass {
   TensorView params;      // flat, of the storage type S
   TensorView grads = {};  // flat, S or f32
   bool accumulate = false;
+  TensorView sums = {};  // f64 by LossSum: of the pass
   const std::function<void(ParamId)>* ready = nullptr;
   Dropout dropout;  // the key and the rate; layers set the site
 

@@ -86,10 +86,25 @@ void remove_all_but_newest(const fs::path& folder, int64_t newest_step, int64_t 
   for (size_t i = 0; int64_t(i) < int64_t(past.size()) - keep; ++i) remove_checkpoint(past[i].path);
 }
 
+std::vector<TensorToSave> tensors_to_save(const ModelFlats& model) {
+  std::vector<TensorToSave> tensors = tensors_to_save(model.layout, model.params, "");
+  const auto state = tensors_to_save(model.state_layout, model.state, "");
+  tensors.insert(tensors.end(), state.begin(), state.end());
+  std::sort(tensors.begin(), tensors.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
+  return tensors;
+}
+
+std::vector<Wanted> wanted_tensors(const ModelFlats& model) {
+  std::vector<Wanted> wanted = wanted_tensors(model.layout, model.params, "");
+  const auto state = wanted_tensors(model.state_layout, model.state, "");
+  wanted.insert(wanted.end(), state.begin(), state.end());
+  return wanted;
+}
+
 WrittenFile write_optimizer(const fs::path& path, const CheckpointContent& content) {
   std::vector<TensorToSave> tensors;
   for (const NamedFlat& state : content.optimizer) {
-    const auto more = tensors_to_save(content.layout, state.flat, state.name + ".");
+    const auto more = tensors_to_save(content.model.layout, state.flat, state.name + ".");
     tensors.insert(tensors.end(), more.begin(), more.end());
   }
   return write_safetensors(path, tensors);
@@ -128,7 +143,7 @@ CommittedCheckpoint write_checkpoint(const fs::path& folder, const CheckpointCon
 
   Manifest manifest{content.state, {}};
   WrittenFile& model = manifest.files[kModelFile];
-  model = write_safetensors(writing.path() / kModelFile, tensors_to_save(content.layout, content.params, ""));
+  model = write_safetensors(writing.path() / kModelFile, tensors_to_save(content.model));
   WrittenFile& optimizer = manifest.files[kOptimizerFile];
   optimizer = write_optimizer(writing.path() / kOptimizerFile, content);
   write_manifest(writing.path() / kManifestFile, manifest);
@@ -211,23 +226,22 @@ std::optional<Checkpoint> find_newest_verified(const fs::path& folder,
               "restore one from a copy, or start afresh in another output_dir");
 }
 
-TrainingState load_checkpoint(const fs::path& path, const ParamLayout& layout, float* params,
-                              const std::vector<NamedFlat>& optimizer) {
+TrainingState load_checkpoint(const fs::path& path, const ModelFlats& model, const std::vector<NamedFlat>& optimizer) {
   Manifest manifest = read_manifest(path);
   const SafetensorsReader model_file(path / kModelFile), optimizer_file(path / kOptimizerFile);
   std::vector<Wanted> wanted;
   for (const NamedFlat& state : optimizer) {
-    const auto more = wanted_tensors(layout, state.flat, state.name + ".");
+    const auto more = wanted_tensors(model.layout, state.flat, state.name + ".");
     wanted.insert(wanted.end(), more.begin(), more.end());
   }
-  load_tensors(model_file, wanted_tensors(layout, params, ""), NameRule::exact);
+  load_tensors(model_file, wanted_tensors(model), NameRule::exact);
   load_tensors(optimizer_file, wanted, NameRule::exact);
   return std::move(manifest.state);
 }
 
-void load_model(const fs::path& path, const ParamLayout& layout, float* params) {
+void load_model(const fs::path& path, const ModelFlats& model) {
   const SafetensorsReader file(fs::is_directory(path) ? path / kModelFile : path);
-  load_tensors(file, wanted_tensors(layout, params, ""), NameRule::hugging_face);
+  load_tensors(file, wanted_tensors(model), NameRule::hugging_face);
 }
 
 }  // namespace ddp

@@ -22,9 +22,16 @@ struct NamedFlat {
   float* flat;
 };
 
-struct CheckpointContent {
+// What model.safetensors holds: a model's parameters, and its state where it has one.
+struct ModelFlats {
   const ParamLayout& layout;
-  const float* params;  // as NamedFlat::flat
+  float* params;  // as NamedFlat::flat
+  const ParamLayout& state_layout;
+  float* state;  // likewise, of state_layout; nullptr where that is empty
+};
+
+struct CheckpointContent {
+  ModelFlats model;
   std::vector<NamedFlat> optimizer;
   TrainingState state;
 };
@@ -69,11 +76,11 @@ std::optional<Checkpoint> find_newest_verified(const std::filesystem::path& fold
 
 // Fills the flat buffers, padding with zeros. Verifies nothing but form: call verify_checkpoint first. Errors: 78
 // naming tensors when it is a checkpoint of another model or optimizer; 65 or 66 when files are malformed or missing.
-TrainingState load_checkpoint(const std::filesystem::path& path, const ParamLayout& layout, float* params,
+TrainingState load_checkpoint(const std::filesystem::path& path, const ModelFlats& model,
                               const std::vector<NamedFlat>& optimizer);
 
-// Parameters only, to start from: a safetensors file in Hugging Face's names (with or without "transformer."), or a
+// The model only, to start from: a safetensors file in Hugging Face's names (with or without "transformer."), or a
 // folder with a model.safetensors. Errors: as above.
-void load_model(const std::filesystem::path& path, const ParamLayout& layout, float* params);
+void load_model(const std::filesystem::path& path, const ModelFlats& model);
 
 }  // namespace ddp

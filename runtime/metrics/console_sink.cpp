@@ -15,6 +15,7 @@ namespace {
 std::string eval_text(const EvalRecord& r) {
   std::string text = fmt::format("loss {:.4f}", r.loss);
   if (!std::isnan(r.bits_per_byte)) text += fmt::format(", {:.3f} bits per byte", r.bits_per_byte);
+  for (const auto& [name, share] : r.shares) text += fmt::format(", {} {:.2f}%", name, 100 * share);
   return text;
 }
 
@@ -57,6 +58,9 @@ void ConsoleSink::write(const StepRecord& r) {
   if (r.skipped)
     line(fmt::format("step {}: skipped, loss scale {} -> {}: {}", r.step, r.loss_scale, r.skipped->next_loss_scale,
                      non_finite_text(r.skipped->tensor, r.skipped->rank)));
+  if (r.nothing_counted)
+    line(fmt::format("step {}: every target of the global batch is ignored: there is nothing to learn from, no update",
+                     r.step));
   if (mode_ == ConsoleMode::terminal) {
     put(kStatusMark, bar_text(r.step, r.total_steps) + " " + step_text(r));
   } else if ((log_every_ > 0 && r.step % log_every_ == 0) || r.step == r.total_steps) {

@@ -136,12 +136,14 @@ std::string json_line(const StepRecord& r) {
       R"("exposed_comm_ms":{},"samples_seen":{},"applied_steps":{},"loss_scale":{},"skipped":{}{}}})",
       r.step, exact(r.loss), exact(r.lr), exact(r.grad_norm), r.unit.plural, rounded(r.work_per_s()),
       rounded(r.step_ms), rounded(r.data_wait_ms), rounded(r.exposed_comm_ms), r.samples_seen, r.applied_steps,
-      exact(r.loss_scale), r.skipped.has_value(), non_finite);
+      exact(r.loss_scale), r.skipped.has_value() || r.nothing_counted, non_finite);
 }
 
 std::string json_line(const EvalRecord& r) {
-  return fmt::format(R"({{"type":"eval","step":{},"loss":{},"bits_per_byte":{}}})", r.step, exact(r.loss),
-                     exact(r.bits_per_byte));
+  std::string shares;
+  for (const auto& [name, share] : r.shares) shares += fmt::format(R"(,"{}":{})", name, exact(share));
+  return fmt::format(R"({{"type":"eval","step":{},"loss":{},"bits_per_byte":{}{}}})", r.step, exact(r.loss),
+                     exact(r.bits_per_byte), shares);
 }
 
 bool lacks_evaluation(const std::filesystem::path& path, int64_t step) {

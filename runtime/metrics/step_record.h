@@ -5,6 +5,9 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
 
 #include "runtime/state/work_unit.h"
 
@@ -19,12 +22,13 @@ struct SkippedUpdate {
 
 struct StepRecord {
   int64_t step = 0, total_steps = 0;  // steps count from 1
-  double loss = 0;                    // mean over the global batch, before the update
+  double loss = 0;                    // mean over the targets counted in the global batch, before the update
   double lr = 0, grad_norm = 0;
   int64_t applied_steps = 0;  // updates so far; `step` counts attempts
   double loss_scale = 1;
   std::optional<SkippedUpdate> skipped;
-  double work = 0;  // of the global batch, counted in the unit
+  bool nothing_counted = false;  // no target of the global batch was counted: no loss, and no update
+  double work = 0;               // of the global batch, counted in the unit
   WorkUnit unit;
   // The step's wall time, and its parts: waiting for data, communication that nothing hid; the rest is computing.
   double step_ms = 0, data_wait_ms = 0, exposed_comm_ms = 0;  // the last NaN where it is not measured
@@ -37,8 +41,10 @@ struct StepRecord {
 
 struct EvalRecord {
   int64_t step = 0;
-  double loss = 0;
+  double loss = 0;           // mean over the targets that were counted; NaN where there were none
   double bits_per_byte = 0;  // NaN where the data's bytes are not known (token files)
+  // What else the model's evaluation counts, as a share of its targets: "top1", "top5".
+  std::vector<std::pair<std::string_view, double>> shares = {};
 };
 
 }  // namespace ddp

@@ -40,8 +40,8 @@ struct OptimizerScalar {
 class Optimizer {
  public:
   virtual ~Optimizer() = default;
-  // Updates params in place, unless scalars->skip: then nothing changes. scalars is in device memory, as step_finalize
-  // left it.
+  // Updates params in place, unless scalars->skips(): then nothing changes. scalars is in device memory, as
+  // step_finalize left it.
   virtual void update(const Exec& exec, const Parameters& params, const ReducedGradients& gradients,
                       const StepScalars* scalars) = 0;
 

@@ -64,6 +64,7 @@ void print(const Plan& plan) {
       plan.config.train.global_batch, plan.unit.per_sample, plan.unit.plural);
   fmt::print("memory of one rank\n");
   print_memory_line("parameters", dry.memory.params, shape.precision.has_master() ? "with their fp32 master" : "");
+  if (dry.memory.state > 0) print_memory_line("model state", dry.memory.state, "running statistics");
   print_memory_line("gradients", dry.memory.grads,
                     shape.lanes_per_rank > 1 ? fmt::format("{} lanes (deterministic)", shape.lanes_per_rank) : "");
   print_memory_line("optimizer state", dry.memory.optimizer);
@@ -106,6 +107,7 @@ void print_json(const Plan& plan) {
                                  {"lanes_per_rank", plan.shape.lanes_per_rank},
                                  {"memory_bytes",
                                   {{"parameters", dry.memory.params},
+                                   {"model_state", dry.memory.state},
                                    {"gradients", dry.memory.grads},
                                    {"optimizer", dry.memory.optimizer},
                                    {"arena", dry.arena.arena_bytes},

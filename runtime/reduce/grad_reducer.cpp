@@ -11,11 +11,17 @@ namespace {
 
 static_assert(sizeof(LearningRates) % 16 == 0, "what ranks sum starts on 16 bytes");
 
-// Of the block at rates_.
-constexpr int64_t step_block_bytes(int num_ranks) {
+// Of what begin_step copies to rates_: all but the statistics.
+constexpr int64_t copied_bytes(int num_ranks) {
   return int64_t(sizeof(LearningRates)) + (kFirstMark + num_ranks) * int64_t(sizeof(double));
 }
-constexpr int64_t kStepBlockBytes = symmetric_size(step_block_bytes(kMaxRanks));
+
+// Of the block at rates_.
+constexpr int64_t block_bytes(const GradReducerOptions& options) {
+  return symmetric_size(copied_bytes(kMaxRanks) + options.num_statistics * int64_t(sizeof(double)));
+}
+
+constexpr int64_t lane_sums(const GradReducerOptions& options) { return kNumTrainSums + options.num_statistics; }
 
 bool sums_apart(const GradReducerOptions& options) { return options.type != DType::f32 && options.num_micro_steps > 1; }
 
@@ -25,8 +31,9 @@ GradReducerBytes grad_reducer_bytes(const ParamLayout& layout, const GradReducer
   const int64_t n = layout.flat_elements(), f32_grads = n * int64_t(sizeof(float));
   const int64_t more_lanes = num_lane_buffers(options.lanes_per_rank) - 1;
   const int64_t chunks = layout.num_chunks();
-  return {.symmetric = symmetric_size(n * int64_t(dtype_bytes(options.type))) + kStepBlockBytes,
-          .device = (sums_apart(options) ? f32_grads : 0) + more_lanes * (f32_grads + int64_t(sizeof(double))) +
+  return {.symmetric = symmetric_size(n * int64_t(dtype_bytes(options.type))) + block_bytes(options),
+          .device = (sums_apart(options) ? f32_grads : 0) +
+                    more_lanes * (f32_grads + lane_sums(options) * int64_t(sizeof(double))) +
                     (chunks + 1) * int64_t(sizeof(int64_t)) + 2 * chunks * int64_t(sizeof(double))};
 }
 
@@ -39,8 +46,8 @@ GradReducer::GradReducer(Device& device, const OpTable& table, Communicator& com
       options_(std::move(options)),
       buckets_(plan_buckets(layout, options_.bucket_bytes / int64_t(dtype_bytes(options_.type)))),
       grads_(comm.allocate_symmetric(layout.flat_elements() * int64_t(dtype_bytes(options_.type)))),
-      rates_(static_cast<LearningRates*>(comm.allocate_symmetric(kStepBlockBytes))),
-      loss_votes_(reinterpret_cast<double*>(rates_ + 1)),
+      rates_(static_cast<LearningRates*>(comm.allocate_symmetric(block_bytes(options_)))),
+      vector_(reinterpret_cast<double*>(rates_ + 1)),
       chunk_begin_(device, layout.num_chunks() + 1),
       partials_(device, layout.num_chunks()),
       own_partials_(device, layout.num_chunks()),
@@ -63,7 +70,10 @@ GradReducer::GradReducer(Device& device, const OpTable& table, Communicator& com
     comm_stream_.zero(sum_.view());  // the padding
   }
   const int more_lanes = num_lane_buffers(lanes) - 1;
-  if (more_lanes > 0) lane_losses_ = Buffer<double>(device, more_lanes);
+  if (more_lanes > 0) {
+    lane_sums_ = Buffer<double>(device, more_lanes * lane_sums(options_));
+    comm_stream_.zero(lane_sums_.view());  // the padding
+  }
   for (int i = 0; i < more_lanes; ++i) {
     lane_grads_.emplace_back(device, layout.flat_elements());
     comm_stream_.zero(lane_grads_.back().view());  // the padding
@@ -76,8 +86,15 @@ TensorView GradReducer::grads(int buffer) const {
   return sum_ ? sum_.view() : gradients();
 }
 
-TensorView GradReducer::loss(int buffer) const {
-  return {buffer == 0 ? loss_votes_ : lane_losses_.data() + (buffer - 1), DType::f64, {1}};
+TensorView GradReducer::sums(int buffer) const {
+  double* sums = buffer == 0 ? vector_ : lane_sums_.data() + (buffer - 1) * lane_sums(options_);
+  return {sums, DType::f64, {kNumTrainSums}};
+}
+
+TensorView GradReducer::statistics(int buffer) const {
+  if (options_.num_statistics == 0) return {};
+  double* statistics = buffer == 0 ? vector_ + num_head() : sums(buffer).as<double>() + kNumTrainSums;
+  return {statistics, DType::f64, {options_.num_statistics}};
 }
 
 // Adds elements [begin, end) of the buffers of the subtrees that the end of the lane completes.
@@ -88,12 +105,16 @@ void GradReducer::combine_grads(int lane, int64_t begin, int64_t end, Stream& st
   });
 }
 
-void GradReducer::combine_losses(int lane, Stream& stream) {
-  combine_lanes(lane, [&](int to, int from) { add_into({&table_, &stream}, {.y = loss(to), .x = loss(from)}); });
+void GradReducer::combine_sums(int lane, Stream& stream) {
+  const Exec exec{&table_, &stream};
+  combine_lanes(lane, [&](int to, int from) {
+    add_into(exec, {.y = sums(to), .x = sums(from)});
+    if (options_.num_statistics > 0) add_into(exec, {.y = statistics(to), .x = statistics(from)});
+  });
 }
 
 GradReducer::StepSource::StepSource(Device& device, int num_ranks)
-    : block(device, step_block_bytes(num_ranks)), copied(device) {}
+    : block(device, copied_bytes(num_ranks)), copied(device) {}
 
 void GradReducer::begin_step(const Votes& votes, const LearningRates& rates, Stream& compute) {
   DDP_CHECK(next_micro_step_ == 0, "a step begins after {} of {} micro-steps", next_micro_step_,
@@ -102,7 +123,7 @@ void GradReducer::begin_step(const Votes& votes, const LearningRates& rates, Str
   source.copied.synchronize(options_.wait);  // of the step before the last: done long ago
   auto* const own_rates = new (source.block.data()) LearningRates(rates);
   auto* const values = reinterpret_cast<double*>(own_rates + 1);
-  std::fill_n(values, kFirstMark + comm_.size(), 0.0);
+  std::fill_n(values, num_head(), 0.0);
   values[kStopVotes] = double(votes.stop);
   values[kCheckpointVotes] = double(votes.checkpoint);
   compute.copy(rates_, source.block.data(), source.block.bytes());
@@ -120,7 +141,7 @@ GradReducer::Target GradReducer::begin_micro_step(int i) {
   }
   const int lane = lane_of(i), buffer = lane_buffer(lane);
   const bool first_of_lane = i == 0 || lane_of(i - 1) != lane;
-  return {.grads = grads(buffer), .loss = loss(buffer), .accumulate = !first_of_lane};
+  return {.grads = grads(buffer), .sums = sums(buffer), .statistics = statistics(buffer), .accumulate = !first_of_lane};
 }
 
 // Buckets launch in index order, never in completion order, so that every rank issues the same collectives.
@@ -161,7 +182,7 @@ void GradReducer::end_micro_step(Stream& compute) {
   // The last lane is combined bucket by bucket, right before the all-reduce.
   if (lane + 1 == options_.lanes_per_rank || lane_of(next_micro_step_) == lane) return;
   combine_grads(lane, 0, layout_.flat_elements(), compute);
-  combine_losses(lane, compute);
+  combine_sums(lane, compute);
 }
 
 void GradReducer::finish(Stream& compute) {
@@ -171,12 +192,12 @@ void GradReducer::finish(Stream& compute) {
     DDP_CHECK(announced_[i], "gradient of {} never announced", layout_.params()[i].name);
   next_micro_step_ = 0;
 
-  order_after(compute);  // the loss may have been written after the last bucket was launched
-  combine_losses(options_.lanes_per_rank - 1, comm_stream_);
+  order_after(compute);  // the sums may have been written after the last bucket was launched
+  combine_sums(options_.lanes_per_rank - 1, comm_stream_);
   if (comm_.size() > 1)
     find_non_finite({&table_, &comm_stream_},
-                    {.mark = loss_votes().slice(kFirstMark + comm_.rank(), 1), .partials = own_partials_.view()});
-  comm_.all_reduce(loss_votes(), comm_stream_);
+                    {.mark = sums().slice(kFirstMark + comm_.rank(), 1), .partials = own_partials_.view()});
+  comm_.all_reduce({vector_, DType::f64, {num_head() + options_.num_statistics}}, comm_stream_);
   reduced_.record(comm_stream_);
   compute.wait(reduced_);
 }

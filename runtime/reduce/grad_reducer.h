@@ -1,6 +1,6 @@
-// GradReducer: sums the gradients (and the loss) of a step over micro-steps and ranks, bucket by bucket, while backward
-// still runs. It owns the flat gradient buffers and the communication stream. The trainer's use, on the host, all of it
-// enqueued:
+// GradReducer: sums the gradients of a step over micro-steps and ranks, bucket by bucket, while backward still runs,
+// and with them, in one more sum, losses, counts, votes and the model's statistics. It owns the flat gradient buffers
+// and the communication stream. The trainer's use, on the host, all of it enqueued:
 //
 //   reducer.begin_step(votes, rates, compute);
 //   for (int i = 0; i < num_micro_steps; ++i) {
@@ -8,7 +8,7 @@
 //     ...forward, loss and backward into target on compute; the model announces on_grad_ready(p, compute)...
 //     reducer.end_micro_step(compute);
 //   }
-//   reducer.finish(compute);  // what follows on compute may read gradients(), partials(), loss_votes()
+//   reducer.finish(compute);  // what follows on compute may read gradients(), partials(), sums(), statistics()
 //
 // The order of summation: a lane adds its micro-steps in order, lanes add as lane_tree.h says, ranks as the
 // communicator does. So ranks x lanes_per_rank = L gives the same bits for every number of ranks, when the ranks'
@@ -29,9 +29,10 @@ namespace ddp {
 
 struct GradReducerOptions {
   int64_t bucket_bytes = 25 << 20;
-  int num_micro_steps = 1;  // of this rank in a step
-  int lanes_per_rank = 1;   // a power of two that divides num_micro_steps; 1 unless deterministic
-  DType type = DType::f32;  // of the gradients that are all-reduced; 16 bits only with one lane
+  int num_micro_steps = 1;     // of this rank in a step
+  int lanes_per_rank = 1;      // a power of two that divides num_micro_steps; 1 unless deterministic
+  DType type = DType::f32;     // of the gradients that are all-reduced; 16 bits only with one lane
+  int64_t num_statistics = 0;  // elements of the model's state
   // Called on the host right before a bucket's all-reduce is enqueued; may be empty.
   std::function<void(int bucket)> on_launch{};
   WaitPolicy wait{};  // of the host's few waits
@@ -46,10 +47,11 @@ GradReducerBytes grad_reducer_bytes(const ParamLayout& layout, const GradReducer
 
 class GradReducer {
  public:
-  // Where a micro-step writes. "=" or "+=" to every gradient and to loss, the latter where accumulate.
+  // Where a micro-step writes: "=" or, where accumulate, "+=" to all of it.
   struct Target {
-    TensorView grads;  // flat, f32 or options.type; padding is zero and must stay so
-    TensorView loss;   // f64 (1): the sum of the micro-step's losses
+    TensorView grads;       // flat, f32 or options.type; padding is zero and must stay so
+    TensorView sums;        // f64 (kNumTrainSums) by LossSum
+    TensorView statistics;  // f64 (num_statistics); empty where there are none
     bool accumulate;
   };
   // This rank's wishes, counted over ranks in the same step on every rank.
@@ -73,7 +75,7 @@ class GradReducer {
   // finished) on compute.
   void on_grad_ready(ParamId p, Stream& compute);
   void end_micro_step(Stream& compute);
-  // Checks that every parameter was announced, reduces loss and votes, and lets compute wait for the last all-reduce.
+  // Checks that every parameter was announced, reduces sums and votes, and lets compute wait for the last all-reduce.
   void finish(Stream& compute);
 
   // The first micro-step whose work is that of micro-step i, to the same addresses, so that one graph is both: with one
@@ -83,11 +85,12 @@ class GradReducer {
   void skip_micro_step(int i);
 
   // Of all ranks after finish, in the order of compute, until the next step's first micro-step. Gradients, of
-  // options.type (flat elements). Sums of squares, f64 (chunks). Loss and votes, f64 (kFirstMark + ranks) by LossVote;
-  // a single rank leaves no mark.
+  // options.type (flat elements). Sums of squares, f64 (chunks). Sums and votes, f64 (kFirstMark + ranks) by LossSum
+  // and StepSum; a single rank leaves no mark. Statistics, f64 (num_statistics).
   TensorView gradients() const { return {grads_, options_.type, {layout_.flat_elements()}}; }
   TensorView partials() const { return partials_.view(); }
-  TensorView loss_votes() const { return {loss_votes_, DType::f64, {kFirstMark + comm_.size()}}; }
+  TensorView sums() const { return {vector_, DType::f64, {num_head()}}; }
+  TensorView statistics() const { return statistics(0); }
   // On the device, as begin_step brought them.
   const LearningRates* rates() const { return rates_; }
   // ParamLayout::chunk_begin on the device, i64 (chunks + 1).
@@ -99,9 +102,11 @@ class GradReducer {
  private:
   int lane_of(int micro_step) const { return micro_step / (options_.num_micro_steps / options_.lanes_per_rank); }
   TensorView grads(int buffer) const;
-  TensorView loss(int buffer) const;
+  int64_t num_head() const { return kFirstMark + comm_.size(); }  // head and marks
+  TensorView sums(int buffer) const;                              // (kNumTrainSums)
+  TensorView statistics(int buffer) const;
   void combine_grads(int lane, int64_t begin, int64_t end, Stream& stream);
-  void combine_losses(int lane, Stream& stream);
+  void combine_sums(int lane, Stream& stream);
   void launch(const Bucket& bucket, Stream& compute);
   void order_after(Stream& compute);
 
@@ -114,13 +119,13 @@ class GradReducer {
   std::vector<int> bucket_of_;  // by parameter
 
   void* grads_;  // symmetric: what is all-reduced
-  // Symmetric, one block: rates | loss and votes | marks. begin_step writes all of it, ranks sum what follows the
-  // rates.
+  // Symmetric, one block: rates | the vector that ranks sum, f64: sums and votes | marks | statistics. begin_step
+  // writes all before the statistics; the vector's sums and statistics are those of buffer 0.
   LearningRates* rates_;
-  double* loss_votes_;  // its first element is buffer 0 of the loss
-  Buffer<float> sum_;   // buffer 0 where 16-bit gradients are summed over micro-steps; elsewhere that is grads_
+  double* vector_;
+  Buffer<float> sum_;  // buffer 0 where 16-bit gradients are summed over micro-steps; elsewhere that is grads_
   std::vector<Buffer<float>> lane_grads_;  // buffers 1, 2, ...
-  Buffer<double> lane_losses_;
+  Buffer<double> lane_sums_;               // of buffers 1, 2, ...: sums | statistics
   Buffer<int64_t> chunk_begin_;
   Buffer<double> partials_, own_partials_;  // of the sum over ranks; of this rank's gradients
 
@@ -128,7 +133,7 @@ class GradReducer {
   // Host memory that begin_step copies from: two, since the host may be a step ahead of the device.
   struct StepSource {
     StepSource(Device& device, int num_ranks);
-    HostBuffer<std::byte> block;  // as rates_ points to; the first micro-step writes the loss over
+    HostBuffer<std::byte> block;  // as rates_ points to; the first micro-step writes the sums over
     Event copied;
   };
   std::array<StepSource, 2> step_sources_;

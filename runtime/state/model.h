@@ -8,6 +8,7 @@
 #include <memory>
 #include <span>
 
+#include "runtime/base/loss_sums.h"
 #include "runtime/device/arena.h"
 #include "runtime/device/device.h"
 #include "runtime/device/thread_pool.h"
@@ -31,15 +32,21 @@ struct TrainPass {
   // Of d(loss): 1 / targets of the global batch, so that a plain sum over ranks is the mean's gradient; times
   // *loss_scale.
   float grad_scale = 1.0f;
-  const float* loss_scale = nullptr;   // device; nullptr: 1
-  TensorView token_loss;               // (B * targets of a sample) f32, written
+  const float* loss_scale = nullptr;  // device; nullptr: 1
+  // f64 (2), "=" or "+=" as the gradients: the sum of the losses, and how many targets were counted, those not below 0
+  // (LossSum).
+  TensorView sums;
+  // f64 (state_layout().flat_elements()), likewise: what this micro-batch says of each element of the state. Empty
+  // where there is no state.
+  TensorView statistics;
   std::function<void(ParamId)> ready;  // once for each parameter, after its gradient's last write is enqueued
 };
 
 struct EvalPass {
   TensorView params;
+  TensorView state;  // f32 (state_layout().flat_elements()), read; empty where there is none
   Batch batch;
-  TensorView token_loss;  // (B * targets of a sample) f32, written
+  TensorView sums;  // f64 (num_eval_sums()) by LossSum, written
 };
 
 struct GeneratePass {
@@ -63,9 +70,13 @@ class Model {
  public:
   virtual ~Model() = default;
   virtual const ParamLayout& layout() const = 0;
+  // State that is not a parameter: f32, without gradient, decay or moments. Evaluation reads it; a step moves each
+  // element by state_momentum() towards the mean of what the step's micro-batches said of it (TrainPass::statistics).
+  virtual const ParamLayout& state_layout() const;
+  virtual float state_momentum() const { return 0.1f; }
   // What a batch holds.
   virtual const std::vector<Input>& inputs() const = 0;
-  // Losses that a sample has.
+  // Losses that a sample has, counted or not.
   virtual int64_t targets_per_sample() const = 0;
   virtual WorkUnit unit() const = 0;
   // Random initial values into a zero-filled flat host buffer; a pure function of the seed, whatever the pool.
@@ -73,6 +84,8 @@ class Model {
   // These enqueue on exec.stream and take what they need from the arena, between its begin() and end().
   virtual void train(const Exec& exec, Arena& arena, const TrainPass& pass) const = 0;
   virtual void evaluate(const Exec& exec, Arena& arena, const EvalPass& pass) const = 0;
+  // Of LossSum, from the first: two, or all where it is counted how often the target ranks first and among five.
+  virtual int num_eval_sums() const { return kNumTrainSums; }
   // nullptr: it is none.
   virtual const LanguageModel* language_model() const { return nullptr; }
 };

@@ -40,8 +40,8 @@ int64_t DryRun::flops() const {
 }
 
 int64_t DryRun::device_bytes() const {
-  return memory.params + memory.grads + memory.optimizer + memory.input + memory.metrics + arena.arena_bytes +
-         workspace_bytes + nccl_bytes;
+  return memory.params + memory.state + memory.grads + memory.optimizer + memory.input + memory.metrics +
+         arena.arena_bytes + workspace_bytes + nccl_bytes;
 }
 
 DryRun dry_run(const Config& config, int ranks, const Model& model, DeviceKind device_kind) {
@@ -61,8 +61,8 @@ DryRun dry_run(const Config& config, int ranks, const Model& model, DeviceKind d
   const HostBatch batch(step.batch_layout());
   step.enqueue(1, [&]() -> const HostBatch& { return batch; }, {}, {});
   const std::map<std::string, OpCost> ops = result.ops;  // of training alone
-  Buffer<double> loss_sum(*device, 1);
-  step.enqueue_eval(batch, loss_sum.view());
+  const Buffer<double> sums(*device, step.num_eval_sums());
+  step.enqueue_eval(batch, sums.view());
 
   result.ops = ops;
   result.arena = arena.plan();

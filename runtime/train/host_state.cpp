@@ -6,11 +6,15 @@
 
 namespace ddp {
 
-HostState::HostState(Device& device, const TensorView& params, const Optimizer& optimizer, Stream& stream,
-                     const WaitPolicy& wait)
-    : optimizer_(optimizer), stream_(stream), wait_(wait), params_(device, params, stream, wait) {
-  flats_.reserve(optimizer.states().size());
-  for (const OptimizerState& state : optimizer.states()) {
+HostState::HostState(Device& device, const Model& model, TrainStep& step, Stream& stream, const WaitPolicy& wait)
+    : model_(model),
+      optimizer_(step.optimizer()),
+      stream_(stream),
+      wait_(wait),
+      params_(device, step.params(), stream, wait) {
+  if (step.model_state()) model_state_.emplace(device, step.model_state(), stream, wait);
+  flats_.reserve(optimizer_.states().size());
+  for (const OptimizerState& state : optimizer_.states()) {
     HostFlat& flat = flats_.emplace_back(device, state.flat, stream, wait);
     states_.push_back({.name = state.name, .flat = flat.data()});
   }
@@ -18,7 +22,20 @@ HostState::HostState(Device& device, const TensorView& params, const Optimizer& 
 
 void HostState::download() {
   params_.download();
+  if (model_state_) model_state_->download();
   for (HostFlat& flat : flats_) flat.download();
+}
+
+void HostState::upload_model() {
+  params_.upload();
+  if (model_state_) model_state_->upload();
+}
+
+ModelFlats HostState::model_flats() {
+  return {.layout = model_.layout(),
+          .params = params_.data(),
+          .state_layout = model_.state_layout(),
+          .state = model_state().data()};
 }
 
 void HostState::upload_optimizer() {

@@ -50,12 +50,13 @@ void check_finite(const std::string& source, const std::string& what, const Para
                 "start from an older checkpoint, or from other weights");
 }
 
-// Of parameters alone: they are rounded to the storage type, to infinity where it ends.
-void check_params(const std::string& source, const TrainConfig& train, const ParamLayout& layout, const float* params) {
-  check_finite(source, "", layout, params);
+// Parameters are rounded to the storage type, to infinity where it ends; the model's state is f32.
+void check_model(const std::string& source, const TrainConfig& train, const ModelFlats& model) {
+  check_finite(source, "", model.layout, model.params);
+  check_finite(source, "", model.state_layout, model.state);
   if (train.precision != "fp16") return;      // bf16 ends where f32 does
   constexpr float kLargestHalf = 65519.996f;  // the next float, 65520, rounds to infinity
-  const std::string tensor = first_non_finite(layout, params, kLargestHalf);
+  const std::string tensor = first_non_finite(model.layout, model.params, kLargestHalf);
   if (!tensor.empty())
     throw Error(ExitCode::non_finite, fmt::format("{}: {} holds values beyond the range of fp16", source, tensor),
                 "train it with train.precision bf16 or fp32");
@@ -63,25 +64,23 @@ void check_params(const std::string& source, const TrainConfig& train, const Par
 
 // On rank 0: fills the host's parameters, and the optimizer's state of a run that goes on.
 TrainingState load_or_init(const StartRequest& request, const Model& model, HostState& host) {
-  HostFlat& params = host.params();
   const std::optional<Checkpoint> checkpoint = choose_checkpoint(request);
   if (checkpoint) {
     // It was verified when it was chosen: hashing gigabytes a second time would only delay the start.
     const std::filesystem::path manifest = checkpoint->path / kManifestFile;
     check_continues(request, parse_manifest(read_text(manifest), manifest.string()).state, checkpoint->path);
-    TrainingState state = load_checkpoint(checkpoint->path, model.layout(), params.data(), host.states());
-    check_params(checkpoint->path, request.config.train, model.layout(), params.data());
+    TrainingState state = load_checkpoint(checkpoint->path, host.model_flats(), host.states());
+    check_model(checkpoint->path, request.config.train, host.model_flats());
     for (const NamedFlat& optimizer_state : host.states())
       check_finite(checkpoint->path, optimizer_state.name + ".", model.layout(), optimizer_state.flat);
     return state;
   }
-  std::fill(params.values().begin(), params.values().end(), 0.0f);
   if (request.config.model.init_from.empty()) {
     ThreadPool all_cores({.num_threads = usable_cores()});  // the other ranks sleep until they receive the values
-    model.init(params.values(), uint64_t(request.config.train.seed), all_cores);
+    model.init(host.params(), uint64_t(request.config.train.seed), all_cores);
   } else {
-    load_model(request.config.model.init_from, model.layout(), params.data());
-    check_params(request.config.model.init_from, request.config.train, model.layout(), params.data());
+    load_model(request.config.model.init_from, host.model_flats());
+    check_model(request.config.model.init_from, request.config.train, host.model_flats());
   }
   TrainingState fresh;
   fresh.next.loss_scale = initial_loss_scale(request.config.train);
@@ -97,9 +96,9 @@ TrainingState start_run(const StartRequest& request, const Model& model, Device&
   step.drain();  // the optimizer's initial state is set
   TrainingState state;
   if (comm.rank() == 0) {
-    HostState host(device, step.params(), optimizer, stream, wait);
+    HostState host(device, model, step, stream, wait);
     state = load_or_init(request, model, host);
-    host.params().upload();
+    host.upload_model();
     if (state.step() > 0) {
       host.upload_optimizer();
       host.upload_scalars(state.optimizer_scalars, "the checkpoint of step " + std::to_string(state.step()));
@@ -107,6 +106,7 @@ TrainingState start_run(const StartRequest& request, const Model& model, Device&
   }
   const auto progress = first_rank_value<Progress>(device, comm, stream, wait, state);
   comm.broadcast(step.params(), 0, stream);
+  if (step.model_state()) comm.broadcast(step.model_state(), 0, stream);
   if (progress.step() > 0) {
     for (const OptimizerState& flat : optimizer.states()) comm.broadcast(flat.flat, 0, stream);
     if (!optimizer.scalars().empty()) comm.broadcast(optimizer.scalar_values(), 0, stream);

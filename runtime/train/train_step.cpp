@@ -14,6 +14,7 @@ StepShape step_shape(const Config& config, int ranks, const Model& model) {
           .targets_per_sample = model.targets_per_sample(),
           .global_targets = config.train.global_batch * model.targets_per_sample(),
           .bucket_bytes = std::llround(config.train.bucket_mb * 1024 * 1024),
+          .num_statistics = model.state_layout().flat_elements(),
           .precision = precision_of(config.train)};
 }
 
@@ -21,7 +22,8 @@ GradReducerOptions StepShape::reducer_options() const {
   return {.bucket_bytes = bucket_bytes,
           .num_micro_steps = num_micro_steps,
           .lanes_per_rank = lanes_per_rank,
-          .type = precision.gradients};
+          .type = precision.gradients,
+          .num_statistics = num_statistics};
 }
 
 namespace {
@@ -31,6 +33,11 @@ GradReducerOptions reducer_options(const TrainStep::Parts& parts, const StepShap
   options.on_launch = parts.on_bucket;
   options.wait = parts.wait;
   return options;
+}
+
+Buffer<float> state_buffer(const TrainStep::Parts& parts) {
+  const int64_t n = parts.model.state_layout().flat_elements();
+  return n > 0 ? Buffer<float>(parts.device, n) : Buffer<float>();
 }
 
 }  // namespace
@@ -46,12 +53,12 @@ TrainStep::TrainStep(const Parts& parts, Arena& arena)
           shape_.precision.has_master()
               ? Buffer<std::byte>(parts.device, params_.count() * int64_t(dtype_bytes(shape_.precision.storage)))
               : Buffer<std::byte>()),
+      state_(state_buffer(parts)),
       reducer_(parts.device, parts.table, parts.comm, parts.model.layout(), reducer_options(parts, shape_)),
       scalars_(parts.device, 1),
       optimizer_(make_optimizer(parts.device, parts.model.layout(), parts.config.optimizer, compute_)),
       stager_(parts.device, batch_layout_),
       metrics_(parts.device),
-      token_loss_(parts.device, shape_.micro_batch * parts.model.targets_per_sample()),
       uses_graphs_(parts.config.train.cuda_graph && parts.device.has_graphs()),
       graphs_(uses_graphs_ ? size_t(shape_.num_micro_steps) : 0) {
   const StepScalars first = {.state = {.loss_scale = initial_loss_scale(parts.config.train)}};
@@ -117,10 +124,10 @@ void TrainStep::enqueue_micro_step(int i, MetricsRing::Entry* stamps) {
                       .seed = uint32_t(parts_.config.train.seed),
                       .grad_scale = float(1.0 / double(shape_.global_targets)),
                       .loss_scale = &scalars_.data()->state.loss_scale,
-                      .token_loss = token_loss_.view(),
+                      .sums = target.sums,
+                      .statistics = target.statistics,
                       .ready = [&](ParamId p) { reducer_.on_grad_ready(p, compute_); }});
   arena_.end();
-  sum_into(exec(), {.out = target.loss, .x = token_loss_.view(), .accumulate = target.accumulate});
   reducer_.end_micro_step(compute_);
   if (i + 1 == shape_.num_micro_steps) enqueue_update(stamps);
 }
@@ -133,11 +140,21 @@ void TrainStep::enqueue_update(MetricsRing::Entry* stamps) {
   step_finalize(exec(), {.scalars = scalars_.data(),
                          .metrics = metrics_.on_device(),
                          .partials = reducer_.partials(),
-                         .loss_votes = reducer_.loss_votes(),
+                         .sums = reducer_.sums(),
+                         .statistics = reducer_.statistics(),
+                         .num_ranks = parts_.ranks,
                          .rates = reducer_.rates(),
-                         .rule = {.clip_norm = train.clip_norm, .scaling = loss_scaling(train)}});
+                         .rule = {.clip_norm = train.clip_norm,
+                                  .full_targets = double(shape_.global_targets),
+                                  .scaling = loss_scaling(train)}});
   optimizer_->update(exec(), parameters(), {.flat = reducer_.gradients(), .chunk_begin = reducer_.chunk_begin()},
                      scalars_.data());
+  if (state_)
+    update_state(exec(), {.state = state_.view(),
+                          .statistics = reducer_.statistics(),
+                          .scalars = scalars_.data(),
+                          .momentum = double(parts_.model.state_momentum()),
+                          .num_micro_batches = train.global_batch / train.micro_batch});
 }
 
 void TrainStep::launch_micro_step(int i) {
@@ -149,13 +166,12 @@ void TrainStep::launch_micro_step(int i) {
   graph->launch(compute_);
 }
 
-void TrainStep::enqueue_eval(const HostBatch& batch, const TensorView& loss_sum) {
+void TrainStep::enqueue_eval(const HostBatch& batch, const TensorView& sums) {
   stager_.upload(batch, compute_, parts_.wait);
   arena_.begin(Program::evaluate);
   parts_.model.evaluate(exec(), arena_,
-                        {.params = model_params(), .batch = stager_.batch(), .token_loss = token_loss_.view()});
+                        {.params = model_params(), .state = model_state(), .batch = stager_.batch(), .sums = sums});
   arena_.end();
-  sum_into(exec(), {.out = loss_sum, .x = token_loss_.view(), .accumulate = false});
 }
 
 void TrainStep::drain() { compute_.synchronize(parts_.wait); }
@@ -163,10 +179,11 @@ void TrainStep::drain() { compute_.synchronize(parts_.wait); }
 TrainStep::Memory TrainStep::memory() const {
   const GradReducerBytes grads = grad_reducer_bytes(layout(), shape_.reducer_options());
   return {.params = params_.bytes() + rounded_params_.bytes(),
+          .state = state_.bytes(),
           .grads = grads.symmetric + grads.device,
           .optimizer = optimizer_->bytes(),
           .input = stager_.bytes(),
-          .metrics = token_loss_.bytes() + metrics_.bytes() + scalars_.bytes()};
+          .metrics = metrics_.bytes() + scalars_.bytes()};
 }
 
 }  // namespace ddp

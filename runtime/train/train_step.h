@@ -26,6 +26,7 @@ struct StepShape {
   int lanes_per_rank = 1;
   int64_t targets_per_sample = 1, global_targets = 1;  // the latter of a full global batch
   int64_t bucket_bytes = 0;
+  int64_t num_statistics = 0;  // elements of the model's state
   Precision precision;
   GradReducerOptions reducer_options() const;
 };
@@ -54,8 +55,9 @@ class TrainStep {
   // Enqueues step `number` and returns; metrics().entry(number).end is its end. `known` is the newest state that the
   // host has read: of this step, or of the one before, which may be running.
   void enqueue(int64_t number, const NextBatch& next, const GradReducer::Votes& votes, const StepState& known);
-  // Enqueues an evaluation: loss_sum (1) f64 on the device = the sum of the batch's token losses.
-  void enqueue_eval(const HostBatch& batch, const TensorView& loss_sum);
+  // Enqueues an evaluation: sums (num_eval_sums()) f64 on the device = the batch's, by LossSum.
+  void enqueue_eval(const HostBatch& batch, const TensorView& sums);
+  int num_eval_sums() const { return parts_.model.num_eval_sums(); }
   // Blocks until all enqueued work is done; rethrows its first error.
   void drain();
 
@@ -64,12 +66,14 @@ class TrainStep {
 
   // Bytes of device memory by what they are for.
   struct Memory {
-    int64_t params = 0, grads = 0, optimizer = 0, input = 0, metrics = 0;
+    int64_t params = 0, state = 0, grads = 0, optimizer = 0, input = 0, metrics = 0;
   };
   Memory memory() const;
 
   // f32 (flat elements): what a checkpoint holds. After they were set from outside, round_params().
   TensorView params() const { return params_.view(); }
+  // f32 (flat elements of the model's state_layout()); empty where there is none.
+  TensorView model_state() const { return state_ ? state_.view() : TensorView(); }
   // Enqueues the rounding of the parameters to what the model reads.
   void round_params();
   Optimizer& optimizer() { return *optimizer_; }
@@ -98,12 +102,12 @@ class TrainStep {
   Stream compute_;
   Buffer<float> params_;
   Buffer<std::byte> rounded_params_;  // where the model reads 16 bits
+  Buffer<float> state_;               // flat; none where the model has no state
   GradReducer reducer_;
   Buffer<StepScalars> scalars_;  // one
   std::unique_ptr<Optimizer> optimizer_;
   InputStager stager_;
   MetricsRing metrics_;
-  Buffer<float> token_loss_;  // (B * targets of a sample)
   const bool uses_graphs_;
   // The first step runs eagerly: NCCL connects and libraries choose their algorithms then, which no capture allows.
   bool is_warm_ = false;

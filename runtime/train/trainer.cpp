@@ -19,12 +19,30 @@ namespace {
 
 constexpr int kMaxMissedCommits = 3;  // in a row; then the run ends with 74
 
+// From sums by LossSum.
+EvalRecord eval_record(int64_t step, const std::vector<double>& sums, double bytes_per_target) {
+  const double counted = sums[kCountedTargets], loss = sums[kLossSum] / counted;
+  EvalRecord record{.step = step,
+                    .loss = loss,
+                    .bits_per_byte = bytes_per_target > 0 ? loss / (std::numbers::ln2 * bytes_per_target) : NAN};
+  for (size_t s = kNumTrainSums; s < sums.size(); ++s)
+    record.shares.emplace_back(loss_sum_name(int(s)), sums[s] / counted);
+  return record;
+}
+
 bool is_due(int64_t every, int64_t step) { return every > 0 && step % every == 0; }
 
 // At a step of the schedule and at the end of the run; not where it happens to be stopped, so that a run in pieces has
 // the evaluations of an unbroken one.
 bool is_evaluation_due(const Config& config, int64_t step) {
   return is_due(config.eval.every, step) || (config.eval.every > 0 && step == config.train.steps);
+}
+
+// The tensor of the model's state that element `i` belongs to.
+const std::string& state_owner(const ParamLayout& layout, int64_t i) {
+  for (const Param& p : layout.params())
+    if (i < p.offset + p.numel) return p.name;
+  return layout.params().back().name;
 }
 
 // The parameter that a chunk of the flat buffer belongs to.
@@ -205,12 +223,13 @@ void Trainer::finish(int64_t step) {
   if (!sinks_) return;
   const StepRecord record{.step = step,
                           .total_steps = parts_.config.train.steps,
-                          .loss = m.loss_sum / double(step_.shape().global_targets),
+                          .loss = m.loss(),
                           .lr = double(m.lr),
                           .grad_norm = m.grad_norm,
                           .applied_steps = m.next.applied_steps,
                           .loss_scale = double(m.loss_scale),
                           .skipped = skipped,
+                          .nothing_counted = m.update == kNothingCounted,
                           .work = double(parts_.config.train.global_batch * parts_.model.unit().per_sample),
                           .unit = parts_.model.unit(),
                           .step_ms = step_ms,
@@ -224,9 +243,14 @@ void Trainer::finish(int64_t step) {
 }
 
 std::optional<SkippedUpdate> Trainer::skipped_update(const StepMetrics& m) const {
-  if (m.skipped == 0) return std::nullopt;
+  if (m.update != kNotFinite) return std::nullopt;
   const int only_rank = parts_.env.world_size == 1 ? 0 : -1;  // which looks at the sum alone
-  return SkippedUpdate{.tensor = m.bad_chunk >= 0 ? chunk_owner(step_.layout(), m.bad_chunk) : "loss",
+  const auto tensor = [&]() -> std::string {
+    if (m.bad_chunk >= 0) return chunk_owner(step_.layout(), m.bad_chunk);
+    if (m.bad_statistic >= 0) return state_owner(parts_.model.state_layout(), m.bad_statistic);
+    return "loss";
+  };
+  return SkippedUpdate{.tensor = tensor(),
                        .rank = m.bad_rank >= 0 ? int(m.bad_rank) : only_rank,
                        .next_loss_scale = double(m.next.loss_scale)};
 }
@@ -238,7 +262,7 @@ void Trainer::stop_at_collapse(const StepMetrics& m, const SkippedUpdate& skippe
   if (m.next.floor_skips < most) return;
   const std::string why = is_scaled ? fmt::format("skipped in a row: {}; the loss scale, {}, goes no lower",
                                                   m.next.floor_skips, m.loss_scale)
-                                    : fmt::format("loss {}", m.loss_sum / double(step_.shape().global_targets));
+                                    : fmt::format("loss {}", m.loss());
   throw Error(ExitCode::non_finite,
               fmt::format("step {}: the {}{} ({})", m.step(), m.bad_chunk >= 0 ? "gradient of " : "",
                           non_finite_text(skipped.tensor, skipped.rank), why),
@@ -259,8 +283,7 @@ void Trainer::report_start_up() {
 void Trainer::check_progress() const {
   if (state_.next.applied_steps > 0) return;
   throw Error(ExitCode::non_finite,
-              fmt::format("none of the {} steps applied an update: a gradient or the loss was not finite in each",
-                          state_.step()),
+              fmt::format("none of the {} steps applied an update: each was skipped", state_.step()),
               "see non_finite in metrics.jsonl; lower optimizer.lr or train.loss_scale_init, or train longer");
 }
 
@@ -281,13 +304,11 @@ void Trainer::evaluate(int64_t step) {
     set_phase(Phase::evaluate);
     return parts_.board->stop_requested.load(std::memory_order_relaxed) == 0;
   };
-  const std::optional<double> loss = stop_ ? std::nullopt : evaluator_->run(parts_.wait, goes_on);
-  stop_ = owes_evaluation_ = !loss;
-  if (!loss && sinks_) sinks_->console.line(fmt::format("no evaluation at step {}: the resume makes it up", step));
-  if (!loss) return;
-  const double bytes = valid_source_->bytes_per_target();
-  const EvalRecord record{
-      .step = step, .loss = *loss, .bits_per_byte = bytes > 0 ? *loss / (std::numbers::ln2 * bytes) : NAN};
+  const std::optional<std::vector<double>> sums = stop_ ? std::nullopt : evaluator_->run(parts_.wait, goes_on);
+  stop_ = owes_evaluation_ = !sums;
+  if (!sums && sinks_) sinks_->console.line(fmt::format("no evaluation at step {}: the resume makes it up", step));
+  if (!sums) return;
+  const EvalRecord record = eval_record(step, *sums, valid_source_->bytes_per_target());
   if (sinks_) {
     sinks_->jsonl.write(record);
     sinks_->console.write(record);
@@ -322,26 +343,27 @@ void Trainer::check_can_commit(int64_t step, HostState& host) const {
                 fmt::format("step {}: {} is not finite{}, and is not committed", step, what, where),
                 "older checkpoints stay; lower optimizer.lr or lengthen schedule.warmup_steps");
   };
-  const auto check_flat = [&](const float* flat, const char* where) {
-    const std::string tensor = first_non_finite(step_.layout(), flat);
+  const auto check_flat = [&](const ParamLayout& layout, const float* flat, const char* where) {
+    const std::string tensor = first_non_finite(layout, flat);
     check(tensor, tensor.empty(), where);
   };
   constexpr const char* kInOptimizer = " in the optimizer's state";
-  check_flat(host.params().data(), "");
-  for (const NamedFlat& state : host.states()) check_flat(state.flat, kInOptimizer);
+  const ModelFlats model = host.model_flats();
+  check_flat(model.layout, model.params, "");
+  check_flat(model.state_layout, model.state, "");
+  for (const NamedFlat& state : host.states()) check_flat(model.layout, state.flat, kInOptimizer);
   for (const auto& [name, value] : state_.optimizer_scalars) check(name, std::isfinite(value), kInOptimizer);
 }
 
 void Trainer::write_checkpoint_of(int64_t step) {
   const int64_t begin = monotonic_ns();
-  HostState host(parts_.device, step_.params(), step_.optimizer(), step_.compute(), parts_.wait);
+  HostState host(parts_.device, parts_.model, step_, step_.compute(), parts_.wait);
   host.download();
   state_.optimizer_scalars = host.download_scalars();
   check_can_commit(step, host);
   const CommittedCheckpoint done = write_checkpoint(
       std::filesystem::path(parts_.config.output_dir) / "checkpoints",
-      {.layout = step_.layout(), .params = host.params().data(), .optimizer = host.states(), .state = state_},
-      parts_.config.checkpoint.keep);
+      {.model = host.model_flats(), .optimizer = host.states(), .state = state_}, parts_.config.checkpoint.keep);
   last_checkpoint_ = done.checkpoint.path;
   sinks_->console.checkpoint(step, done.bytes, ms_between(begin, monotonic_ns()));
 }

@@ -192,7 +192,7 @@ void flat_ops(Bench& bench) {
   for (int64_t s = 0; s <= kChunks; ++s) chunk_begin.push_back(s * kChunk);
   std::vector<double> partials(kChunks);
   const TensorView begin(chunk_begin.data(), DType::i64, {kChunks + 1}), decay = bench.floats({kChunks});
-  const StepScalars scalars = {.state = {}, .lr = 1e-4f, .grad_scale = 1, .skip = 0};
+  const StepScalars scalars = {.state = {}, .lr = 1e-4f, .grad_scale = 1, .update = kApplied};
   const AdamWCorrection correction = {.step_size = 1e-3f, .rsqrt_bias2 = 4};
   const double share = double(kParameters) / kFlat;
   bench.report(

@@ -17,13 +17,16 @@ size_t entries_in(const fs::path& folder) {
 }
 
 struct Loaded {
-  std::vector<float> params, exp_avg, exp_avg_sq;
+  std::vector<float> params, model_state, exp_avg, exp_avg_sq;
   TrainingState state;
 
-  Loaded(const fs::path& path, const ParamLayout& layout)
-      : params(size_t(layout.flat_elements()), 9.0f), exp_avg(params), exp_avg_sq(params) {
-    state =
-        load_checkpoint(path, layout, params.data(), {{"exp_avg", exp_avg.data()}, {"exp_avg_sq", exp_avg_sq.data()}});
+  Loaded(const fs::path& path, const SmallRun& run)
+      : params(run.params.size(), 9.0f),
+        model_state(run.model_state.size(), 9.0f),
+        exp_avg(params),
+        exp_avg_sq(params) {
+    state = load_checkpoint(path, {run.layout, params.data(), run.state_layout, model_state.data()},
+                            {{"exp_avg", exp_avg.data()}, {"exp_avg_sq", exp_avg_sq.data()}});
   }
 };
 
@@ -35,8 +38,9 @@ TEST_CASE("a checkpoint comes back bit for bit, with zeros for padding") {
   CHECK(done.checkpoint.path == folder.path / "checkpoints" / "step-00000003");
   CHECK(done.bytes == int64_t(fs::file_size(done.checkpoint.path / kModelFile) +
                               fs::file_size(done.checkpoint.path / kOptimizerFile)));
-  const Loaded loaded(done.checkpoint.path, run.layout);
+  const Loaded loaded(done.checkpoint.path, run);
   CHECK(loaded.params == run.params);
+  CHECK(loaded.model_state == run.model_state);
   CHECK(loaded.exp_avg == run.exp_avg);
   CHECK(loaded.exp_avg_sq == run.exp_avg_sq);
   CHECK(loaded.state == run.state);
@@ -54,7 +58,7 @@ TEST_CASE("padded rows are not saved, whatever they hold") {
       std::find_if(model.tensors().begin(), model.tensors().end(), [](auto& t) { return t.name == "wte.weight"; });
   REQUIRE(saved != model.tensors().end());
   CHECK(saved->shape == std::vector<int64_t>{13, 3});
-  CHECK(Loaded(path, run.layout).params[size_t(wte.offset + 13 * 3)] == 0.0f);
+  CHECK(Loaded(path, run).params[size_t(wte.offset + 13 * 3)] == 0.0f);
 }
 
 TEST_CASE("equal weights make equal tensor files, whatever the rest of the state") {
@@ -90,7 +94,7 @@ TEST_CASE("a checkpoint of the same step is replaced") {
   write_checkpoint(folder.path, before.content(4), 2);
   const auto path = write_checkpoint(folder.path, after.content(4), 2).checkpoint.path;
   verify_checkpoint(path);
-  CHECK(Loaded(path, after.layout).params == after.params);
+  CHECK(Loaded(path, after).params == after.params);
   CHECK(entries_in(folder.path) == 1);
 }
 
@@ -143,7 +147,8 @@ TEST_CASE("a checkpoint of another model is refused by name before anything is r
   std::string message;
   CHECK(test::failure(
             [&] {
-              load_checkpoint(path, other, params.data(), {{"exp_avg", m.data()}, {"exp_avg_sq", v.data()}});
+              load_checkpoint(path, {other, params.data(), run.state_layout, run.model_state.data()},
+                              {{"exp_avg", m.data()}, {"exp_avg_sq", v.data()}});
             },
             &message) == 78);
   CHECK(message == (path / kModelFile).string() +

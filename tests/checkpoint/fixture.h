@@ -29,22 +29,24 @@ inline void flip_bit(const std::filesystem::path& path, size_t byte) {
   write_bytes(path, bytes);
 }
 
-// Three parameters with odd sizes, a padded vocabulary among them, and the flat buffers of a run.
+// Three parameters with odd sizes, a padded vocabulary among them, a state, and the flat buffers of a run.
 struct SmallRun {
-  ParamLayout layout;
-  std::vector<float> params, exp_avg, exp_avg_sq;
+  ParamLayout layout, state_layout;
+  std::vector<float> params, model_state, exp_avg, exp_avg_sq;
   TrainingState state;
 
   explicit SmallRun(float start = 0.25f) {
     layout.add("ln_f.weight", {7}, false);
     layout.add("h.0.attn.c_attn.weight", {5, 33}, true);
     layout.add("wte.weight", {16, 3}, true, 13);
-    for (auto* buffer : {&params, &exp_avg, &exp_avg_sq}) {
-      buffer->assign(size_t(layout.flat_elements()), 0.0f);
-      for (const Param& p : layout.params())
-        for (int64_t i = 0; i < p.numel / p.shape[0] * p.saved_rows; ++i)
-          (*buffer)[size_t(p.offset + i)] = start += 1.1f;
-    }
+    state_layout.add("ln_0.running_mean", {7}, false);
+    const auto fill = [&](std::vector<float>& flat, const ParamLayout& of) {
+      flat.assign(size_t(of.flat_elements()), 0.0f);
+      for (const Param& p : of.params())
+        for (int64_t i = 0; i < p.numel / p.shape[0] * p.saved_rows; ++i) flat[size_t(p.offset + i)] = start += 1.1f;
+    };
+    for (auto* buffer : {&params, &exp_avg, &exp_avg_sq}) fill(*buffer, layout);
+    fill(model_state, state_layout);
     state = {
         {{.attempted_step = 4, .applied_steps = 2, .loss_scale = 0x1p13f, .growth_count = 77, .floor_skips = 3}, 96},
         {{"beta1_power", 0.9 * 0.9}, {"beta2_power", 0.1 + 0.2}},
@@ -55,8 +57,9 @@ struct SmallRun {
 
   CheckpointContent content(int64_t step) {
     state.next.attempted_step = uint32_t(step) + 1;
-    return {layout, params.data(), moments(), state};
+    return {model(), moments(), state};
   }
+  ModelFlats model() { return {layout, params.data(), state_layout, model_state.data()}; }
   std::vector<NamedFlat> moments() { return {{"exp_avg", exp_avg.data()}, {"exp_avg_sq", exp_avg_sq.data()}}; }
 };
 

@@ -9,7 +9,7 @@ const float kOnes[64] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1
                          1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
 
 struct Model {
-  ParamLayout layout;
+  ParamLayout layout, no_state;
   std::vector<float> params;
 
   Model() {
@@ -17,6 +17,7 @@ struct Model {
     layout.add("wte.weight", {8, 3}, true, 5);
     params.assign(size_t(layout.flat_elements()), 9.0f);
   }
+  ModelFlats flats() { return {layout, params.data(), no_state, nullptr}; }
   float sum() const {
     float total = 0;
     for (float x : params) total += x;
@@ -43,10 +44,10 @@ TEST_CASE("a published model loads with and without prefix, mask buffers and tie
                                  {prefix + "h.0.attn.masked_bias", {}, kOnes},
                                  {"lm_head.weight", {5, 3}, kOnes}});
     Model model;
-    load_model(path, model.layout, model.params.data());
+    load_model(path, model.flats());
     CHECK(model.sum() == 24.0f);  // 9 + 15 ones, zeros in all padding
     Model by_folder;
-    load_model(folder.path, by_folder.layout, by_folder.params.data());
+    load_model(folder.path, by_folder.flats());
     CHECK(by_folder.params == model.params);
   }
 }
@@ -56,11 +57,11 @@ TEST_CASE("an untied head is loaded like any parameter") {
   Model model;
   model.layout.add("lm_head.weight", {8, 3}, true, 5);
   model.params.assign(size_t(model.layout.flat_elements()), 9.0f);
-  load_model(published(folder, "transformer.", {{"lm_head.weight", {5, 3}, kOnes}}), model.layout, model.params.data());
+  load_model(published(folder, "transformer.", {{"lm_head.weight", {5, 3}, kOnes}}), model.flats());
   CHECK(model.sum() == 39.0f);
   std::string message;
   const auto without = published(folder, "", {});
-  CHECK(test::failure([&] { load_model(without, model.layout, model.params.data()); }, &message) == 78);
+  CHECK(test::failure([&] { load_model(without, model.flats()); }, &message) == 78);
   CHECK(message == without.string() + " is of another model: lm_head.weight is missing");
 }
 
@@ -71,7 +72,7 @@ TEST_CASE("missing, misshapen and unknown tensors are named, and the rest counte
                     std::vector<TensorToSave>{{"wte.weight", {3, 5}, kOnes}, {"x", {1}, kOnes}, {"y", {1}, kOnes}});
   Model model;
   std::string message;
-  CHECK(test::failure([&] { load_model(path, model.layout, model.params.data()); }, &message) == 78);
+  CHECK(test::failure([&] { load_model(path, model.flats()); }, &message) == 78);
   CHECK(message == path.string() +
                        " is of another model: h.0.attn.c_attn.bias is missing; wte.weight is [3, 5], the model's "
                        "is [5, 3]; x is unknown to the model; and 1 more");
@@ -82,7 +83,7 @@ TEST_CASE("a name with and without prefix in one file is refused") {
   test::TemporaryFolder folder;
   const auto path = published(folder, "", {{"transformer.wte.weight", {5, 3}, kOnes}});
   Model model;
-  CHECK(test::failure([&] { load_model(path, model.layout, model.params.data()); }) == 78);
+  CHECK(test::failure([&] { load_model(path, model.flats()); }) == 78);
 }
 
 }  // namespace

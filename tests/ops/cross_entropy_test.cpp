@@ -81,7 +81,7 @@ TEST_CASE("cross entropy ranks: the place of the target among the live columns, 
       for (int64_t row = 0; row < m; ++row) {
         const int64_t target = row % 5 == 3 ? -1 : row * 7919 % live;
         const float* x = &values[size_t(row * v)];
-        int32_t rank = target < 0 ? int32_t(live) : 0;
+        int32_t rank = target < 0 ? kNoRank : 0;
         for (int64_t i = 0; target >= 0 && i < live; ++i) rank += x[i] > x[target] || (x[i] == x[target] && i < target);
         targets.push_back(int32_t(target)), want.push_back(rank);
       }
@@ -94,7 +94,7 @@ TEST_CASE("cross entropy ranks: a row with a NaN is never right, infinities have
   const Floats values = {0.0f, NAN,  3.0f,       NAN,        1.0f,       0.0f,  // NaN elsewhere, NaN at the target
                          0.0f, 1.0f, -kInfinity, -kInfinity, -kInfinity, 2.0f};
   for (const DType type : storage_types())
-    CHECK(ranks_of({type, values}, {2, 0, 2, 1}, 3, 3) == std::vector<int32_t>{3, 3, 2, 2});
+    CHECK(ranks_of({type, values}, {2, 0, 2, 1}, 3, 3) == std::vector<int32_t>{kNoRank, kNoRank, 2, 2});
 }
 
 TEST_CASE("cross entropy: the loss scale is read on the device and multiplies the gradient, not the loss") {

@@ -32,7 +32,7 @@ constexpr double kSquares = 16.0;
 // Runs a step for each outcome, right after one another; true: a gradient overflows.
 std::vector<StepMetrics> run_steps(const Scaling& scaling, const std::vector<bool>& overflows) {
   const std::vector<double> finite = {4.0, kSquares - 4.0}, infinite = {4.0, std::numeric_limits<double>::infinity()};
-  const std::vector<double> loss_votes = {1.0, 0.0, 0.0};
+  const std::vector<double> sums = {1.0, 1.0, 0.0, 0.0};  // a loss, and its one target
   const auto n = int64_t(overflows.size());
   std::vector<LearningRates> rates;  // that of the update after i is i
   uint32_t applied = 0;
@@ -47,7 +47,8 @@ std::vector<StepMetrics> run_steps(const Scaling& scaling, const std::vector<boo
   lend_to_device(rates.data(), n);
   StepFinalize args{.scalars = lend_to_device(&scalars),
                     .partials = {},
-                    .loss_votes = view(loss_votes, {kFirstMark}),
+                    .sums = view(sums, {kFirstMark}),
+                    .num_ranks = 0,
                     .rule = {.clip_norm = 0.0, .scaling = scaling.rule()}};
   const TensorView partials[2] = {view(finite, {2}), view(infinite, {2})};
   Run run;
@@ -75,7 +76,7 @@ void check_against_runs(const Scaling& scaling, const std::vector<bool>& overflo
         skipped ? std::max<int64_t>(scaling.floor, e - k) : std::min<int64_t>(scaling.cap, e + k / scaling.interval);
     const StepMetrics& m = got[i];
     const bool as_expected =
-        m.step() == i + 1 && m.skipped == uint32_t(skipped) && m.lr == float(applied) &&
+        m.step() == i + 1 && (m.update == kNotFinite) == skipped && m.lr == float(applied) &&
         m.next.applied_steps == (skipped ? applied : applied + 1) && m.loss_scale == std::ldexp(1.0, int(before)) &&
         m.next.loss_scale == std::ldexp(1.0, int(exponent)) &&
         m.next.growth_count == (skipped ? 0 : k % scaling.interval) &&
@@ -146,8 +147,8 @@ TEST_CASE("step_finalize: the loss scale by hand") {
 TEST_CASE("step_finalize: the first rank whose own gradients overflow is named, else the chunk of the sum") {
   const auto blame = [](const std::vector<double>& marks) {
     const std::vector<double> partials = {1.0, 1.0, std::nan("")};
-    std::vector<double> loss_votes = {1.0, 0.0, 0.0};
-    loss_votes.insert(loss_votes.end(), marks.begin(), marks.end());
+    std::vector<double> sums = {1.0, 1.0, 0.0, 0.0};
+    sums.insert(sums.end(), marks.begin(), marks.end());
     const LearningRates rates;
     StepScalars scalars;
     StepMetrics metrics{};
@@ -155,7 +156,8 @@ TEST_CASE("step_finalize: the first rank whose own gradients overflow is named, 
     step_finalize(run.exec(), {.scalars = lend_to_device(&scalars),
                                .metrics = lend_to_device(&metrics),
                                .partials = view(partials, {3}),
-                               .loss_votes = view(loss_votes, {int64_t(loss_votes.size())}),
+                               .sums = view(sums, {int64_t(sums.size())}),
+                               .num_ranks = int64_t(marks.size()),
                                .rates = lend_to_device(&rates)});
     run.finish();
     return std::pair(metrics.bad_rank, metrics.bad_chunk);

@@ -15,29 +15,40 @@ struct Finalized {
   StepMetrics metrics;
 };
 
-Finalized finalize(StepScalars scalars, const std::vector<double>& partials, double clip_norm, double loss = 12.5) {
-  const std::vector<double> loss_votes = {loss, 1.0, 2.0};
+constexpr double kFull = 48;  // targets of a full global batch
+
+struct Step {
+  double loss_sum = 12.5, counted = kFull;
+  std::vector<double> statistics = {};
+};
+
+Finalized finalize(StepScalars scalars, const std::vector<double>& partials, double clip_norm, const Step& step = {}) {
+  const std::vector<double> sums = {step.loss_sum, step.counted, 1.0, 2.0};
   Finalized out{scalars, {}};
   Run run;
   const auto chunks = int64_t(partials.size());
-  step_finalize(run.exec(), {.scalars = lend_to_device(&out.scalars),
-                             .metrics = lend_to_device(&out.metrics),
-                             .partials = view(partials, {chunks}),
-                             .loss_votes = view(loss_votes, {kFirstMark}),
-                             .rates = lend_to_device(&kRates),
-                             .rule = {.clip_norm = clip_norm}});
+  step_finalize(
+      run.exec(),
+      {.scalars = lend_to_device(&out.scalars),
+       .metrics = lend_to_device(&out.metrics),
+       .partials = view(partials, {chunks}),
+       .sums = view(sums, {kFirstMark}),
+       .statistics = step.statistics.empty() ? TensorView() : view(step.statistics, {int64_t(step.statistics.size())}),
+       .num_ranks = 0,
+       .rates = lend_to_device(&kRates),
+       .rule = {.clip_norm = clip_norm, .full_targets = kFull}});
   run.finish();
   return out;
 }
 
 const StepScalars kSecondStep = {
-    .state = {.attempted_step = 5, .applied_steps = 1}, .lr = 0, .grad_scale = 0, .skip = 7};
+    .state = {.attempted_step = 5, .applied_steps = 1}, .lr = 0, .grad_scale = 0, .update = Update(7)};
 
 TEST_CASE("step_finalize: norm, clip, learning rate and counts of a step") {
   const auto [s, metrics] = finalize(kSecondStep, {9.0, 0.0, 16.0}, 1.0);
   CHECK(metrics.grad_norm == 5.0);
   CHECK(s.grad_scale == Approx(0.2).epsilon(1e-6));
-  CHECK(s.skip == 0);
+  CHECK(s.update == kApplied);
   CHECK(s.lr == 2e-3f);
   CHECK(s.state == StepState{.attempted_step = 6, .applied_steps = 2, .growth_count = 1});
   CHECK(metrics.loss_sum == 12.5);
@@ -47,7 +58,9 @@ TEST_CASE("step_finalize: norm, clip, learning rate and counts of a step") {
   CHECK(metrics.step() == 5);
   CHECK(metrics.next == s.state);
   CHECK(metrics.bad_chunk == -1);
-  CHECK(metrics.skipped == 0);
+  CHECK(metrics.update == kApplied);
+  CHECK(metrics.bad_statistic == -1);
+  CHECK(metrics.loss() == 12.5 / kFull);
 }
 
 TEST_CASE("step_finalize: no clipping below the limit, nor where the limit is 0") {
@@ -59,20 +72,92 @@ TEST_CASE("step_finalize: no clipping below the limit, nor where the limit is 0"
 TEST_CASE("step_finalize: a gradient that is not finite skips the update and counts only the attempt") {
   for (const double bad : {std::numeric_limits<double>::infinity(), std::nan("")}) {
     const auto [s, metrics] = finalize(kSecondStep, {9.0, bad, 1.0, bad}, 1.0);
-    CHECK(s.skip == 1);
+    CHECK(s.update == kNotFinite);
     CHECK(metrics.bad_chunk == 1);
-    CHECK(metrics.skipped == 1);
+    CHECK(metrics.update == kNotFinite);
     CHECK(s.state == StepState{.attempted_step = 6, .applied_steps = 1, .floor_skips = 1});
     CHECK_FALSE(std::isfinite(metrics.grad_norm));
   }
 }
 
+TEST_CASE("step_finalize: where fewer targets count, norm and update are those of the mean over them") {
+  // The gradients carry 1 / 48; a third of the targets counts.
+  const auto [s, metrics] = finalize(kSecondStep, {9.0, 16.0}, 0.0, {.loss_sum = 8.0, .counted = kFull / 3});
+  CHECK(metrics.grad_norm == 15.0);
+  CHECK(s.grad_scale == 3.0f);
+  CHECK(metrics.loss() == 0.5);
+  CHECK(metrics.counted_targets == 16.0);
+  CHECK(finalize(kSecondStep, {9.0, 16.0}, 1.5, {.counted = kFull / 3}).scalars.grad_scale ==
+        Approx(0.3).epsilon(1e-6));
+  CHECK(finalize(kSecondStep, {9.0, 16.0}, 15.0, {.counted = kFull / 3}).scalars.grad_scale == 3.0f);
+}
+
+TEST_CASE("step_finalize: a step in which nothing counts changes nothing but the number of attempts") {
+  StepScalars scalars = kSecondStep;
+  scalars.state.loss_scale = 4.0f;
+  scalars.state.growth_count = 3;
+  scalars.state.floor_skips = 2;
+  for (const double square : {0.0, std::nan("")}) {
+    const auto [s, metrics] = finalize(scalars, {square, 0.0}, 1.0, {.loss_sum = 0.0, .counted = 0.0});
+    CHECK(s.update == kNothingCounted);
+    CHECK(s.skips());
+    StepState want = scalars.state;
+    ++want.attempted_step;
+    CHECK(s.state == want);
+    CHECK(metrics.next == want);
+    CHECK(metrics.update == kNothingCounted);
+    CHECK(std::isnan(metrics.loss()));
+  }
+}
+
+TEST_CASE("step_finalize: a statistic that is not finite skips the update and is found, among many too") {
+  for (const int64_t n : {1, 7, 60'000})
+    for (const double bad : {std::numeric_limits<double>::infinity(), std::nan("")}) {
+      std::vector<double> statistics(size_t(n), 1.0);
+      CHECK(finalize(kSecondStep, {9.0}, 1.0, {.statistics = statistics}).metrics.bad_statistic == -1);
+      statistics[size_t(n - 1)] = bad;
+      statistics[size_t(n / 2)] = bad;
+      const auto [s, metrics] = finalize(kSecondStep, {9.0}, 1.0, {.statistics = statistics});
+      CHECK(s.update == kNotFinite);
+      CHECK(s.state.applied_steps == 1);
+      CHECK(metrics.bad_statistic == n / 2);
+      CHECK(metrics.bad_chunk == -1);
+    }
+}
+
+TEST_CASE("update_state: moves towards the mean of the observations, and not on a skipped step") {
+  for (const int64_t n : {1, 7, 33, 1000}) {
+    const Floats before = randoms(3, n);
+    const Floats observed = randoms(4, n);
+    const std::vector<double> statistics(observed.begin(), observed.end());
+    for (const Update update : {kApplied, kNotFinite, kNothingCounted}) {
+      StepScalars scalars;
+      scalars.update = update;
+      lend_to_device(&scalars);
+      const Outputs got = in_every_setting([&](Run& run) {
+        update_state(run.exec(), {.state = run.output(before, {n}),
+                                  .statistics = view(statistics, {n}),
+                                  .scalars = &scalars,
+                                  .momentum = 0.1,
+                                  .num_micro_batches = 6});
+      });
+      if (update != kApplied) {
+        CHECK(got[0] == before);
+        continue;
+      }
+      Vec want;
+      for (int64_t i = 0; i < n; ++i) want.push_back(0.9 * before[size_t(i)] + 0.1 * (statistics[size_t(i)] / 6));
+      check_close(got[0], want, 1e-7, 0.0);
+    }
+  }
+}
+
 TEST_CASE("step_finalize: a loss that is not finite skips the update, though every gradient is") {
   for (const double bad : {std::numeric_limits<double>::infinity(), std::nan("")}) {
-    const auto [s, metrics] = finalize(kSecondStep, {9.0, 16.0}, 1.0, bad);
-    CHECK(s.skip == 1);
+    const auto [s, metrics] = finalize(kSecondStep, {9.0, 16.0}, 1.0, {.loss_sum = bad});
+    CHECK(s.update == kNotFinite);
     CHECK(s.state.applied_steps == 1);
-    CHECK(metrics.skipped == 1);
+    CHECK(metrics.update == kNotFinite);
     CHECK(metrics.bad_chunk == -1);
     CHECK(metrics.bad_rank == -1);
     CHECK(metrics.grad_norm == 5.0);

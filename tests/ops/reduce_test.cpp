@@ -9,19 +9,6 @@
 namespace ddp::test {
 namespace {
 
-TEST_CASE("sum_into: the sum in double, written or accumulated") {
-  for (const int64_t n : {1, 7, 33, 1000, 50000}) {
-    const Floats x = randoms(1, n);
-    const Outputs got = in_every_setting([&](Run& run) {
-      sum_into(run.exec(), {.out = run.output(std::vector<double>{NAN}, {1}), .x = view(x, {n})});
-      sum_into(run.exec(), {.out = run.output(std::vector<double>{2.5}, {1}), .x = view(x, {n}), .accumulate = true});
-    });
-    const double want = std::accumulate(x.begin(), x.end(), 0.0);
-    CHECK(got.as<double>(0)[0] == Approx(want).epsilon(1e-12).margin(1e-12));
-    CHECK(got.as<double>(1)[0] == got.as<double>(0)[0] + 2.5);
-  }
-}
-
 TEST_CASE("add_into: 16 bits into f32 are exact to the rounding of the sum") {
   for (const DType type : storage_types())
     for (const int64_t n : {1, 7, 33, 1000, 70001}) {

@@ -41,7 +41,7 @@ Outputs update(const State& s, const Rule& rule, const StepScalars& scalars, con
   });
 }
 
-const StepScalars kScalars = {.state = {}, .lr = kRate, .grad_scale = kGradScale, .skip = 0};
+const StepScalars kScalars = {.state = {}, .lr = kRate, .grad_scale = kGradScale, .update = kApplied};
 
 TEST_CASE("sgd: momentum, Nesterov's and coupled decay by chunk, of gradients of every type") {
   const State s;
@@ -68,7 +68,7 @@ TEST_CASE("sgd: momentum, Nesterov's and coupled decay by chunk, of gradients of
 TEST_CASE("sgd: a skipped step touches nothing") {
   const State s;
   StepScalars skipped = kScalars;
-  skipped.skip = 1;
+  skipped.update = kNotFinite;
   skipped.grad_scale = NAN;
   for (const Rule& rule : kRules) {
     const Outputs got = update(s, rule, skipped, Stored(DType::f32, s.g));

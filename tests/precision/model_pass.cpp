@@ -45,9 +45,9 @@ class DeviceTensor {
 ModelPass train_pass(const Backend& backend, const Model& model, const Vec& params, const HostBatch& batch,
                      float loss_scale) {
   Device& device = backend.device;
-  const int64_t n = int64_t(params.size()), tokens = batch.layout().num_samples() * model.targets_per_sample();
+  const int64_t n = int64_t(params.size()), targets = batch.layout().num_samples() * model.targets_per_sample();
   DeviceTensor param_tensor(device, n, backend.storage), grads(device, n, backend.storage),
-      token_loss(device, tokens, wide(backend.storage));
+      sums(device, kNumTrainSums, DType::f64);
   Buffer<StepScalars> scalars(device, 1);
   InputStager stager(device, batch.layout());
 
@@ -59,9 +59,10 @@ ModelPass train_pass(const Backend& backend, const Model& model, const Vec& para
                  .batch = stager.batch(),
                  .attempted_step = &scalars.data()->state.attempted_step,
                  .seed = 5,
-                 .grad_scale = 1.0f / float(tokens),
+                 .grad_scale = 1.0f / float(targets),
                  .loss_scale = &scalars.data()->state.loss_scale,
-                 .token_loss = token_loss.view(),
+                 .sums = sums.view(),
+                 .statistics = {},
                  .ready = [](ParamId) {}});
     arena.end();
   };
@@ -84,10 +85,11 @@ ModelPass train_pass(const Backend& backend, const Model& model, const Vec& para
   stager.upload(batch, stream, kWait);
   train({.table = &backend.table, .stream = &stream}, arena);
   grads.download(stream);
-  token_loss.download(stream);
+  sums.download(stream);
   stream.synchronize(kWait);
 
-  ModelPass result{grads.values(), token_loss.values()};
+  const Vec totals = sums.values();
+  ModelPass result{grads.values(), totals[kLossSum] / totals[kCountedTargets]};
   for (double& g : result.grads) g /= double(loss_scale);
   return result;
 }

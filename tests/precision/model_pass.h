@@ -16,8 +16,8 @@ struct Backend {
 };
 
 struct ModelPass {
-  Vec grads;       // flat, of the mean loss: unscaled; stored in the storage type before
-  Vec token_loss;  // (B * T)
+  Vec grads;        // flat, of the mean loss: unscaled; stored in the storage type before
+  double loss = 0;  // mean over the counted targets
 };
 
 // params: flat, rounded to the storage type as they are uploaded. Blocks.

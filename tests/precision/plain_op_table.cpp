@@ -167,10 +167,19 @@ void run(const CrossEntropy& a) {
   if (a.backward) store(a.logits, out.dlogits);
 }
 
-void run(const SumInto& a) {
-  const Vec x = load(a.x);
-  const double total = std::accumulate(x.begin(), x.end(), 0.0);
-  store(a.out, {a.accumulate ? load(a.out)[0] + total : total});
+void run(const SumLosses& a) {
+  const Vec losses = load(a.loss);
+  Vec totals(size_t(a.sums.numel()), 0.0);
+  for (size_t i = 0; i < losses.size(); ++i) {
+    const int32_t target = a.targets.as<int32_t>()[i];
+    if (target < 0) continue;
+    totals[kLossSum] += losses[i];
+    totals[kCountedTargets] += 1;
+    if (!a.ranks) continue;
+    totals[kTop1] += a.ranks.as<int32_t>()[i] < 1;
+    totals[kTop5] += a.ranks.as<int32_t>()[i] < 5;
+  }
+  store(a.sums, a.accumulate ? sum(load(a.sums), totals) : totals);
 }
 
 void run(const AddInto& a) { store(a.y, sum(load(a.y), load(a.x))); }
@@ -179,7 +188,7 @@ void run(const Cast& a) { store(a.y, load(a.x)); }
 
 // f(s, begin, end) for each chunk s, which is elements begin .. end - 1.
 template <class F>
-void for_row_groups(const TensorView& chunk_begin, F f) {
+void for_chunks(const TensorView& chunk_begin, F f) {
   const int64_t* begin = chunk_begin.as<int64_t>();
   for (int64_t s = 0; s + 1 < chunk_begin.numel(); ++s)
     f(size_t(s), size_t(begin[s] - begin[0]), size_t(begin[s + 1] - begin[0]));
@@ -188,7 +197,7 @@ void for_row_groups(const TensorView& chunk_begin, F f) {
 void run(const SumSquares& a) {
   const Vec x = load(a.x);
   Vec partials(size_t(a.partials.numel()), 0.0);
-  for_row_groups(a.chunk_begin, [&](size_t s, size_t begin, size_t end) {
+  for_chunks(a.chunk_begin, [&](size_t s, size_t begin, size_t end) {
     for (size_t i = begin; i < end; ++i) partials[s] += x[i] * x[i];
   });
   store(a.partials, partials);
@@ -196,12 +205,12 @@ void run(const SumSquares& a) {
 
 void run(const AdamW& a) {
   const StepScalars& s = *a.scalars;
-  if (s.skip != 0) return;
+  if (s.skips()) return;
   const AdamWCorrection& correction = *a.correction;
   const Vec g = load(a.g), chunk_decay = load(a.chunk_decay);
   Vec p = load(a.p), m = load(a.m), v = load(a.v);
   const double beta1 = double(a.beta1), beta2 = double(a.beta2);
-  for_row_groups(a.chunk_begin, [&](size_t chunk, size_t begin, size_t end) {
+  for_chunks(a.chunk_begin, [&](size_t chunk, size_t begin, size_t end) {
     const double decay = double(s.lr) * double(a.weight_decay) * chunk_decay[chunk];
     for (size_t i = begin; i < end; ++i) {
       const double gi = g[i] * double(s.grad_scale);
@@ -217,7 +226,7 @@ void run(const AdamW& a) {
 
 void run(const Sgd& a) {
   const StepScalars& s = *a.scalars;
-  if (s.skip != 0) return;
+  if (s.skips()) return;
   const Vec g = load(a.g), chunk_decay = load(a.chunk_decay);
   Vec p = load(a.p), m = a.m ? load(a.m) : Vec(p.size(), 0.0);
   const double momentum = double(a.momentum);

@@ -19,6 +19,7 @@ namespace {
 
 constexpr int kGlobalMicroSteps = 8;
 constexpr int64_t kBucketBytes = 8192;
+constexpr int64_t kStatistics = 5;
 constexpr int kMicrosPerStep = 1000;  // keeps the values of different steps apart
 
 ParamLayout make_layout() {
@@ -67,16 +68,23 @@ void write_gradient(Stream& compute, const GradReducer::Target& target, const Pa
   });
 }
 
-void write_loss(Stream& compute, const GradReducer::Target& target, int micro) {
-  cpu_enqueue(compute, [loss = target.loss, micro, accumulate = target.accumulate](ThreadPool&) {
-    double* to = loss.as<double>();
-    *to = (accumulate ? *to : 0.0) + value_of<double>(micro, -1);
+// Of the sums and statistics as one vector, element i of a micro-batch is value_of(micro, -1 - i).
+void write_sums(Stream& compute, const GradReducer::Target& target, int micro) {
+  cpu_enqueue(compute, [target, micro](ThreadPool&) {
+    const auto write = [&](const TensorView& to, int64_t first) {
+      for (int64_t i = 0; i < to.numel(); ++i) {
+        double& x = to.as<double>()[i];
+        x = (target.accumulate ? x : 0.0) + value_of<double>(micro, -1 - first - i);
+      }
+    };
+    write(target.sums, 0);
+    write(target.statistics, kNumTrainSums);
   });
 }
 
 struct StepResult {
   std::vector<float> grads;
-  std::vector<double> partials, loss_votes;
+  std::vector<double> partials, sums, statistics;  // sums: the head
 };
 
 StepResult expected_step(const ParamLayout& layout, int step, int lanes) {
@@ -98,7 +106,9 @@ StepResult expected_step(const ParamLayout& layout, int step, int lanes) {
       sum += double(want.grads[size_t(i)]) * double(want.grads[size_t(i)]);
     want.partials.push_back(sum);
   }
-  want.loss_votes = {tree(double{}, -1), 0, 0};
+  for (int64_t i = 0; i < kNumTrainSums; ++i) want.sums.push_back(tree(double{}, -1 - i));
+  want.sums.resize(kFirstMark, 0);
+  for (int64_t i = 0; i < kStatistics; ++i) want.statistics.push_back(tree(double{}, -1 - kNumTrainSums - i));
   return want;
 }
 
@@ -116,6 +126,7 @@ void run_steps(RankContext& c, const OpTable& table, int lanes) {
                       {.bucket_bytes = kBucketBytes,
                        .num_micro_steps = micro_steps,
                        .lanes_per_rank = std::max(1, lanes / c.comm.size()),
+                       .num_statistics = kStatistics,
                        .on_launch = [&](int bucket) { launched.push_back(bucket); },
                        .wait = c.wait});
   Stream compute(c.device, StreamRole::compute);
@@ -126,7 +137,7 @@ void run_steps(RankContext& c, const OpTable& table, int lanes) {
     for (int i = 0; i < micro_steps; ++i) {
       const int micro = step * kMicrosPerStep + c.comm.rank() * micro_steps + i;
       const GradReducer::Target target = reducer.begin_micro_step(i);
-      write_loss(compute, target, micro);
+      write_sums(compute, target, micro);
       for (int p = 0; p < int(layout.params().size()); ++p) {
         write_gradient(compute, target, layout[{p}], micro);
         reducer.on_grad_ready({p}, compute);
@@ -138,10 +149,11 @@ void run_steps(RankContext& c, const OpTable& table, int lanes) {
     c.done.record(compute);
     c.done.synchronize(c.wait);
     StepResult want = expected_step(layout, step, lanes);
-    want.loss_votes[1] = c.comm.size();
-    want.loss_votes[2] = step == 1;
+    want.sums[kStopVotes] = c.comm.size();
+    want.sums[kCheckpointVotes] = step == 1;
     expect_equal(reducer.gradients().as<float>(), want.grads, "gradient");
-    expect_equal(reducer.loss_votes().as<double>(), want.loss_votes, "loss and votes");
+    expect_equal(reducer.sums().as<double>(), want.sums, "sum");
+    expect_equal(reducer.statistics().as<double>(), want.statistics, "statistic");
     expect(*reducer.rates() == rates, "step {} has other learning rates", step);
     expect_equal(reducer.partials().as<double>(), want.partials, "partial");
     expect(c.device.num_allocations() == allocations, "step {} allocated", step);
@@ -153,7 +165,9 @@ void run_steps(RankContext& c, const OpTable& table, int lanes) {
 }
 
 WorldOptions world_options() {
-  return {.symmetric_bytes = grad_reducer_bytes(make_layout(), {.bucket_bytes = kBucketBytes}).symmetric};
+  return {
+      .symmetric_bytes =
+          grad_reducer_bytes(make_layout(), {.bucket_bytes = kBucketBytes, .num_statistics = kStatistics}).symmetric};
 }
 
 // For the checks of a single rank: no ranks, no ops.

@@ -44,7 +44,7 @@ void run_step(RankContext& c, GradReducer& reducer, const ParamLayout& layout, i
     const GradReducer::Target target = reducer.begin_micro_step(i);
     expect(target.grads.dtype == (micro_steps > 1 ? DType::f32 : kDTypeOf<S>), "gradients are {}",
            dtype_name(target.grads.dtype));
-    cpu_enqueue(compute, [loss = target.loss](ThreadPool&) { *loss.as<double>() = 1.0; });
+    cpu_enqueue(compute, [sums = target.sums](ThreadPool&) { std::fill_n(sums.as<double>(), kNumTrainSums, 1.0); });
     for (int p = 0; p < int(layout.params().size()); ++p) {
       const bool overflows = c.comm.rank() == loud && p == 2;
       write_gradient<S>(compute, target, layout[{p}], c.comm.rank() * micro_steps + i, overflows ? 1e5f : 1.0f);
@@ -101,7 +101,7 @@ TEST_CASE("the rank whose gradient f16 cannot hold marks its first such chunk") 
   on_ranks<Half>([](RankContext& c, GradReducer& reducer, const ParamLayout& layout, int micro_steps, Stream& compute) {
     const int loud = c.comm.size() - 1;
     run_step<Half>(c, reducer, layout, micro_steps, loud, compute);
-    const double* marks = reducer.loss_votes().as<double>() + kFirstMark;
+    const double* marks = reducer.sums().as<double>() + kFirstMark;
     for (int rank = 0; rank < c.comm.size(); ++rank) {
       const double want = rank == loud ? double(1 + layout[{2}].first_chunk) : 0.0;
       expect(marks[rank] == want, "rank {} is marked {}, not {}", rank, marks[rank], want);

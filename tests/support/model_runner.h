@@ -1,6 +1,7 @@
 // Runs a model's passes on the CPU device without the trainer: plan, arena, batch and stream in one place.
 #pragma once
 
+#include <cmath>
 #include <memory>
 #include <numeric>
 #include <random>
@@ -11,96 +12,92 @@
 
 namespace ddp::test {
 
+// Values of every input that is not derived: integers below their limit, floats of deviation 1.
+inline void fill_random(HostBatch& batch, uint32_t seed) {
+  std::mt19937 random(seed);
+  std::normal_distribution<float> normal;
+  for (const BatchLayout::Field& field : batch.layout().fields()) {
+    const Input& input = field.input;
+    if (input.derive != nullptr || input.name == kSampleIds) continue;
+    if (input.dtype == DType::f32) {
+      for (float& x : batch.values<float>(input.name)) x = normal(random);
+    } else {
+      DDP_CHECK(input.dtype == DType::i32 && input.limit > 0, "no values for input {}", input.name);
+      for (int32_t& x : batch.values<int32_t>(input.name)) x = int32_t(random() % uint64_t(input.limit));
+    }
+  }
+  std::iota(batch.sample_ids().begin(), batch.sample_ids().end(), 0);
+  batch.derive();
+}
+
 class ModelRunner {
  public:
-  ModelRunner(const Model& model, int64_t batch, int64_t context, int64_t vocab, int threads = 1)
+  ModelRunner(const Model& model, int64_t batch_size, int threads = 1)
       : model_(model),
         device_(make_cpu_device({.num_threads = threads})),
         stream_(*device_, StreamRole::compute),
+        layout_(model.inputs(), batch_size),
         params(size_t(model.layout().flat_elements())),
-        grads(size_t(model.layout().flat_elements())),
-        layout_(model.inputs(), batch),
-        batch_(layout_),
-        tokens(batch_.values<int32_t>("tokens")),
-        targets(batch_.values<int32_t>("targets")),
-        token_loss(tokens.size()),
-        shape_{batch, context} {
+        grads(params.size()),
+        state(size_t(model.state_layout().flat_elements())),
+        statistics(state.size()),
+        sums(size_t(model.num_eval_sums())),
+        batch(layout_) {
     ThreadPool pool({.num_threads = threads});
     model.init(params, 1, pool);
-    std::mt19937 random(3);
-    for (int32_t& t : tokens) t = int32_t(random() % uint64_t(vocab));
-    for (int32_t& t : targets) t = int32_t(random() % uint64_t(vocab));
-    std::iota(batch_.sample_ids().begin(), batch_.sample_ids().end(), 0);
+    fill_random(batch, 3);
   }
 
-  // Forward and backward of the batch; returns the ids in the order of their announcements. The loss summed in double.
+  // Forward and backward of the batch; `announced` has the ids in the order of their announcements. Returns the sum of
+  // the losses.
   double train(bool accumulate = false, float grad_scale = 1.0f) {
-    announced.clear();
     run(
         [&](const Exec& exec, Arena& arena) {
           model_.train(exec, arena,
                        {.params = flat(params),
                         .grads = flat(grads),
                         .accumulate = accumulate,
-                        .batch = {layout_, batch_.bytes().data()},
+                        .batch = device_batch(),
                         .attempted_step = &attempted_step,
                         .seed = 5,
                         .grad_scale = grad_scale,
-                        .token_loss = loss_view(),
+                        .sums = TensorView(sums.data(), DType::f64, {kNumTrainSums}),
+                        .statistics = flat(statistics),
                         .ready = [&](ParamId p) { announced.push_back(p.index); }});
         },
         Program::train);
-    return sum();
+    return sums[kLossSum];
   }
   double evaluate() {
     run(
         [&](const Exec& exec, Arena& arena) {
-          model_.evaluate(
-              exec, arena,
-              {.params = flat(params), .batch = {layout_, batch_.bytes().data()}, .token_loss = loss_view()});
+          model_.evaluate(exec, arena,
+                          {.params = flat(params), .state = flat(state), .batch = device_batch(), .sums = flat(sums)});
         },
         Program::evaluate);
-    return sum();
+    return sums[kLossSum];
   }
-  std::vector<float> generate(int64_t position, int64_t padded_vocab) {
-    std::vector<float> logits(size_t(padded_vocab), NAN);
+  std::vector<float> generate(int64_t position) {
+    const LanguageModel& writer = *model_.language_model();
+    std::vector<float> logits(size_t(writer.padded_vocab()), NAN);
     run(
         [&](const Exec& exec, Arena& arena) {
-          model_.language_model()->generate(exec, arena,
-                                            {.params = flat(params),
-                                             .tokens = TensorView(tokens.data(), DType::i32, {1, shape_[1]}),
-                                             .position = position,
-                                             .logits = TensorView(logits.data(), DType::f32, {1, padded_vocab})});
+          writer.generate(exec, arena,
+                          {.params = flat(params),
+                           .tokens = batch.view("tokens").rows(0, 1),
+                           .position = position,
+                           .logits = flat(logits).view({1, writer.padded_vocab()})});
         },
         Program::generate);
     return logits;
   }
 
-  std::span<int32_t> sample_ids() { return batch_.sample_ids(); }
-
  private:
-  static TensorView flat(std::vector<float>& values) { return {values.data(), DType::f32, {int64_t(values.size())}}; }
-
-  const Model& model_;
-  std::unique_ptr<Device> device_;
-  Stream stream_;
-
- public:
-  std::vector<float> params, grads;
-
- private:
-  BatchLayout layout_;
-  HostBatch batch_;
-
- public:
-  std::span<int32_t> tokens, targets;  // of the batch
-  std::vector<float> token_loss;
-  std::vector<int> announced;
-  uint32_t attempted_step = 1;
-
- private:
-  TensorView loss_view() { return {token_loss.data(), DType::f32, {int64_t(token_loss.size())}}; }
-  double sum() const { return std::accumulate(token_loss.begin(), token_loss.end(), 0.0); }
+  template <class T>
+  static TensorView flat(std::vector<T>& values) {
+    return values.empty() ? TensorView() : TensorView(values.data(), kDTypeOf<T>, {int64_t(values.size())});
+  }
+  Batch device_batch() { return {layout_, batch.bytes().data()}; }
 
   // Plans on the meta device, then runs in an arena full of NaN.
   template <class F>
@@ -121,7 +118,17 @@ class ModelRunner {
     stream_.synchronize({.timeout_ms = 60'000});
   }
 
-  Shape shape_;
+  const Model& model_;
+  std::unique_ptr<Device> device_;
+  Stream stream_;
+  BatchLayout layout_;
+
+ public:
+  std::vector<float> params, grads, state;  // flat
+  std::vector<double> statistics, sums;
+  HostBatch batch;
+  std::vector<int> announced;
+  uint32_t attempted_step = 1;
 };
 
 }  // namespace ddp::test

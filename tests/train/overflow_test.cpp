@@ -22,21 +22,20 @@ struct Fault {
 
 // Of the rank that this process is: an entry of an op table is a plain function.
 Fault planted;
-TensorView token_loss;  // of the micro-step
+TensorView loss_sums;  // of the lane
 
-void watched_cross_entropy(Stream& stream, const CrossEntropy& a) {
-  cpu_op_table().entry<CrossEntropy>()(stream, a);
-  token_loss = a.loss;
+void watched_sum_losses(Stream& stream, const SumLosses& a) {
+  cpu_op_table().entry<SumLosses>()(stream, a);
+  loss_sums = a.sums;
 }
 
-// Puts the fault's value where it belongs. It is the micro-step's last op that knows the step, and before the loss is
-// summed.
+// Puts the fault's value where it belongs. It is the micro-step's last op, and knows the step.
 void faulty_embedding_backward(Stream& stream, const EmbeddingBackward& a) {
   cpu_op_table().entry<EmbeddingBackward>()(stream, a);
-  cpu_enqueue(stream, [a, loss = token_loss](ThreadPool&) {
+  cpu_enqueue(stream, [a, loss_sums = loss_sums](ThreadPool&) {
     if (*a.dropout.step < planted.first_step || *a.dropout.step > planted.last_step) return;
     if (planted.in_loss) {
-      *loss.as<float>() = planted.value;
+      loss_sums.as<double>()[kLossSum] = double(planted.value);
       return;
     }
     switch (a.dwpe.dtype) {
@@ -73,7 +72,7 @@ struct Runs : TrainerRuns {
   std::vector<RankResult> run(const std::string& name, int ranks, const std::vector<std::string>& settings,
                               const Fault& fault = {}, const Part& part = {}) const {
     How how{.resume = part.resume, .stop_after = part.stop_after};
-    how.table.entry<CrossEntropy>() = watched_cross_entropy;
+    how.table.entry<SumLosses>() = watched_sum_losses;
     how.table.entry<EmbeddingBackward>() = faulty_embedding_backward;
     how.before = [&](RankContext& c) {
       if (fault.rank < 0 || fault.rank == c.comm.rank()) planted = fault;

@@ -68,7 +68,7 @@ TEST_CASE("sgd, fed the same gradients and rates, has PyTorch's parameters") {
     Buffer<float> params(*device, layout.flat_elements()), grads(*device, layout.flat_elements());
     Buffer<int64_t> chunk_begin(*device, layout.num_chunks() + 1);
     std::copy(layout.chunk_begin().begin(), layout.chunk_begin().end(), chunk_begin.data());
-    StepScalars scalars{.state = {}, .lr = 0, .grad_scale = 1, .skip = 0};
+    StepScalars scalars{.state = {}, .lr = 0, .grad_scale = 1, .update = kApplied};
     fill(layout, params, 0);
     Stream stream(*device, StreamRole::compute);
     const auto optimizer = make_optimizer(*device, layout, config, stream);

@@ -63,7 +63,7 @@ TEST_CASE("the loss falls, and metrics say what the update did") {
   REQUIRE(first.loss_sum / (8 * 12) == Approx(std::log(61.0)).epsilon(0.02));
   REQUIRE(first.lr == Approx(1e-2 / 5));
   REQUIRE(first.next.applied_steps == 1);
-  REQUIRE(first.skipped == 0);
+  REQUIRE(first.update == kApplied);
   StepMetrics last{};
   for (int64_t s = 2; s <= 20; ++s) last = run.train(s);
   REQUIRE(last.loss_sum < 0.7 * first.loss_sum);
@@ -91,7 +91,7 @@ TEST_CASE("a gradient that is not finite skips the update and is named by its ch
   run.step.params().as<float>()[run.model->layout().params()[1].offset] = INFINITY;  // ln_f.bias
   const std::vector<float> before = run.params();
   const StepMetrics m = run.train(2);
-  REQUIRE(m.skipped == 1);
+  REQUIRE(m.update == kNotFinite);
   REQUIRE(m.bad_chunk >= 0);
   REQUIRE(m.next.applied_steps == 1);
   REQUIRE(run.params() == before);
