@@ -123,24 +123,36 @@ void check_sharing(const TrainOptions& train, const HostDevices& host) {
     throw Error(ExitCode::usage, fmt::format("--gpus names GPU {} twice", *gpu));
 }
 
+// (major, minor)
+std::pair<int, int> least_capability(PrecisionName precision) {
+  switch (precision) {
+    case PrecisionName::tf32:
+    case PrecisionName::bf16:
+      return {8, 0};
+    case PrecisionName::fp32:
+    case PrecisionName::fp16:
+      break;
+  }
+  return {7, 5};  // of the kernels themselves
+}
+
 }  // namespace
 
 bool Placement::shares_gpu() const { return named_twice(indices).has_value(); }
 
-void check_precision(const std::string& precision, const Placement& placement, const HostDevices& host) {
-  if (precision == "tf32" && placement.device == "cpu")
+void check_precision(PrecisionName precision, const Placement& placement, const HostDevices& host) {
+  if (precision == PrecisionName::tf32 && placement.device == "cpu")
     throw Error(ExitCode::config, "train.precision tf32 needs GPUs, and these ranks are on the CPU",
                 "set train.precision to fp32 or bf16");
   if (placement.device == "cpu") return;
-  const bool is_of_ampere = precision == "tf32" || precision == "bf16";
-  const std::pair needed = is_of_ampere ? std::pair{8, 0} : std::pair{7, 5};  // the latter for the kernels themselves
+  const std::pair needed = least_capability(precision);
   for (const int index : placement.indices) {
     const GpuInfo& gpu = host.gpus[size_t(index)];
     const std::pair has = {gpu.capability_major, gpu.capability_minor};
     if (has >= needed) continue;
     throw Error(ExitCode::config,
-                fmt::format("train.precision {} needs compute capability {}.{}, and GPU {} ({}) has {}.{}", precision,
-                            needed.first, needed.second, index, gpu.name, has.first, has.second),
+                fmt::format("train.precision {} needs compute capability {}.{}, and GPU {} ({}) has {}.{}",
+                            name_of(precision), needed.first, needed.second, index, gpu.name, has.first, has.second),
                 has >= std::pair{7, 5} ? "set train.precision to fp16" : "choose other GPUs, or --device cpu");
   }
 }

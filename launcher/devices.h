@@ -8,6 +8,7 @@
 
 #include "launcher/cli.h"
 #include "launcher/nvml.h"
+#include "runtime/config/choices.h"
 
 namespace ddp {
 
@@ -39,7 +40,7 @@ struct Placement {
 // do; also for `auto` where a variable names GPUs, or the driver is there, and none can be used.
 Placement place_ranks(const TrainOptions& train, const HostDevices& host);
 // That what ranks are placed on computes in `precision` (train.precision). Errors: 78, naming the GPU.
-void check_precision(const std::string& precision, const Placement& placement, const HostDevices& host);
+void check_precision(PrecisionName precision, const Placement& placement, const HostDevices& host);
 // For a plan, which touches no device: GPUs that are asked for need not be there.
 Placement place_plan(const TrainOptions& train, const HostDevices& host);
 

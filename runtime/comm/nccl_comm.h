@@ -15,18 +15,11 @@
 #include <memory>
 
 #include "runtime/comm/communicator.h"
+#include "runtime/config/choices.h"
 
 namespace ddp {
 
 inline constexpr int64_t kNcclBarrierBytes = 16;
-
-// Whether calls of NCCL return only when their work is on the stream. Non-blocking ones are polled, so that no dead
-// peer can hold the host; but from NCCL 2.23.4 on a thread of NCCL's launches their work, which a capture may miss.
-enum class NcclBlocking : uint8_t {
-  automatic,  // no, unless collectives are to be captured and a self-check at the start finds that this fails
-  yes,
-  no,
-};
 
 struct NcclCommOptions {
   int rank = 0;

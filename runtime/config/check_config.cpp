@@ -5,7 +5,6 @@
 #include <bit>
 
 #include "runtime/base/check.h"
-#include "runtime/base/number.h"
 #include "runtime/config/config.h"
 
 namespace ddp {
@@ -48,30 +47,25 @@ void check_model(const Config& config) {
 
 void check_precision(const Config& config) {
   const TrainConfig& t = config.train;
-  if (t.loss_scale == "dynamic") return;
-  const std::optional<double> scale = parse_number<double>(t.loss_scale);
-  if (!scale || !(*scale >= 1e-6 && *scale <= 16777216.0))
-    throw mismatch(
-        fmt::format("train.loss_scale \"{}\" is neither dynamic nor a number in [1e-06, 16777216]", t.loss_scale),
-        "use dynamic, or a power of two such as 1024");
-  if (t.precision != "fp16")
-    throw mismatch(
-        fmt::format("train.loss_scale {} with train.precision {}: only fp16 is scaled", t.loss_scale, t.precision),
-        "remove train.loss_scale, or set train.precision to fp16");
+  if (!t.loss_scale || t.precision == PrecisionName::fp16) return;
+  throw mismatch(fmt::format("train.loss_scale {} with train.precision {}: only fp16 is scaled", *t.loss_scale,
+                             name_of(t.precision)),
+                 "remove train.loss_scale, or set train.precision to fp16");
 }
 
 // A key that the chosen optimizer does not read would be a setting without effect.
 void check_optimizer(const Config& config) {
   const OptimizerConfig &o = config.optimizer, defaults;
-  const auto check_owner = [&](const char* key, const char* owner, bool is_set) {
+  const auto check_owner = [&](const char* key, OptimizerName owner, bool is_set) {
     if (is_set && o.name != owner)
-      throw mismatch(fmt::format("{} is set, which is {}'s, and optimizer.name is {}", key, owner, o.name),
-                     fmt::format("remove {}, or set optimizer.name to {}", key, owner));
+      throw mismatch(
+          fmt::format("{} is set, which is {}'s, and optimizer.name is {}", key, name_of(owner), name_of(o.name)),
+          fmt::format("remove {}, or set optimizer.name to {}", key, name_of(owner)));
   };
-  check_owner("optimizer.betas", "adamw", o.betas != defaults.betas);
-  check_owner("optimizer.eps", "adamw", o.eps != defaults.eps);
-  check_owner("optimizer.momentum", "sgd", o.momentum != defaults.momentum);
-  check_owner("optimizer.nesterov", "sgd", o.nesterov != defaults.nesterov);
+  check_owner("optimizer.betas", OptimizerName::adamw, o.betas != defaults.betas);
+  check_owner("optimizer.eps", OptimizerName::adamw, o.eps != defaults.eps);
+  check_owner("optimizer.momentum", OptimizerName::sgd, o.momentum != defaults.momentum);
+  check_owner("optimizer.nesterov", OptimizerName::sgd, o.nesterov != defaults.nesterov);
   if (o.nesterov && o.momentum == 0.0)
     throw mismatch("optimizer.nesterov without optimizer.momentum", "set optimizer.momentum, or nesterov to false");
 }

@@ -5,11 +5,14 @@
 #include <array>
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
+
+#include "runtime/config/choices.h"
 
 namespace ddp {
 
@@ -32,25 +35,25 @@ struct DataConfig {
 
 struct TrainConfig {
   int64_t steps = 400, micro_batch = 8, global_batch = 64;
-  std::string precision = "fp32";      // fp32 | tf32 | bf16 | fp16
-  std::string loss_scale = "dynamic";  // or a number; of fp16
+  PrecisionName precision = PrecisionName::fp32;
+  std::optional<double> loss_scale;  // of fp16; none: dynamic
   double loss_scale_init = 65536;
   int64_t loss_scale_interval = 2000;  // updates in a row that double it
   int64_t max_floor_skips = 20;        // skipped steps in a row, with the scale at its floor, that end the run with 79
-  std::string grad_dtype = "auto";     // auto: as precision; fp32
-  std::string recompute = "none";      // none | gelu | gelu+ln | block
+  GradDtype grad_dtype = GradDtype::automatic;
+  std::string recompute = "none";  // none | gelu | gelu+ln | block
   int64_t seed = 1;
   bool deterministic = false;
-  double clip_norm = 1.0;              // 0: never clip
-  bool cuda_graph = false;             // steps as CUDA graphs; no effect on the CPU
-  std::string nccl_blocking = "auto";  // auto | true | false
-  double bucket_mb = 25;               // MiB of gradients in an all-reduce bucket
-  int64_t threads_per_rank = 0;        // 0: cores / ranks, at least 1
-  double hang_timeout_s = 600;         // a rank that makes no progress for so long ends the run with 124
+  double clip_norm = 1.0;   // 0: never clip
+  bool cuda_graph = false;  // steps as CUDA graphs; no effect on the CPU
+  NcclBlocking nccl_blocking = NcclBlocking::automatic;
+  double bucket_mb = 25;         // MiB of gradients in an all-reduce bucket
+  int64_t threads_per_rank = 0;  // 0: cores / ranks, at least 1
+  double hang_timeout_s = 600;   // a rank that makes no progress for so long ends the run with 124
 };
 
 struct OptimizerConfig {
-  std::string name = "adamw";  // adamw | sgd
+  OptimizerName name = OptimizerName::adamw;
   double lr = 1e-3;
   std::array<double, 2> betas = {0.9, 0.95};
   double eps = 1e-8, weight_decay = 0.1;
@@ -59,7 +62,7 @@ struct OptimizerConfig {
 };
 
 struct ScheduleConfig {
-  std::string name = "cosine";  // cosine | linear | constant
+  ScheduleName name = ScheduleName::cosine;
   int64_t warmup_steps = 0;
   double min_lr = 0.0;
 };

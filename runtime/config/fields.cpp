@@ -18,22 +18,43 @@ constexpr Access leaf = {
     },
 };
 
+// Text of which the default and these are allowed.
+template <auto& words, auto... path>
+constexpr Access one_of = {leaf<path...>.get, leaf<path...>.set,
+                           [] { return std::vector<std::string_view>(std::begin(words), std::end(words)); }};
+
+// A leaf that is an enum; its value as text is its name.
+template <auto... path>
+constexpr Access choice = {
+    [](const Config& config) -> Value { return std::string(name_of((config.*....*path))); },
+    [](Config& config, const Value& value) {
+      auto& target = (config.*....*path);
+      target = named<std::remove_cvref_t<decltype(target)>>(std::get<std::string>(value));
+    },
+    [] {
+      std::vector<std::string_view> words;
+      for (const auto& choice : names_of((Config{}.*....*path))) words.push_back(choice.name);
+      return words;
+    },
+};
+
+constexpr Access kLossScale = {
+    [](const Config& config) -> Value {
+      return NumberOrWord{config.train.loss_scale, "dynamic"};
+    },
+    [](Config& config, const Value& value) { config.train.loss_scale = std::get<NumberOrWord>(value).number; },
+};
+
 constexpr double kMaxCount = 1e9;
 constexpr std::string_view kModels[] = {"gpt2"};
 constexpr std::string_view kPresets[] = {"gpt2-small", "gpt2-medium", "gpt2-large", "gpt2-xl"};
 constexpr std::string_view kFormats[] = {"bytes", "tokens"};
-constexpr std::string_view kPrecisions[] = {"fp32", "tf32", "bf16", "fp16"};
-constexpr std::string_view kGradTypes[] = {"auto", "fp32"};
 constexpr std::string_view kRecomputes[] = {"none", "gelu", "gelu+ln", "block"};
-constexpr std::string_view kAutoOrBool[] = {"auto", "true", "false"};
-constexpr std::string_view kOptimizers[] = {"adamw", "sgd"};
-constexpr std::string_view kSchedules[] = {"cosine", "linear", "constant"};
 
 constexpr Field kModel[] = {
-    {.key = "name", .at = leaf<&Config::model, &ModelConfig::name>, .choices = kModels, .meaning = "the architecture"},
+    {.key = "name", .at = one_of<kModels, &Config::model, &ModelConfig::name>, .meaning = "the architecture"},
     {.key = "preset",
-     .at = leaf<&Config::model, &ModelConfig::preset>,
-     .choices = kPresets,
+     .at = one_of<kPresets, &Config::model, &ModelConfig::preset>,
      .resume_may_change = true,
      .meaning = "sets layers, heads, width, context and vocab; a size given beside it wins"},
     {.key = "layers",
@@ -78,8 +99,7 @@ constexpr Field kModel[] = {
 
 constexpr Field kData[] = {
     {.key = "format",
-     .at = leaf<&Config::data, &DataConfig::format>,
-     .choices = kFormats,
+     .at = one_of<kFormats, &Config::data, &DataConfig::format>,
      .meaning =
          "bytes: the file itself, a token a byte; tokens: a .bin with llm.c's header, which tells uint16 or uint32, or "
          "headerless as nanoGPT's: uint16, or uint32 when model.vocab is above 65536"},
@@ -119,13 +139,13 @@ constexpr Field kTrain[] = {
      .range = {1, 1'000'000},
      .meaning = "samples of a step over all ranks: micro_batch x ranks x accumulation"},
     {.key = "precision",
-     .at = leaf<&Config::train, &TrainConfig::precision>,
-     .choices = kPrecisions,
+     .at = choice<&Config::train, &TrainConfig::precision>,
      .meaning =
          "number format of parameters and activations; bf16 and fp16 keep fp32 master weights; sums are fp32 in all. "
          "tf32: fp32 with products on tensor cores, CUDA only. On CUDA tf32 and bf16 need compute capability 8.0"},
     {.key = "loss_scale",
-     .at = leaf<&Config::train, &TrainConfig::loss_scale>,
+     .at = kLossScale,
+     .range = {1e-6, 16777216},
      .meaning = "dynamic, or a number that stays: what the loss of an fp16 run is multiplied by before backward; other "
                 "precisions need none"},
     {.key = "loss_scale_init",
@@ -148,13 +168,11 @@ constexpr Field kTrain[] = {
          "steps skipped in a row, with the loss scale as low as it goes, that end an fp16 run with exit code 79; the "
          "first such step ends a run of another precision"},
     {.key = "grad_dtype",
-     .at = leaf<&Config::train, &TrainConfig::grad_dtype>,
-     .choices = kGradTypes,
+     .at = choice<&Config::train, &TrainConfig::grad_dtype>,
      .meaning = "format in which gradients are all-reduced; auto: 16 bits in bf16 and fp16 runs, but fp32 where "
                 "train.deterministic. Sums over micro-batches are fp32 in either"},
     {.key = "recompute",
-     .at = leaf<&Config::train, &TrainConfig::recompute>,
-     .choices = kRecomputes,
+     .at = one_of<kRecomputes, &Config::train, &TrainConfig::recompute>,
      .resume_may_change = true,
      .meaning =
          "what backward computes again instead of keeping it: gelu and gelu+ln cost about 1% of a step, block one more "
@@ -174,8 +192,7 @@ constexpr Field kTrain[] = {
          "launch the work of a step as CUDA graphs, captured in the second step: less time of the host, the same "
          "bits; exposed communication is then not measured. Without effect on the CPU"},
     {.key = "nccl_blocking",
-     .at = leaf<&Config::train, &TrainConfig::nccl_blocking>,
-     .choices = kAutoOrBool,
+     .at = choice<&Config::train, &TrainConfig::nccl_blocking>,
      .resume_may_change = true,
      .meaning =
          "NCCL's calls return only when their work is enqueued; auto: false, unless cuda_graph on several GPUs needs "
@@ -206,8 +223,7 @@ constexpr Field kTrain[] = {
 
 constexpr Field kOptimizer[] = {
     {.key = "name",
-     .at = leaf<&Config::optimizer, &OptimizerConfig::name>,
-     .choices = kOptimizers,
+     .at = choice<&Config::optimizer, &OptimizerConfig::name>,
      .meaning = "adamw: Adam with decoupled weight decay; sgd: gradient descent with momentum, as torch.optim.SGD"},
     {.key = "lr",
      .at = leaf<&Config::optimizer, &OptimizerConfig::lr>,
@@ -238,8 +254,7 @@ constexpr Field kOptimizer[] = {
 
 constexpr Field kSchedule[] = {
     {.key = "name",
-     .at = leaf<&Config::schedule, &ScheduleConfig::name>,
-     .choices = kSchedules,
+     .at = choice<&Config::schedule, &ScheduleConfig::name>,
      .meaning =
          "how the learning rate goes from lr at the end of the warm-up to min_lr at the last step; constant: stays lr"},
     {.key = "warmup_steps",

@@ -20,6 +20,14 @@ bool looks_octal(std::string_view text) {
   return text.size() > 1 && text[0] == '0' && kDigits.find(text[1]) != std::string_view::npos;
 }
 
+std::string print_bounds(const Range& r) {
+  // Counts in full, not as 1e+09.
+  const auto bound = [](double x) {
+    return x < 1e12 && x == double(int64_t(x)) ? fmt::format("{}", int64_t(x)) : fmt::format("{}", x);
+  };
+  return fmt::format("{}{}, {}{}", r.without_min ? '(' : '[', bound(r.min), bound(r.max), r.without_max ? ')' : ']');
+}
+
 template <class Number>
 std::optional<Number> parse_whole(std::string_view text, std::string_view allowed) {
   if (text.find_first_not_of(allowed) != std::string_view::npos) return std::nullopt;
@@ -39,8 +47,8 @@ class ValueReader {
   }
   void read(std::string& out) const {
     if (node_.kind != YamlNode::Kind::scalar)
-      fail_type(node_, field_.choices.empty() ? "text (\"\" for none)"
-                                              : fmt::format("one of {}", fmt::join(field_.choices, ", ")));
+      fail_type(node_,
+                choices().empty() ? "text (\"\" for none)" : fmt::format("one of {}", fmt::join(choices(), ", ")));
     if (const auto flaw = find_text_flaw(node_.text, TextForm::name))
       throw config_error(node_.where, fmt::format("{} holds {}", key_, flaw->what), "give text on one line");
     const bool may_be_empty = !field_.required && field_.at.get(Config{}) == Value(std::string());
@@ -53,6 +61,11 @@ class ValueReader {
       fail_type(node_, "two numbers, as [0.9, 0.95]");
     for (size_t i = 0; i < out.size(); ++i)
       read_number(out[i], node_.children[i], "+-.eE0123456789", "a finite number");
+  }
+  void read(NumberOrWord& out) const {
+    out.number.reset();
+    if (is_plain(node_) && node_.text == out.word) return;
+    read_number(out.number.emplace(), node_, "+-.eE0123456789", fmt::format("{} or a finite number", out.word));
   }
 
  private:
@@ -82,23 +95,27 @@ class ValueReader {
       throw config_error(node.where, fmt::format("{} is {}", key_, in_quotes(node.text)),
                          "remove the leading zero: it is octal to some readers");
     const std::optional<Number> number = is_plain(node) ? parse_whole<Number>(node.text, allowed) : std::nullopt;
-    if (!number) fail_type(node, fmt::format("{} in {}", wanted, print_range(field_)));
+    if (!number) fail_type(node, fmt::format("{} in {}", wanted, print_bounds(field_.range)));
     const Range& r = field_.range;
     const double x = double(*number);
     if (x < r.min || x > r.max || (r.without_min && x == r.min) || (r.without_max && x == r.max))
-      fail_type(node, fmt::format("{} in {}", wanted, print_range(field_)));
+      fail_type(node, fmt::format("{} in {}", wanted, print_bounds(field_.range)));
     out = *number;
   }
 
   void check_choice(const std::string& text) const {
-    const auto& choices = field_.choices;
-    if (choices.empty() || std::find(choices.begin(), choices.end(), text) != choices.end()) return;
+    const std::vector<std::string> words = choices();
+    if (words.empty() || std::find(words.begin(), words.end(), text) != words.end()) return;
     if (Value(text) == field_.at.get(Config{})) return;
-    const std::vector<std::string> words(choices.begin(), choices.end());
     throw config_error(node_.where, fmt::format("{} is {}", key_, in_quotes(text)),
                        words.size() == 1 ? fmt::format("available: {}", words[0])
                                          : fmt::format("available: {} (nearest: {})", fmt::join(words, ", "),
                                                        nearest_word(text, words)));
+  }
+
+  std::vector<std::string> choices() const {
+    const std::vector<std::string_view> words = choices_of(field_);
+    return {words.begin(), words.end()};
   }
 
   const Field& field_;
@@ -122,6 +139,7 @@ std::string print(int64_t value) { return fmt::format("{}", value); }
 std::string print(double value) { return fmt::format("{}", value); }
 std::string print(bool value) { return value ? "true" : "false"; }
 std::string print(const std::array<double, 2>& pair) { return fmt::format("[{}, {}]", pair[0], pair[1]); }
+std::string print(const NumberOrWord& value) { return value.number ? print(*value.number) : std::string(value.word); }
 std::string print(const std::string& text) {
   if (is_safe_plain(text)) return text;
   std::string out = "\"";
@@ -145,20 +163,17 @@ std::string print_value(const Value& value) {
 }
 
 std::string_view type_name(const Field& field) {
-  constexpr std::string_view kNames[] = {"integer", "number", "true or false", "text", "two numbers"};
+  constexpr std::string_view kNames[] = {"integer", "number", "true or false", "text", "two numbers", "number or word"};
   static_assert(std::size(kNames) == std::variant_size_v<Value>);
   return kNames[field.at.get(Config{}).index()];
 }
 
 std::string print_range(const Field& field) {
-  if (!field.choices.empty()) return fmt::format("{}", fmt::join(field.choices, ", "));
-  const Range& r = field.range;
-  if (r.min == r.max) return {};
-  // Counts in full, not as 1e+09.
-  const auto bound = [](double x) {
-    return x < 1e12 && x == double(int64_t(x)) ? fmt::format("{}", int64_t(x)) : fmt::format("{}", x);
-  };
-  return fmt::format("{}{}, {}{}", r.without_min ? '(' : '[', bound(r.min), bound(r.max), r.without_max ? ')' : ']');
+  if (field.at.choices != nullptr) return fmt::format("{}", fmt::join(choices_of(field), ", "));
+  if (field.range.min == field.range.max) return {};
+  const Value initial = field.at.get(Config{});
+  const auto* either = std::get_if<NumberOrWord>(&initial);
+  return (either == nullptr ? "" : std::string(either->word) + ", ") + print_bounds(field.range);
 }
 
 }  // namespace ddp

@@ -1,13 +1,11 @@
 #include "runtime/optim/loss_scale.h"
 
-#include <cstdlib>
-
 namespace ddp {
 namespace {
 
 constexpr float kGrowth = 2.0f, kBackoff = 0.5f, kFloor = 1.0f, kCap = 0x1p24f;
 
-bool is_dynamic(const TrainConfig& config) { return config.precision == "fp16" && config.loss_scale == "dynamic"; }
+bool is_dynamic(const TrainConfig& config) { return config.precision == PrecisionName::fp16 && !config.loss_scale; }
 
 }  // namespace
 
@@ -24,8 +22,8 @@ LossScaling loss_scaling(const TrainConfig& config) {
 }
 
 float initial_loss_scale(const TrainConfig& config) {
-  if (config.precision != "fp16") return 1.0f;
-  return float(is_dynamic(config) ? config.loss_scale_init : std::strtod(config.loss_scale.c_str(), nullptr));
+  if (config.precision != PrecisionName::fp16) return 1.0f;
+  return float(config.loss_scale.value_or(config.loss_scale_init));
 }
 
 }  // namespace ddp

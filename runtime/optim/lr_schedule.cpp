@@ -11,12 +11,20 @@ namespace ddp {
 double learning_rate(const ScheduleConfig& schedule, double lr, int64_t steps, int64_t t) {
   DDP_CHECK(t >= 1 && t <= steps, "step {} of {}", t, steps);
   if (t <= schedule.warmup_steps) return lr * double(t) / double(schedule.warmup_steps);
-  if (schedule.name == "constant") return lr;
   // 0 at the end of the warm-up, 1 at the last step.
   const double progress =
       double(t - schedule.warmup_steps) / double(std::max<int64_t>(steps - schedule.warmup_steps, 1));
-  const double high = schedule.name == "cosine" ? 0.5 * (1.0 + std::cos(std::numbers::pi * progress)) : 1.0 - progress;
-  return schedule.min_lr + (lr - schedule.min_lr) * high;
+  const auto between = [&](double high) { return schedule.min_lr + (lr - schedule.min_lr) * high; };
+  switch (schedule.name) {
+    case ScheduleName::cosine:
+      return between(0.5 * (1.0 + std::cos(std::numbers::pi * progress)));
+    case ScheduleName::linear:
+      return between(1.0 - progress);
+    case ScheduleName::constant:
+      return lr;
+  }
+  DDP_CHECK(false, "schedule {}", int(schedule.name));
+  return 0.0;
 }
 
 LearningRates next_learning_rates(const ScheduleConfig& schedule, double lr, int64_t steps, uint32_t applied) {

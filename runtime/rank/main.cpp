@@ -50,10 +50,6 @@ std::unique_ptr<Device> make_cpu(const Config& config, const RankEnv& env, const
                           .spin_pauses = oversubscribed ? 0 : CpuOptions{}.spin_pauses});
 }
 
-NcclBlocking nccl_blocking(const std::string& text) {
-  return text == "auto" ? NcclBlocking::automatic : text == "true" ? NcclBlocking::yes : NcclBlocking::no;
-}
-
 // What a run computes with and communicates through.
 struct Backend {
   std::unique_ptr<Device> device;
@@ -77,7 +73,7 @@ Backend make_backend(const Config& config, const RankEnv& env, Board& board, con
                    : cuda.make_nccl_comm(*device, board,
                                          {.rank = env.rank,
                                           .library = open_nccl(),
-                                          .blocking = nccl_blocking(config.train.nccl_blocking),
+                                          .blocking = config.train.nccl_blocking,
                                           .is_captured = config.train.cuda_graph,
                                           .shares_gpu = env.shares_gpu,
                                           .deterministic = config.train.deterministic,

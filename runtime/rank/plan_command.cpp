@@ -59,7 +59,7 @@ void print(const Plan& plan) {
   const StepShape& shape = plan.shape;
   fmt::print(
       "{} with {} parameters in {}: {} rank{} x {} micro-step{} x micro-batch {} = {} samples of {} {} a step\n\n",
-      plan.config.model.name, with_commas(plan.num_parameters), plan.config.train.precision, plan.ranks,
+      plan.config.model.name, with_commas(plan.num_parameters), name_of(plan.config.train.precision), plan.ranks,
       plan.ranks == 1 ? "" : "s", shape.num_micro_steps, shape.num_micro_steps == 1 ? "" : "s", shape.micro_batch,
       plan.config.train.global_batch, plan.unit.per_sample, plan.unit.plural);
   fmt::print("memory of one rank\n");
@@ -99,7 +99,7 @@ void print_json(const Plan& plan) {
     ops.push_back({{"name", name}, {"calls", op.calls}, {"flops", op.flops}, {"bytes", op.bytes}});
   nlohmann::ordered_json json = {{"model", plan.config.model.name},
                                  {"parameters", plan.num_parameters},
-                                 {"precision", plan.config.train.precision},
+                                 {"precision", name_of(plan.config.train.precision)},
                                  {"recompute", plan.config.train.recompute},
                                  {"ranks", plan.ranks},
                                  {"micro_batch", plan.config.train.micro_batch},

@@ -4,10 +4,26 @@ namespace ddp {
 
 Precision precision_of(const TrainConfig& config) {
   Precision p;
-  p.tf32 = config.precision == "tf32";
-  if (config.precision == "fp16") p.storage = DType::f16;
-  if (config.precision == "bf16") p.storage = DType::bf16;
-  if (config.grad_dtype == "auto" && !config.deterministic) p.gradients = p.storage;
+  switch (config.precision) {
+    case PrecisionName::fp32:
+      break;
+    case PrecisionName::tf32:
+      p.tf32 = true;
+      break;
+    case PrecisionName::bf16:
+      p.storage = DType::bf16;
+      break;
+    case PrecisionName::fp16:
+      p.storage = DType::f16;
+      break;
+  }
+  switch (config.grad_dtype) {
+    case GradDtype::automatic:
+      if (!config.deterministic) p.gradients = p.storage;
+      break;
+    case GradDtype::fp32:
+      break;
+  }
   return p;
 }
 

@@ -54,8 +54,8 @@ void check_finite(const std::string& source, const std::string& what, const Para
 void check_model(const std::string& source, const TrainConfig& train, const ModelFlats& model) {
   check_finite(source, "", model.layout, model.params);
   check_finite(source, "", model.state_layout, model.state);
-  if (train.precision != "fp16") return;      // bf16 ends where f32 does
-  constexpr float kLargestHalf = 65519.996f;  // the next float, 65520, rounds to infinity
+  if (train.precision != PrecisionName::fp16) return;  // bf16 ends where f32 does
+  constexpr float kLargestHalf = 65519.996f;           // the next float, 65520, rounds to infinity
   const std::string tensor = first_non_finite(model.layout, model.params, kLargestHalf);
   if (!tensor.empty())
     throw Error(ExitCode::non_finite, fmt::format("{}: {} holds values beyond the range of fp16", source, tensor),

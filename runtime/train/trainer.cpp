@@ -257,7 +257,7 @@ std::optional<SkippedUpdate> Trainer::skipped_update(const StepMetrics& m) const
 
 // Only fp16 has overflows that a lower loss scale mends.
 void Trainer::stop_at_collapse(const StepMetrics& m, const SkippedUpdate& skipped) const {
-  const bool is_scaled = parts_.config.train.precision == "fp16";
+  const bool is_scaled = parts_.config.train.precision == PrecisionName::fp16;
   const int64_t most = is_scaled ? parts_.config.train.max_floor_skips : 1;
   if (m.next.floor_skips < most) return;
   const std::string why = is_scaled ? fmt::format("skipped in a row: {}; the loss scale, {}, goes no lower",

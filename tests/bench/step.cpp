@@ -19,9 +19,9 @@ namespace {
 void bench(const StepBenchOptions& options) {
   StepBench bench(options);
   std::optional<StepBench> fp32;
-  if (!options.is_cuda && options.config.train.precision != "fp32") {
+  if (!options.is_cuda && options.config.train.precision != PrecisionName::fp32) {
     StepBenchOptions other = options;
-    other.config.train.precision = "fp32";
+    other.config.train.precision = PrecisionName::fp32;
     fp32.emplace(other);
   }
   for (int i = 0; i < bench.num_warm_up() + options.steps; ++i) {
@@ -34,9 +34,9 @@ void bench(const StepBenchOptions& options) {
   if (!fp32) return;
   const StepResult beside = fp32->result();
   print(beside);
-  const std::string& precision = options.config.train.precision;
-  fmt::print("\n{} is {:.2f}x as fast as fp32{}\n", precision, median(beside.step_ms) / median(result.step_ms),
-             precision == "bf16" ? " (goal: at least 1.6x)" : "");
+  const PrecisionName precision = options.config.train.precision;
+  fmt::print("\n{} is {:.2f}x as fast as fp32{}\n", name_of(precision), median(beside.step_ms) / median(result.step_ms),
+             precision == PrecisionName::bf16 ? " (goal: at least 1.6x)" : "");
 }
 
 }  // namespace

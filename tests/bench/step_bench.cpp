@@ -85,7 +85,7 @@ void StepBench::run() {
   ceiling_ms_.push_back(ceiling_->run_ms());
   if (!options_.is_cuda) ::usleep(30'000);  // OpenMP's threads spin for a while; ours must not pay for it
   fmt::print("{} step {}: {:.1f} ms, enqueued in {:.2f} ms, products {:.2f} ms, loss {:.4f}\n",
-             options_.config.train.precision, number_, step_ms_.back(), host_ms, ceiling_ms_.back(), loss_);
+             name_of(options_.config.train.precision), number_, step_ms_.back(), host_ms, ceiling_ms_.back(), loss_);
 }
 
 void StepBench::make_ceiling() {
@@ -93,7 +93,8 @@ void StepBench::make_ceiling() {
   const DType type = step_.shape().precision.storage;
   if (options_.is_cuda) {
     const int64_t n = square_gemm_size(double(plan_.flops()), type, memory_info_);
-    ceiling_ = std::make_unique<SquareGemm>(step_.compute(), backend_.table, type, config.train.precision, n);
+    ceiling_ = std::make_unique<SquareGemm>(step_.compute(), backend_.table, type,
+                                            std::string(name_of(config.train.precision)), n);
     return;
   }
   ceiling_ = std::make_unique<GemmCeiling>(type == DType::bf16 ? DType::bf16 : DType::f32, config.model,

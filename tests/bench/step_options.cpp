@@ -69,7 +69,8 @@ StepBenchOptions parse_step_options(int argc, char** argv) {
   options.config = parse_config("", "bench_step", overrides);
   options.config.train.steps = std::max<int64_t>(options.config.train.steps, options.steps + 10);  // and the warm-up
   check_config(options.config, /*ranks=*/1);
-  if (options.config.train.precision == "tf32" && !options.is_cuda) throw usage("--precision tf32 needs --device cuda");
+  if (options.config.train.precision == PrecisionName::tf32 && !options.is_cuda)
+    throw usage("--precision tf32 needs --device cuda");
   return options;
 }
 

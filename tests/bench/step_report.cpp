@@ -24,7 +24,7 @@ std::string setting_text(const StepResult& r) {
       r.options.is_cuda ? r.device + (r.graphs ? ", as graphs" : "") : fmt::format("{} threads", r.options.threads);
   return fmt::format("GPT-2 of {} layers x {} ({:.1f} M parameters), B={}, T={}, {}, {}", m.layers, m.width,
                      double(r.parameters) * 1e-6, r.options.config.train.micro_batch, m.context,
-                     r.options.config.train.precision, where);
+                     name_of(r.options.config.train.precision), where);
 }
 
 void print_ops(const StepResult& r) {
@@ -52,7 +52,7 @@ double median(std::vector<double> values) {
 
 void print(const StepResult& r) {
   const double ms = median(r.step_ms), ceiling_ms = median(r.ceiling_ms);
-  const bool is_bf16 = r.options.config.train.precision == "bf16";
+  const bool is_bf16 = r.options.config.train.precision == PrecisionName::bf16;
   fmt::print("\n{}: {:.0f} GFLOP in {:.1f} ms = {}\n", setting_text(r), r.square_flops * 1e-9, ms,
              rate_text(r.square_flops, ms));
   fmt::print("{}: {}\n", r.ceiling_name, rate_text(r.ceiling_flops, ceiling_ms));
@@ -76,7 +76,7 @@ void write_json(const StepResult& r, const std::filesystem::path& path) {
     ops.push_back({{"name", name}, {"calls", c.calls}, {"ms", c.ms}, {"flops", c.flops}, {"bytes", c.bytes}});
   const nlohmann::ordered_json json = {
       {"device", r.device},
-      {"precision", config.train.precision},
+      {"precision", name_of(config.train.precision)},
       {"graphs", r.graphs},
       {"batch", config.train.micro_batch},
       {"context", config.model.context},

@@ -82,9 +82,6 @@ TEST_CASE("limits between keys") {
   CHECK_THAT(message({"train.steps=5", "schedule.warmup_steps=6"}), Contains("set it to 5 or less"));
   CHECK_THAT(message({"eval.every=5"}), Contains("data.valid"));
   CHECK_THAT(message({"data.format=bytes", "model.vocab=255"}), Contains("256"));
-  for (const char* scale : {"nan", "inf", "0", "-1", "1e-46", "1e30", "0x10", "auto", "true"})
-    CHECK_THAT(message({"train.precision=fp16", std::string("train.loss_scale=") + scale}),
-               Contains("neither dynamic nor a number in [1e-06, 16777216]"));
   for (const char* precision : {"fp32", "bf16", "tf32"})
     CHECK_THAT(message({"train.loss_scale=1024", std::string("train.precision=") + precision}),
                Contains("only fp16 is scaled"));

@@ -26,10 +26,11 @@ std::string other_value(const Field& field, const Config& config) {
   if (const auto* x = std::get_if<double>(&value)) return *x == 0 ? "0.125" : fmt::format("{}", *x / 2);
   if (const auto* x = std::get_if<bool>(&value)) return *x ? "false" : "true";
   if (const auto* x = std::get_if<std::string>(&value)) {
-    for (const std::string_view choice : field.choices)
+    for (const std::string_view choice : choices_of(field))
       if (choice != *x) return std::string(choice);
-    return field.choices.empty() ? "another" : "";
+    return field.at.choices == nullptr ? "another" : "";
   }
+  if (std::holds_alternative<NumberOrWord>(value)) return "1024";
   return "[0.5, 0.75]";
 }
 

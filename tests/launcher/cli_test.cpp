@@ -232,7 +232,7 @@ TEST_CASE("a precision that a rank's device does not have is refused, and what i
   HostDevices host = four_gpus();
   for (GpuInfo& gpu : host.gpus) gpu.capability_major = 8;
   host.gpus[2].capability_major = 7, host.gpus[2].capability_minor = 5;
-  const auto refusal = [&](const char* precision, const Placement& placement) -> std::string {
+  const auto refusal = [&](PrecisionName precision, const Placement& placement) -> std::string {
     try {
       check_precision(precision, placement, host);
     } catch (const Error& e) {
@@ -241,18 +241,19 @@ TEST_CASE("a precision that a rank's device does not have is refused, and what i
     }
     return {};
   };
-  for (const char* precision : {"bf16", "tf32"}) {
-    CAPTURE(precision);
+  for (const PrecisionName precision : {PrecisionName::bf16, PrecisionName::tf32}) {
+    CAPTURE(name_of(precision));
     CHECK_THAT(refusal(precision, {"cuda", {0, 2}}),
                Catch::Contains("GPU 2 (test) has 7.5") && Catch::Contains("fp16"));
     CHECK(refusal(precision, {"cuda", {0, 3}}).empty());
   }
-  for (const char* precision : {"fp32", "fp16"}) CHECK(refusal(precision, {"cuda", {2}}).empty());
+  for (const PrecisionName precision : {PrecisionName::fp32, PrecisionName::fp16})
+    CHECK(refusal(precision, {"cuda", {2}}).empty());
   host.gpus[2].capability_minor = 0;  // older than any kernel is compiled for
-  for (const char* precision : {"fp32", "fp16", "bf16"})
+  for (const PrecisionName precision : {PrecisionName::fp32, PrecisionName::fp16, PrecisionName::bf16})
     CHECK_THAT(refusal(precision, {"cuda", {2}}), Catch::Contains("has 7.0") && Catch::Contains("--device cpu"));
-  CHECK_THAT(refusal("tf32", {"cpu", {0}}), Catch::Contains("CPU") && Catch::Contains("bf16"));
-  CHECK(refusal("bf16", {"cpu", {0}}).empty());
+  CHECK_THAT(refusal(PrecisionName::tf32, {"cpu", {0}}), Catch::Contains("CPU") && Catch::Contains("bf16"));
+  CHECK(refusal(PrecisionName::bf16, {"cpu", {0}}).empty());
 }
 
 TEST_CASE("a plan for GPUs needs none") {

@@ -14,7 +14,7 @@ using namespace ddp::test;
 namespace {
 
 // Mean losses of the steps of small_config.
-Vec loss_curve(const std::string& precision, std::unique_ptr<Device> device, const OpTable& table) {
+Vec loss_curve(PrecisionName precision, std::unique_ptr<Device> device, const OpTable& table) {
   StepRunner run(small_config(precision), std::move(device), table);
   Vec losses;
   for (int64_t step = 1; step <= num_curve_steps(); ++step) {
@@ -34,13 +34,13 @@ double rms_difference(const Vec& a, const Vec& b) {
 }  // namespace
 
 TEST_CASE("over the first steps the loss is within twice naive mixed precision's distance from f32") {
-  const Vec f32 = loss_curve("fp32", make_cpu_device({.num_threads = 2}), cpu_op_table());
+  const Vec f32 = loss_curve(PrecisionName::fp32, make_cpu_device({.num_threads = 2}), cpu_op_table());
   REQUIRE(f32.back() < f32.front());
   for (const DType type : measured_types()) {
-    const std::string precision = type == DType::f16 ? "fp16" : "bf16";
+    const PrecisionName precision = type == DType::f16 ? PrecisionName::fp16 : PrecisionName::bf16;
     const double naive = rms_difference(loss_curve(precision, make_cpu_device({}), plain_op_table()), f32);
     const double ours = rms_difference(loss_curve(precision, make_measured_device(), measured_op_table()), f32);
-    CAPTURE(precision, ours, naive);
+    CAPTURE(name_of(precision), ours, naive);
     CHECK(ours <= 2 * naive);
   }
 }

@@ -46,7 +46,7 @@ TEST_CASE("gradients of a fresh model are within twice the error of naive mixed 
 }
 
 TEST_CASE("gradients after 20 steps of training are within twice the error of naive mixed precision") {
-  StepRunner run(small_config("fp32"));
+  StepRunner run(small_config(PrecisionName::fp32));
   for (int64_t step = 1; step <= 20; ++step) run.train(step);
   const std::vector<float> trained = run.params();
   check_gradients({trained.begin(), trained.end()}, 0.0f);

@@ -22,7 +22,7 @@ inline gpt2::Gpt2 small_gpt2(float dropout = 0.0f, int64_t logits_rows = 256) {
 }
 
 // Two micro-steps, so that gradients are summed in f32 too.
-inline Config small_config(const std::string& precision) {
+inline Config small_config(PrecisionName precision) {
   Config config;
   config.model.layers = 2;
   config.model.heads = 2;

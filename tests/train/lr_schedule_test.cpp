@@ -6,7 +6,7 @@
 using namespace ddp;
 
 TEST_CASE("the learning rate rises over the warm-up and ends at its minimum") {
-  for (const char* name : {"cosine", "linear"}) {
+  for (const ScheduleName name : {ScheduleName::cosine, ScheduleName::linear}) {
     const ScheduleConfig s{.name = name, .warmup_steps = 4, .min_lr = 0.1};
     REQUIRE(learning_rate(s, 1.0, 20, 1) == Approx(0.25));
     REQUIRE(learning_rate(s, 1.0, 20, 4) == Approx(1.0));
@@ -14,12 +14,12 @@ TEST_CASE("the learning rate rises over the warm-up and ends at its minimum") {
     REQUIRE(learning_rate(s, 1.0, 20, 20) == Approx(0.1));
     for (int64_t t = 5; t <= 20; ++t) REQUIRE(learning_rate(s, 1.0, 20, t) < learning_rate(s, 1.0, 20, t - 1));
   }
-  REQUIRE(learning_rate({.name = "constant", .warmup_steps = 0, .min_lr = 0}, 0.5, 10, 10) == 0.5);
-  REQUIRE(learning_rate({.name = "cosine", .warmup_steps = 10, .min_lr = 0}, 0.5, 10, 10) == 0.5);
+  REQUIRE(learning_rate({.name = ScheduleName::constant, .warmup_steps = 0, .min_lr = 0}, 0.5, 10, 10) == 0.5);
+  REQUIRE(learning_rate({.name = ScheduleName::cosine, .warmup_steps = 10, .min_lr = 0}, 0.5, 10, 10) == 0.5);
 }
 
 TEST_CASE("a step is given the rates of the update after those that are known of, and of the one after it") {
-  const ScheduleConfig s{.name = "cosine", .warmup_steps = 3, .min_lr = 0.0};
+  const ScheduleConfig s{.name = ScheduleName::cosine, .warmup_steps = 3, .min_lr = 0.0};
   const auto rate = [&](int64_t t) { return float(learning_rate(s, 2e-3, 10, t)); };
   for (uint32_t applied = 0; applied < 10; ++applied) {
     const LearningRates next = next_learning_rates(s, 2e-3, 10, applied);

@@ -60,7 +60,7 @@ TEST_CASE("sgd, fed the same gradients and rates, has PyTorch's parameters") {
   const std::unique_ptr<Device> device = make_cpu_device({});
   for (const nlohmann::json& run : torch["runs"]) {
     OptimizerConfig config;
-    config.name = "sgd";
+    config.name = OptimizerName::sgd;
     config.momentum = run["momentum"];
     config.nesterov = run["nesterov"];
     config.weight_decay = run["weight_decay"];

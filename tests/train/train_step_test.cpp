@@ -57,7 +57,7 @@ TEST_CASE("the dry run counts the multiplications of the published model") {
 
 TEST_CASE("the loss falls, and metrics say what the update did") {
   Config config = tiny_config();
-  config.schedule = {.name = "linear", .warmup_steps = 5, .min_lr = 1e-3};
+  config.schedule = {.name = ScheduleName::linear, .warmup_steps = 5, .min_lr = 1e-3};
   Run run(config);
   const StepMetrics first = run.train(1);
   REQUIRE(first.loss_sum / (8 * 12) == Approx(std::log(61.0)).epsilon(0.02));
@@ -98,17 +98,17 @@ TEST_CASE("a gradient that is not finite skips the update and is named by its ch
 }
 
 TEST_CASE("the largest micro-batch of GPT-2 small on an 11 GB card is what models/gpt2/README.md says") {
-  const auto largest = [](const char* precision, const char* recompute) {
+  const auto largest = [](PrecisionName precision, const char* recompute) {
     Config config;  // the sizes of GPT-2 small
     config.train.precision = precision;
     config.train.recompute = recompute;
     return largest_micro_batch(config, 10'500'000'000, DeviceKind::cuda);
   };
-  CHECK(largest("fp32", "none") == 13);
-  CHECK(largest("fp32", "gelu") == 17);
-  CHECK(largest("fp32", "gelu+ln") == 21);
-  CHECK(largest("fp32", "block") == 89);
-  for (const char* precision : {"fp16", "bf16"}) {
+  CHECK(largest(PrecisionName::fp32, "none") == 13);
+  CHECK(largest(PrecisionName::fp32, "gelu") == 17);
+  CHECK(largest(PrecisionName::fp32, "gelu+ln") == 21);
+  CHECK(largest(PrecisionName::fp32, "block") == 89);
+  for (const PrecisionName precision : {PrecisionName::fp16, PrecisionName::bf16}) {
     CHECK(largest(precision, "none") == 26);
     CHECK(largest(precision, "gelu") == 35);
     CHECK(largest(precision, "gelu+ln") == 41);
