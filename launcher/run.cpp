@@ -79,17 +79,17 @@ std::string advice(const Resume& resume, const CommandAgain& again) {
 
 }  // namespace
 
-Config resolve_config(const TrainOptions& train, const Placement& placement) {
-  const Config config = load_config(train.config_file, train.overrides, train.output_dir);
+Config resolve_config(const TrainOptions& train, const Placement& placement, const ConfigRegistry& registry) {
+  const Config config = load_config(train.config_file, registry, train.overrides, train.output_dir);
   check_config(config, placement.ranks());
   return config;
 }
 
-Outcome run_training(const TrainOptions& train, const CommandAgain& again, int64_t launched_ns,
-                     const Signals& signals) {
+Outcome run_training(const TrainOptions& train, const ConfigRegistry& registry, const CommandAgain& again,
+                     int64_t launched_ns, const Signals& signals) {
   const HostDevices host = probe_host(train);
   const Placement placement = place_ranks(train, host);
-  const Config config = resolve_config(train, placement);
+  const Config config = resolve_config(train, placement, registry);
   check_precision(config.train.precision, placement, host);
   check_inputs(config, train.resume);
   const std::filesystem::path program = find_rank_program();

@@ -18,6 +18,8 @@ LEVELS = {
     "runtime/comm": 2,
     "runtime/state": 2,
     "models": 3,
+    "models/options_registry": 0,  # not a folder but a header and its source
+    "models/gpt2/options": 0,
     "runtime/reduce": 3,
     "runtime/optim": 3,
     "runtime/data": 3,
@@ -28,7 +30,13 @@ LEVELS = {
     "launcher": 1,
 }
 # Folders of one level that may see each other, (from, to).
-SIBLINGS = {("runtime/board", "runtime/base"), ("runtime/config", "runtime/base")}
+SIBLINGS = {
+    ("runtime/board", "runtime/base"),
+    ("runtime/config", "runtime/base"),
+    ("models/gpt2/options", "runtime/config"),
+    ("models/options_registry", "models/gpt2/options"),
+    ("models/options_registry", "runtime/config"),
+}
 # The launcher knows nothing of devices: level 0 only. Models never see communication.
 FORBIDDEN = {("launcher", "runtime/device"), ("models", "runtime/comm")}
 # Headers of a backend, and the only places that may include them.
@@ -42,7 +50,7 @@ INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
 def folder_of(path):
     best = ""
     for folder in LEVELS:
-        if path.startswith(folder + "/") and len(folder) > len(best):
+        if path.startswith((folder + "/", folder + ".")) and len(folder) > len(best):
             best = folder
     return best
 

@@ -2,12 +2,12 @@
 
 namespace ddp::gpt2 {
 
-void Block::declare(ParamLayout& layout, const std::string& name, int64_t width) {
-  fc_proj.declare(layout, name + ".mlp.c_proj", 4 * width, width);
-  fc.declare(layout, name + ".mlp.c_fc", width, 4 * width);
+void Block::declare(ParamLayout& layout, const std::string& name, int64_t width, double sigma, double residual_sigma) {
+  fc_proj.declare(layout, name + ".mlp.c_proj", 4 * width, width, residual_sigma);
+  fc.declare(layout, name + ".mlp.c_fc", width, 4 * width, sigma);
   ln_2.declare(layout, name + ".ln_2", width);
-  attn_proj.declare(layout, name + ".attn.c_proj", width, width);
-  attn.declare(layout, name + ".attn.c_attn", width, 3 * width);
+  attn_proj.declare(layout, name + ".attn.c_proj", width, width, residual_sigma);
+  attn.declare(layout, name + ".attn.c_attn", width, 3 * width, sigma);
   ln_1.declare(layout, name + ".ln_1", width);
 }
 

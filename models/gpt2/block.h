@@ -8,14 +8,11 @@
 
 #include <string>
 
+#include "models/gpt2/options/options.h"
 #include "models/layers/layer_norm.h"
 #include "models/layers/linear.h"
 
 namespace ddp::gpt2 {
-
-// What backward computes again instead of keeping it from forward. Per row of C elements a block keeps 16 C with none,
-// 12 C with gelu, 10 C with gelu_ln, 1 C with block. The same ops on the same inputs: the same bits in all.
-enum class Recompute : uint8_t { none, gelu, gelu_ln, block };
 
 // M = B * T rows of C. Backward finds some of them empty, by Recompute.
 struct BlockSaved {
@@ -42,7 +39,8 @@ struct Block {
   Recompute recompute = Recompute::none;
   uint32_t first_site = 0;  // dropout sites: + 0 branch before, + 1 attention, + 2 attention's branch
 
-  void declare(ParamLayout& layout, const std::string& name, int64_t width);  // in backward order
+  // In backward order. Weights are N(0, sigma), those of the projections into the residual N(0, residual_sigma).
+  void declare(ParamLayout& layout, const std::string& name, int64_t width, double sigma, double residual_sigma);
   // From (residual, branch) to (saved.ln_2.residual, returned branch (M,C)). batch: B, for the (B,T,...) views.
   ArenaTensor forward(const Pass& pass, BlockSaved& saved, const TensorView& residual, const TensorView& branch,
                       int64_t batch) const;

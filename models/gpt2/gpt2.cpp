@@ -1,13 +1,9 @@
 #include "models/gpt2/gpt2.h"
 
-#include <algorithm>
 #include <cmath>
-#include <numbers>
 
 #include "models/layers/summed_grad.h"
 #include "models/layers/token_order.h"
-#include "runtime/base/philox.h"
-#include "runtime/base/rounding.h"
 
 namespace ddp::gpt2 {
 namespace {
@@ -15,30 +11,11 @@ namespace {
 // Dropout sites: the embedding's, then kSitesPerBlock for each block, then the last block's branch at the final norm.
 constexpr uint32_t kEmbeddingSite = 0, kFirstBlockSite = 1, kSitesPerBlock = 3;
 
-// Normal values as a pure function of (seed, stream, element); Box-Muller on Philox words, two at a time.
-void fill_normal(ThreadPool& pool, std::span<float> out, uint64_t seed, uint32_t stream, double sigma) {
-  constexpr size_t kBlock = 65536;  // elements; whole Philox calls, of 4 words each
-  pool.parallel_for(ceil_div(int64_t(out.size()), kBlock), [=](int64_t block) {
-    const size_t begin = size_t(block) * kBlock, end = std::min(out.size(), begin + kBlock);
-    for (size_t i = begin; i < end; i += 4) {
-      const Philox4 r =
-          philox(uint32_t(seed), uint32_t(seed >> 32), uint32_t(i / 4), uint32_t(uint64_t(i / 4) >> 32), stream, 0);
-      for (size_t j = 0; j < 4 && i + j < end; j += 2) {
-        const double u = (double(r.word[j]) + 1.0) * 0x1p-32,
-                     angle = 2.0 * std::numbers::pi * double(r.word[j + 1]) * 0x1p-32;
-        const double radius = sigma * std::sqrt(-2.0 * std::log(u));
-        out[i + j] = float(radius * std::cos(angle));
-        if (i + j + 1 < end) out[i + j + 1] = float(radius * std::sin(angle));
-      }
-    }
-  });
-}
+constexpr double kSigma = 0.02;  // of all weights but the residual projections
 
 }  // namespace
 
-int64_t padded_vocab(int64_t vocab) { return (vocab + 63) / 64 * 64; }
-
-Gpt2::Gpt2(const Options& options)
+Gpt2::Gpt2(const Options& options, int64_t logits_rows)
     : options_(options),
       inputs_{{.name = "tokens", .sample = {options.context}, .limit = options.vocab},
               {.name = "targets", .sample = {options.context}, .limit = options.vocab},
@@ -47,7 +24,8 @@ Gpt2::Gpt2(const Options& options)
   const int64_t c = options.width, rows = padded_vocab();
   // Backward order. The tied embedding comes last: its classifier part is ready first, but its lookup part is last of
   // all.
-  if (!options.tie_embeddings) head_.weight = layout_.add("lm_head.weight", {rows, c}, true, options.vocab);
+  if (!options.tie_embeddings)
+    head_.weight = layout_.add("lm_head.weight", {rows, c}, true, Init::normal(kSigma), {options.vocab, c});
   ln_f_.declare(layout_, "ln_f", c);
   for (int64_t l = options.layers - 1; l >= 0; --l) {
     Block& block = blocks_[size_t(l)];
@@ -55,28 +33,14 @@ Gpt2::Gpt2(const Options& options)
     block.is_first = l == 0;
     block.recompute = options.recompute;
     block.first_site = kFirstBlockSite + uint32_t(l) * kSitesPerBlock;
-    block.declare(layout_, fmt::format("h.{}", l), c);
+    block.declare(layout_, fmt::format("h.{}", l), c, kSigma, kSigma / std::sqrt(2.0 * double(options.layers)));
   }
-  wpe_ = layout_.add("wpe.weight", {options.context, c}, true);
-  wte_ = layout_.add("wte.weight", {rows, c}, true, options.vocab);
+  wpe_ = layout_.add("wpe.weight", {options.context, c}, true, Init::normal(kSigma));
+  wte_ = layout_.add("wte.weight", {rows, c}, true, Init::normal(kSigma), {options.vocab, c});
   if (options.tie_embeddings) head_.weight = wte_;
   head_.live_columns = options.vocab;
-  head_.rows_at_once = options.logits_rows;
-}
-
-void Gpt2::init(std::span<float> params, uint64_t seed, ThreadPool& pool) const {
-  const double sigma = 0.02, residual_sigma = sigma / std::sqrt(2.0 * double(options_.layers));
-  uint32_t stream = 0;
-  for (const Param& p : layout_.params()) {
-    const int64_t live = p.numel / p.shape[0] * p.saved_rows;
-    const std::span<float> values = params.subspan(size_t(p.offset), size_t(live));
-    const bool is_norm = p.shape.rank == 1 && p.name.ends_with(".weight");
-    if (p.shape.rank == 2)
-      fill_normal(pool, values, seed, stream, p.name.ends_with("c_proj.weight") ? residual_sigma : sigma);
-    else
-      std::fill(values.begin(), values.end(), is_norm ? 1.0f : 0.0f);
-    ++stream;
-  }
+  head_.rows_at_once = logits_rows;
+  layout_.set_saved_names(saved_names(options));
 }
 
 uint32_t Gpt2::last_site() const { return kFirstBlockSite + uint32_t(options_.layers) * kSitesPerBlock; }
@@ -118,7 +82,7 @@ void Gpt2::train(const Exec& exec, Arena& arena, const TrainPass& args) const {
                   .accumulate = args.accumulate,
                   .sums = args.sums,
                   .ready = &args.ready,
-                  .dropout = {.p = options_.dropout,
+                  .dropout = {.p = float(options_.dropout),
                               .seed = args.seed,
                               .step = args.attempted_step,
                               .sample_ids = args.batch.sample_ids().as<int32_t>(),
@@ -136,7 +100,7 @@ void Gpt2::train(const Exec& exec, Arena& arena, const TrainPass& args) const {
       pass.announce(head_.weight);
     }
     grad.stream = pass.take({m, c}, "dresidual");
-    if (options_.dropout > 0.0f) grad.masked = pass.take({m, c}, "dbranch");
+    if (options_.dropout > 0.0) grad.masked = pass.take({m, c}, "dbranch");
     ln_f_.backward(pass, a.ln_f, grad.stream, grad.masked, dln_f, /*add=*/false, last_site());
     a.ln_f = {};
   }

@@ -6,34 +6,22 @@
 #include <vector>
 
 #include "models/gpt2/block.h"
+#include "models/gpt2/options/options.h"
 #include "models/layers/lm_head.h"
 #include "runtime/state/model.h"
 
 namespace ddp::gpt2 {
 
-struct Options {
-  int64_t layers = 12, heads = 12, width = 768, context = 1024;
-  int64_t vocab = 50257;  // live tokens; computed with padded_vocab rows, the rest is masked and not saved
-  float dropout = 0.0f;
-  bool tie_embeddings = true;
-  Recompute recompute = Recompute::none;
-  int64_t logits_rows = 256;  // LmHead::rows_at_once
-};
-
-// Rows of the token embedding: the vocabulary, up to a multiple of 64.
-int64_t padded_vocab(int64_t vocab);
-
 class Gpt2 final : public Model, public LanguageModel {
  public:
-  explicit Gpt2(const Options& options);
+  // logits_rows: LmHead::rows_at_once.
+  explicit Gpt2(const Options& options, int64_t logits_rows = 256);
 
   const ParamLayout& layout() const override { return layout_; }
   // tokens, targets: (T) i32 a sample; order: models/layers/token_order.h.
   const std::vector<Input>& inputs() const override { return inputs_; }
   int64_t targets_per_sample() const override { return options_.context; }
   WorkUnit unit() const override { return {.abbreviation = "tok", .plural = "tokens", .per_sample = options_.context}; }
-  // N(0, 0.02); residual projections N(0, 0.02 / sqrt(2 layers)); biases 0; norms 1.
-  void init(std::span<float> params, uint64_t seed, ThreadPool& pool) const override;
   void train(const Exec& exec, Arena& arena, const TrainPass& pass) const override;
   void evaluate(const Exec& exec, Arena& arena, const EvalPass& pass) const override;
 

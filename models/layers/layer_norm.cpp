@@ -3,7 +3,7 @@
 namespace ddp {
 
 void LayerNorm::declare(ParamLayout& layout, const std::string& name, int64_t width) {
-  weight = layout.add(name + ".weight", {width}, /*decay=*/false);
+  weight = layout.add(name + ".weight", {width}, /*decay=*/false, Init::constant(1.0));
   bias = layout.add(name + ".bias", {width}, /*decay=*/false);
 }
 

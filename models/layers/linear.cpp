@@ -2,8 +2,9 @@
 
 namespace ddp {
 
-void Linear::declare(ParamLayout& layout, const std::string& name, int64_t in, int64_t out) {
-  weight = layout.add(name + ".weight", is_transposed() ? Shape{out, in} : Shape{in, out}, /*decay=*/true);
+void Linear::declare(ParamLayout& layout, const std::string& name, int64_t in, int64_t out, double sigma) {
+  weight = layout.add(name + ".weight", is_transposed() ? Shape{out, in} : Shape{in, out}, /*decay=*/true,
+                      Init::normal(sigma));
   bias = layout.add(name + ".bias", {out}, /*decay=*/false);
 }
 

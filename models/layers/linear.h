@@ -15,7 +15,8 @@ struct Linear {
   WeightOrder order = WeightOrder::in_out;
 
   // Appends weight and bias to the layout; call in backward order.
-  void declare(ParamLayout& layout, const std::string& name, int64_t in, int64_t out);
+  // The weight is N(0, sigma) at first, the bias 0.
+  void declare(ParamLayout& layout, const std::string& name, int64_t in, int64_t out, double sigma);
   void forward(const Pass& pass, const TensorView& y, const TensorView& x) const;
   // dW, db (=|+=) from x and dy; announces both.
   void backward_weight(const Pass& pass, const TensorView& x, const TensorView& dy) const;

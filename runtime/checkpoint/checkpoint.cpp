@@ -234,14 +234,14 @@ TrainingState load_checkpoint(const fs::path& path, const ModelFlats& model, con
     const auto more = wanted_tensors(model.layout, state.flat, state.name + ".");
     wanted.insert(wanted.end(), more.begin(), more.end());
   }
-  load_tensors(model_file, wanted_tensors(model), NameRule::exact);
-  load_tensors(optimizer_file, wanted, NameRule::exact);
+  load_tensors(model_file, wanted_tensors(model));
+  load_tensors(optimizer_file, wanted);
   return std::move(manifest.state);
 }
 
 void load_model(const fs::path& path, const ModelFlats& model) {
   const SafetensorsReader file(fs::is_directory(path) ? path / kModelFile : path);
-  load_tensors(file, wanted_tensors(model), NameRule::hugging_face);
+  load_tensors(file, wanted_tensors(model), model.layout.saved_names());
 }
 
 }  // namespace ddp

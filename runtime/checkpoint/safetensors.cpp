@@ -75,6 +75,17 @@ std::string header_of(std::span<const TensorToSave> tensors) {
   return header;
 }
 
+void append_tensor(HashedOutput& out, const TensorToSave& tensor) {
+  const size_t n = size_t(bytes_of(tensor)) / sizeof(float);
+  if (!tensor.gather) return out.append(std::as_bytes(std::span(tensor.data, n)));
+  std::vector<float> piece(std::min(n, kPieceBytes / sizeof(float)));
+  for (size_t begin = 0; begin < n; begin += piece.size()) {
+    const auto values = std::span(piece).first(std::min(piece.size(), n - begin));
+    tensor.gather(int64_t(begin), values);
+    out.append(std::as_bytes(values));
+  }
+}
+
 }  // namespace
 
 WrittenFile write_safetensors(const std::filesystem::path& path, std::span<const TensorToSave> tensors) {
@@ -83,8 +94,7 @@ WrittenFile write_safetensors(const std::filesystem::path& path, std::span<const
   HashedOutput out(path);
   out.append(std::as_bytes(std::span(&header_bytes, 1)));
   out.append(std::as_bytes(std::span(header)));
-  for (const TensorToSave& t : tensors)
-    out.append(std::as_bytes(std::span(t.data, size_t(bytes_of(t)) / sizeof(float))));
+  for (const TensorToSave& t : tensors) append_tensor(out, t);
   return out.finish();
 }
 

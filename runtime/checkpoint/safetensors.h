@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -20,6 +21,8 @@ struct TensorToSave {
   std::string name;
   std::vector<int64_t> shape;
   const float* data = nullptr;  // product of shape elements, row-major
+  // Where these do not lie in order, instead: writes elements [begin, begin + out.size()).
+  std::function<void(int64_t begin, std::span<float> out)> gather = {};
 };
 
 struct WrittenFile {

@@ -1,5 +1,5 @@
-// Between a flat buffer and the tensors of a file: names, saved rows (padding of a vocabulary is not saved, and is zero
-// after a load), and the comparison of a file's tensors with a layout's.
+// Between a flat buffer and the tensors of a file, by the layout's saved names: a file's tensor is a parameter, or rows
+// of one, without padding and with its dimensions in the order that the outside knows. Padding is zero after a load.
 #pragma once
 
 #include <span>
@@ -7,28 +7,27 @@
 #include <vector>
 
 #include "runtime/checkpoint/safetensors.h"
-#include "runtime/state/param_layout.h"
+#include "runtime/state/saved_view.h"
 
 namespace ddp {
 
-// The parameters of `flat`, each named prefix + its name; views into `flat`, which must outlive them.
+// The parameters of `flat`, each tensor named prefix + its saved name, in the order of the names; they refer to `flat`,
+// which must outlive them.
 std::vector<TensorToSave> tensors_to_save(const ParamLayout& layout, const float* flat, const std::string& prefix);
 
-// What a file must hold, and the memory that it is read into.
+// A tensor that a file must hold, and the memory that it is read into.
 struct Wanted {
   std::string name;
-  std::vector<int64_t> shape;
-  std::span<float> memory;  // with the parameter's padding: as many elements as the shape says, or more
+  SavedView view;
+  std::span<float> param;     // the whole parameter with its padding
+  bool is_first_part = true;  // of the parameter's tensors
 };
-// One per parameter of `flat`, named prefix + its name.
+// Those of all parameters of `flat`, each named prefix + its saved name.
 std::vector<Wanted> wanted_tensors(const ParamLayout& layout, float* flat, const std::string& prefix);
 
-enum class NameRule {
-  exact,
-  hugging_face,  // names may begin with "transformer."; attention masks and a tied lm_head.weight are passed over
-};
-// Fills every wanted parameter, padding with zeros. Names and shapes must match exactly. Errors: 78 naming the first
-// tensors that differ, before anything is read; 65 when the file is corrupt.
-void load_tensors(const SafetensorsReader& file, std::span<const Wanted> wanted, NameRule rule);
+// Fills every parameter, padding with zeros. Names and shapes must match exactly, but for the prefixes, aliases and
+// tensors to pass over of `published`, by default none. Errors: 78 naming the first tensors that differ, before
+// anything is read; 65 when the file is corrupt.
+void load_tensors(const SafetensorsReader& file, std::span<const Wanted> wanted, const SavedNames& published = {});
 
 }  // namespace ddp

@@ -6,44 +6,12 @@
 
 #include "runtime/base/check.h"
 #include "runtime/config/config.h"
+#include "runtime/config/mismatch.h"
 
 namespace ddp {
 namespace {
 
 constexpr int64_t kMaxLanes = 8;
-
-Error mismatch(const std::string& what, const std::string& hint) { return Error(ExitCode::config, what, hint); }
-
-// Up to six divisors of n, those nearest to `wanted`, in ascending order, as "4, 8, 16".
-std::string divisors_near(int64_t n, int64_t wanted) {
-  constexpr size_t kShown = 6;
-  std::vector<int64_t> divisors;
-  for (int64_t d = 1; d <= n; ++d)
-    if (n % d == 0) divisors.push_back(d);
-  const auto distance = [wanted](int64_t d) { return std::max(d, wanted) - std::min(d, wanted); };
-  std::stable_sort(divisors.begin(), divisors.end(), [&](int64_t a, int64_t b) { return distance(a) < distance(b); });
-  divisors.resize(std::min(divisors.size(), kShown));
-  std::sort(divisors.begin(), divisors.end());
-  return fmt::format("{}", fmt::join(divisors, ", "));
-}
-
-// The multiples of `unit` on both sides of n, as "56 or 64".
-std::string multiples_near(int64_t unit, int64_t n) {
-  const int64_t below = n / unit * unit;
-  return below == 0 ? fmt::format("{}", unit) : fmt::format("{} or {}", below, below + unit);
-}
-
-void check_model(const Config& config) {
-  const ModelConfig& m = config.model;
-  if (m.width % m.heads != 0)
-    throw mismatch(fmt::format("model.width {} is not a multiple of model.heads {}", m.width, m.heads),
-                   fmt::format("heads that work: {}; widths that work: {}", divisors_near(m.width, m.heads),
-                               multiples_near(m.heads, m.width)));
-  if (config.data.format == "bytes" && m.vocab < kBytesVocab)
-    throw mismatch(
-        fmt::format("model.vocab {} is smaller than the {} tokens of data.format bytes", m.vocab, kBytesVocab),
-        fmt::format("set model.vocab to {} or more", kBytesVocab));
-}
 
 void check_precision(const Config& config) {
   const TrainConfig& t = config.train;
@@ -123,7 +91,7 @@ void check_lanes(const Config& config, int64_t ranks) {
 
 void check_config(const Config& config, int ranks) {
   DDP_CHECK(ranks >= 1, "{} ranks", ranks);
-  check_model(config);
+  model_kind(config).check(config);
   check_precision(config);
   check_optimizer(config);
   check_schedule(config);

@@ -1,9 +1,9 @@
-// From YAML text and overrides to a Config: which key goes where, and which defaults depend on other keys.
+// From YAML text and overrides to a Config: which model, which key goes where, and which defaults depend on other keys.
 #include "runtime/config/config.h"
 
-#include <fmt/core.h>
+#include <fmt/format.h>
 
-#include <set>
+#include <algorithm>
 
 #include "runtime/base/fs.h"
 #include "runtime/config/fields.h"
@@ -13,134 +13,240 @@
 namespace ddp {
 namespace {
 
-struct Preset {
-  std::string_view name;
-  int64_t layers, heads, width;
+struct SplitKey {
+  std::string section, key;  // of a top-level key the section is ""
+};
+SplitKey split(std::string_view full) {
+  const size_t dot = full.find('.');
+  if (dot == std::string_view::npos) return {"", std::string(full)};
+  return {std::string(full.substr(0, dot)), std::string(full.substr(dot + 1))};
+}
+
+// "key.path=value" of the command line.
+struct Override {
+  std::string where, key;
+  std::string_view value;  // of the text that it was made from
+
+  explicit Override(std::string_view text) : where("--set " + std::string(text)) {
+    const size_t equals = text.find('=');
+    if (equals == std::string_view::npos) throw config_error(where, "no value", "write --set key.path=value");
+    key = text.substr(0, equals);
+    value = text.substr(equals + 1);
+  }
+  YamlNode node() const { return read_yaml(value, {.name = where, .has_lines = false}); }
 };
 
-// Radford et al. 2019, table 2, with heads of 64 channels.
-constexpr Preset kPresets[] = {
-    {"gpt2-small", 12, 12, 768},
-    {"gpt2-medium", 24, 16, 1024},
-    {"gpt2-large", 36, 20, 1280},
-    {"gpt2-xl", 48, 25, 1600},
-};
-constexpr int64_t kPresetContext = 1024, kPresetVocab = 50257;
+const YamlNode* child(const YamlNode& node, std::string_view key) {
+  for (const YamlNode& candidate : node.children)
+    if (candidate.key == key) return &candidate;
+  return nullptr;
+}
+
+// The model that the file names, or the last override; else the first of the registry.
+const ModelKind& chosen_model(const ConfigRegistry& registry, const YamlNode& root,
+                              std::span<const std::string> overrides) {
+  constexpr std::string_view kKey = "model.name";
+  const ModelKind* model = registry.models.front();
+  const Field& field = *find_field(sections_of(*model), "model", "name");
+  const auto choose = [&](const YamlNode& node) {
+    model = find_model(registry, std::get<std::string>(read_value(field, std::string(kKey), node, registry)));
+  };
+  if (const YamlNode* section = child(root, "model"); section != nullptr)
+    if (const YamlNode* name = child(*section, "name"); name != nullptr) choose(*name);
+  for (const std::string& text : overrides)
+    if (const Override given(text); given.key == kKey) choose(given.node());
+  return *model;
+}
 
 class Builder {
  public:
+  Builder(const ConfigRegistry& registry, const ModelKind& model, bool is_stored)
+      : registry_(registry),
+        model_(model),
+        sections_(sections_of(model)),
+        is_stored_(is_stored),
+        config_(initial_config(registry, model.name)) {}
+
   void apply_file(const YamlNode& root) {
     if (root.kind == YamlNode::Kind::null) return;
     if (root.kind != YamlNode::Kind::map) throw config_error(root.where, "not a map", "write section: {key: value}");
-    for (const YamlNode& child : root.children) {
-      const Section* section = child.key.empty() ? nullptr : find_section(child.key);
-      if (section == nullptr)
-        set_field(*find_section(""), child.key, child.key_where, child);
+    for (const YamlNode& node : root.children) {
+      if (is_section(node.key) || (node.kind == YamlNode::Kind::map && was_section(node.key)))
+        apply_section(node);
       else
-        apply_section(*section, child);
+        set_field("", node.key, node.key_where, node);
     }
   }
 
   void apply_override(const std::string& text) {
-    const std::string where = "--set " + text;
-    const size_t equals = text.find('=');
-    if (equals == std::string::npos) throw config_error(where, "no value", "write --set key.path=value");
-    const std::string key = text.substr(0, equals);
-    const size_t dot = key.find('.');
-    const Section* section = find_section(dot == std::string::npos ? "" : key.substr(0, dot));
-    if (section == nullptr || dot == 0) fail_unknown(where, key);
-    if (!key.empty() && find_section(key) != nullptr)
-      throw config_error(where, key + " is a section", "name one of its keys: " + keys_of(*find_section(key)));
-    const YamlNode value = read_yaml(std::string_view(text).substr(equals + 1), {.name = where, .has_lines = false});
-    set_field(*section, dot == std::string::npos ? key : key.substr(dot + 1), where, value);
+    const Override given(text);
+    if (is_section(given.key))
+      throw config_error(given.where, given.key + " is a section", "name one of its keys: " + keys_of(given.key));
+    const auto [section, key] = split(given.key);
+    if (!section.empty() ? !is_section(section) && !was_section(section) : given.key.starts_with('.'))
+      fail_unknown(given.where, given.key);
+    set_field(section, key, given.where, given.node());
   }
 
   // As `--set output_dir=DIR` with every sign of DIR standing for itself.
   void apply_output_dir(const std::string& folder) {
     const std::string where = "--output-dir";
-    set_field(*find_section(""), "output_dir", where, literal_scalar(folder, where));
+    set_field("", "output_dir", where, literal_scalar(folder, where));
   }
 
-  // Presets, dependent defaults and required keys; `root` is where a missing key belongs.
+  // Dependent defaults and required keys; `root` is where a missing key belongs.
   Config finish(const YamlNode& root) {
-    for (const Preset& preset : kPresets)
-      if (preset.name == config_.model.preset) expand(preset);
-    if (config_.data.format == "bytes" && config_.model.preset.empty())
-      set_default("model.vocab", config_.model.vocab, kBytesVocab);
-    for_each_field([&](const Section& section, const Field& field) {
-      const std::string key = full_key(section, field);
-      if (!field.required || given_.contains(key)) return;
-      const YamlNode* place = &root;
-      for (const YamlNode& child : root.children)
-        if (child.key == section.name) place = &child;
-      throw config_error(place == &root ? root.where : place->key_where, key + " is missing",
-                         fmt::format("it is {}", field.meaning));
-    });
+    model_.resolve(config_, given_);
+    for (const KeySection& section : sections_)
+      for (const Field* field : section.fields) {
+        const std::string key = full_key(section.name, field->key);
+        if (!field->required || given_.contains(key)) continue;
+        const YamlNode* place = section.name.empty() ? nullptr : child(root, section.name);
+        throw config_error(place == nullptr ? root.where : place->key_where, key + " is missing",
+                           fmt::format("it is {}", field->meaning));
+      }
     return config_;
   }
 
  private:
-  static std::string keys_of(const Section& section) {
+  bool is_section(std::string_view name) const {
+    return !name.empty() && std::any_of(sections_.begin(), sections_.end(),
+                                        [&](const KeySection& section) { return section.name == name; });
+  }
+  // A section all of whose keys are retired.
+  bool was_section(std::string_view name) const {
+    return std::any_of(registry_.retired.begin(), registry_.retired.end(),
+                       [&](const RetiredKey& retired) { return split(retired.key).section == name; });
+  }
+  const RetiredKey* find_retired(std::string_view key) const {
+    const auto at = std::find_if(registry_.retired.begin(), registry_.retired.end(),
+                                 [&](const RetiredKey& retired) { return retired.key == key; });
+    return at == registry_.retired.end() ? nullptr : &*at;
+  }
+
+  std::string keys_of(std::string_view name) const {
     std::string keys;
-    for (const Field& field : section.fields) keys += (keys.empty() ? "" : ", ") + std::string(field.key);
+    for (const KeySection& section : sections_)
+      if (section.name == name)
+        for (const Field* field : section.fields) keys += (keys.empty() ? "" : ", ") + std::string(field->key);
     return keys;
   }
 
-  [[noreturn]] static void fail_unknown(const std::string& where, const std::string& key) {
-    const std::string nearest = nearest_key(key);
+  // The names of the models that have the key where this one has not, as "a, b".
+  std::string owners_of(const std::string& full) const {
+    const auto [section, key] = split(full);
+    if (find_field(sections_, section, key) != nullptr) return {};
+    std::vector<std::string_view> owners;
+    for (const ModelKind* other : registry_.models)
+      if (find_field(sections_of(*other), section, key) != nullptr) owners.push_back(other->name);
+    return fmt::format("{}", fmt::join(owners, ", "));
+  }
+
+  [[noreturn]] void fail_unknown(const std::string& where, const std::string& key) const {
+    if (const RetiredKey* retired = find_retired(key); retired != nullptr)
+      throw config_error(
+          where, key + " is a key of earlier versions",
+          retired->now.empty() ? "remove it: it has no effect any more" : fmt::format("use {}", retired->now));
+    if (const std::string owners = owners_of(key); !owners.empty())
+      throw config_error(where, fmt::format("{} is a key of model {}, and model.name is {}", key, owners, model_.name),
+                         "remove it, or set model.name");
+    const std::string nearest = nearest_key(sections_, key);
     throw config_error(where, "unknown key " + in_quotes(key),
                        nearest == key ? "write it nested, as section: {key: value}" : "did you mean " + nearest + "?");
   }
 
-  void apply_section(const Section& section, const YamlNode& node) {
+  void apply_section(const YamlNode& node) {
     if (node.kind == YamlNode::Kind::null) return;  // all its keys are commented out
     if (node.kind != YamlNode::Kind::map)
-      throw config_error(node.where, node.key + " is a section", "write its keys below it: " + keys_of(section));
-    for (const YamlNode& child : node.children) set_field(section, child.key, child.key_where, child);
+      throw config_error(node.where, node.key + " is a section", "write its keys below it: " + keys_of(node.key));
+    for (const YamlNode& value : node.children) set_field(node.key, value.key, value.key_where, value);
   }
 
-  void set_field(const Section& section, const std::string& key, const std::string& where, const YamlNode& value) {
-    const std::string path = section.name.empty() ? key : std::string(section.name) + "." + key;
-    const Field* field = find_field(section, key);
-    if (field == nullptr) fail_unknown(where, path);
-    field->at.set(config_, read_value(*field, path, value));
+  void set_field(const std::string& section, const std::string& key, const std::string& where, const YamlNode& value) {
+    const std::string path = full_key(section, key);
+    const Field* field = find_field(sections_, section, key);
+    if (field == nullptr) {
+      const RetiredKey* retired = is_stored_ ? find_retired(path) : nullptr;
+      if (retired == nullptr) fail_unknown(where, path);
+      if (retired->now.empty()) return;
+      const SplitKey now = split(retired->now);
+      return set_field(now.section, now.key, where, value);
+    }
+    field->at.set(config_, read_value(*field, path, value, registry_));
     given_.insert(path);
   }
 
-  void set_default(const std::string& key, int64_t& target, int64_t value) const {
-    if (!given_.contains(key)) target = value;
-  }
-
-  void expand(const Preset& preset) {
-    ModelConfig& m = config_.model;
-    set_default("model.layers", m.layers, preset.layers);
-    set_default("model.heads", m.heads, preset.heads);
-    set_default("model.width", m.width, preset.width);
-    set_default("model.context", m.context, kPresetContext);
-    set_default("model.vocab", m.vocab, kPresetVocab);
-  }
-
+  const ConfigRegistry& registry_;
+  const ModelKind& model_;
+  std::vector<KeySection> sections_;
+  bool is_stored_;
   Config config_;
-  std::set<std::string> given_;  // full keys that the file or an override set
+  GivenKeys given_;
 };
 
-}  // namespace
-
-Config load_config(const std::filesystem::path& file, std::span<const std::string> overrides,
-                   const std::string& output_dir) {
-  // Before reading: it may be a data file, of any size.
-  check_yaml_size(file_size(open_input(file), file), file.string());
-  return parse_config(read_text(file), file.string(), overrides, output_dir);
-}
-
-Config parse_config(std::string_view text, const std::string& name, std::span<const std::string> overrides,
-                    const std::string& output_dir) {
+Config parse(std::string_view text, const std::string& name, const ConfigRegistry& registry,
+             std::span<const std::string> overrides, const std::string& output_dir, bool is_stored) {
   const YamlNode root = read_yaml(text, {.name = name});
-  Builder builder;
+  Builder builder(registry, chosen_model(registry, root, overrides), is_stored);
   builder.apply_file(root);
   for (const std::string& text_of_override : overrides) builder.apply_override(text_of_override);
   if (!output_dir.empty()) builder.apply_output_dir(output_dir);
   return builder.finish(root);
+}
+
+}  // namespace
+
+const ModelKind* find_model(const ConfigRegistry& registry, std::string_view name) {
+  for (const ModelKind* model : registry.models)
+    if (model->name == name) return model;
+  return nullptr;
+}
+
+const ModelKind& model_kind(const Config& config) {
+  DDP_CHECK(config.registry != nullptr, "a configuration that was not read");
+  const ModelKind* model = find_model(*config.registry, config.model.name);
+  DDP_CHECK(model != nullptr, "model {}", config.model.name);
+  return *model;
+}
+
+const DataFormat& data_format(const Config& config) {
+  DDP_CHECK(config.registry != nullptr, "a configuration that was not read");
+  for (const DataFormat& format : config.registry->formats)
+    if (format.name == config.data.format) return format;
+  DDP_CHECK(false, "data format {}", config.data.format);
+  return config.registry->formats.front();
+}
+
+TextShape text_shape(const Config& config) {
+  const ModelKind& model = model_kind(config);
+  DDP_CHECK(model.text_shape != nullptr, "{} is no language model", model.name);
+  return model.text_shape(config);
+}
+
+Config initial_config(const ConfigRegistry& registry, std::string_view name) {
+  const ModelKind* model = name.empty() ? registry.models.front() : find_model(registry, name);
+  DDP_CHECK(model != nullptr, "model {}", name);
+  Config config;
+  config.registry = &registry;
+  config.model.name = model->name;
+  config.model.options = model->initial_options();
+  return config;
+}
+
+Config load_config(const std::filesystem::path& file, const ConfigRegistry& registry,
+                   std::span<const std::string> overrides, const std::string& output_dir) {
+  // Before reading: it may be a data file, of any size.
+  check_yaml_size(file_size(open_input(file), file), file.string());
+  return parse_config(read_text(file), file.string(), registry, overrides, output_dir);
+}
+
+Config parse_config(std::string_view text, const std::string& name, const ConfigRegistry& registry,
+                    std::span<const std::string> overrides, const std::string& output_dir) {
+  return parse(text, name, registry, overrides, output_dir, /*is_stored=*/false);
+}
+
+Config parse_stored_config(std::string_view text, const std::string& name, const ConfigRegistry& registry) {
+  return parse(text, name, registry, {}, {}, /*is_stored=*/true);
 }
 
 }  // namespace ddp

@@ -1,7 +1,8 @@
-// The configuration of a run, as in the YAML. One field table a struct (config.cpp) drives parsing, printing, defaults,
-// --explain, and the errors for unknown keys; configs/README.md documents every key and a test compares the two.
+// The configuration of a run, as in the YAML. Tables of fields (fields.h) drive parsing, printing, defaults, --explain,
+// and the errors for unknown keys; configs/README.md documents every key and a test compares the two.
 #pragma once
 
+#include <any>
 #include <array>
 #include <cstdint>
 #include <filesystem>
@@ -12,23 +13,20 @@
 #include <utility>
 #include <vector>
 
+#include "runtime/base/check.h"
 #include "runtime/config/choices.h"
+#include "runtime/config/registry.h"
 
 namespace ddp {
 
 struct ModelConfig {
-  std::string name = "gpt2";
-  std::string preset;  // gpt2-small, gpt2-medium, ...: sets the sizes below; a size given beside it wins
-  int64_t layers = 12, heads = 12, width = 768, context = 1024, vocab = 50257;
-  double dropout = 0.0;
-  bool tie_embeddings = true;
+  std::string name;       // of a model of the registry
   std::string init_from;  // a model.safetensors to start from; empty: random
+  std::any options;       // the model's own struct, with its keys of every section: options_of
 };
 
-inline constexpr int64_t kBytesVocab = 256;  // of data.format bytes
-
 struct DataConfig {
-  std::string format = "tokens";  // bytes | tokens
+  std::string format = "tokens";  // of a format of the registry
   std::string train, valid;       // paths; relative ones are relative to the working directory
   int64_t num_workers = 1;
 };
@@ -41,7 +39,6 @@ struct TrainConfig {
   int64_t loss_scale_interval = 2000;  // updates in a row that double it
   int64_t max_floor_skips = 20;        // skipped steps in a row, with the scale at its floor, that end the run with 79
   GradDtype grad_dtype = GradDtype::automatic;
-  std::string recompute = "none";  // none | gelu | gelu+ln | block
   int64_t seed = 1;
   bool deterministic = false;
   double clip_norm = 1.0;   // 0: never clip
@@ -81,6 +78,7 @@ struct LogConfig {
 };
 
 struct Config {
+  const ConfigRegistry* registry = nullptr;  // that it was read with
   ModelConfig model;
   DataConfig data;
   TrainConfig train;
@@ -92,18 +90,43 @@ struct Config {
   std::string output_dir = "runs/default";
 };
 
-// Parses, applies `overrides` ("key.path=value") and then `output_dir`, as it is and where not empty, expands the
-// preset, and checks every value by itself (type, range, choice). Errors: 66 when the file is missing; 78 as
-// "file:line:column: ..." with the nearest known key for an unknown one.
-Config load_config(const std::filesystem::path& file, std::span<const std::string> overrides,
-                   const std::string& output_dir = {});
-// The same for a text (a resolved configuration from the board or a run's folder); `name` stands for the file in
-// errors.
-Config parse_config(std::string_view text, const std::string& name, std::span<const std::string> overrides = {},
-                    const std::string& output_dir = {});
+// The options of the configuration's model, which are of this type.
+template <class Options>
+const Options& options_of(const Config& config) {
+  const auto* options = std::any_cast<Options>(&config.model.options);
+  DDP_CHECK(options != nullptr, "the options of model \"{}\" are of another type", config.model.name);
+  return *options;
+}
+template <class Options>
+Options& options_of(Config& config) {
+  return const_cast<Options&>(options_of<Options>(std::as_const(config)));
+}
 
-// Checks the values against each other and against `ranks`: global_batch = micro_batch x ranks x accumulation, heads
-// divide width, deterministic with this number of ranks. Errors: 78 with the values that would work.
+// Of the registry that the configuration was read with.
+const ModelKind& model_kind(const Config& config);
+const DataFormat& data_format(const Config& config);
+// Of a configuration of a language model.
+TextShape text_shape(const Config& config);
+
+// Every key at its default; required ones are empty. `model` is of the registry; empty: its first.
+Config initial_config(const ConfigRegistry& registry, std::string_view model = {});
+
+// Parses, applies `overrides` ("key.path=value") and then `output_dir`, as it is and where not empty, resolves the
+// defaults that depend on other keys, and checks every value by itself (type, range, choice). model.name comes first,
+// wherever it is given: it says which keys there are. Errors: 66 when the file is missing; 78 as
+// "file:line:column: ..." with the nearest known key for an unknown one, the model that a key of another model belongs
+// to, and the new key for a retired one.
+Config load_config(const std::filesystem::path& file, const ConfigRegistry& registry,
+                   std::span<const std::string> overrides = {}, const std::string& output_dir = {});
+// The same for a text; `name` stands for the file in errors.
+Config parse_config(std::string_view text, const std::string& name, const ConfigRegistry& registry,
+                    std::span<const std::string> overrides = {}, const std::string& output_dir = {});
+// The same for a text that this program stored, perhaps an older version of it: a checkpoint's, a run's config.yaml.
+// Retired keys mean in it what they mean now.
+Config parse_stored_config(std::string_view text, const std::string& name, const ConfigRegistry& registry);
+
+// Checks the values against each other and against `ranks`: global_batch = micro_batch x ranks x accumulation,
+// deterministic with this number of ranks, and what the model says. Errors: 78 with the values that would work.
 void check_config(const Config& config, int ranks);
 // Micro-batches a rank runs in a step: global_batch / (micro_batch * ranks). check_config has passed.
 int64_t accumulation_steps(const Config& config, int ranks);
@@ -119,8 +142,8 @@ std::vector<std::pair<std::string, std::string>> flatten(const Config& config);
 std::string config_digest(const Config& config);
 // The keys that differ between a run and its continuation and may not, as "train.seed: 1 became 2".
 std::vector<std::string> resume_conflicts(const Config& before, const Config& now);
-// Text for `--explain key` (one key) or `--explain` (all): type, unit, default, range, meaning. Errors: 64 with the
-// nearest key.
-std::string explain(std::string_view key);
+// Text for `--explain key` (one key), `--explain section` or `--explain` (all): type, unit, default, range, meaning;
+// the common keys and then each model's. Errors: 64 with the nearest key.
+std::string explain(std::string_view key, const ConfigRegistry& registry);
 
 }  // namespace ddp

@@ -1,40 +1,29 @@
 #include "runtime/config/fields.h"
 
-#include <type_traits>
-#include <vector>
-
 #include "runtime/config/nearest.h"
 
 namespace ddp {
 namespace {
 
-// Access to one leaf by its path of member pointers.
-template <auto... path>
-constexpr Access leaf = {
-    [](const Config& config) -> Value { return (config.*....*path); },
-    [](Config& config, const Value& value) {
-      auto& target = (config.*....*path);
-      target = std::get<std::remove_cvref_t<decltype(target)>>(value);
+constexpr Access kModelName = {
+    leaf<&Config::model, &ModelConfig::name>.get,
+    leaf<&Config::model, &ModelConfig::name>.set,
+    [](const ConfigRegistry& registry) -> Value { return std::string(registry.models.front()->name); },
+    [](const ConfigRegistry& registry) {
+      std::vector<std::string_view> names;
+      for (const ModelKind* model : registry.models) names.push_back(model->name);
+      return names;
     },
 };
 
-// Text of which the default and these are allowed.
-template <auto& words, auto... path>
-constexpr Access one_of = {leaf<path...>.get, leaf<path...>.set,
-                           [] { return std::vector<std::string_view>(std::begin(words), std::end(words)); }};
-
-// A leaf that is an enum; its value as text is its name.
-template <auto... path>
-constexpr Access choice = {
-    [](const Config& config) -> Value { return std::string(name_of((config.*....*path))); },
-    [](Config& config, const Value& value) {
-      auto& target = (config.*....*path);
-      target = named<std::remove_cvref_t<decltype(target)>>(std::get<std::string>(value));
-    },
-    [] {
-      std::vector<std::string_view> words;
-      for (const auto& choice : names_of((Config{}.*....*path))) words.push_back(choice.name);
-      return words;
+constexpr Access kDataFormat = {
+    leaf<&Config::data, &DataConfig::format>.get,
+    leaf<&Config::data, &DataConfig::format>.set,
+    leaf<&Config::data, &DataConfig::format>.initial,
+    [](const ConfigRegistry& registry) {
+      std::vector<std::string_view> names;
+      for (const DataFormat& format : registry.formats) names.push_back(format.name);
+      return names;
     },
 };
 
@@ -43,54 +32,15 @@ constexpr Access kLossScale = {
       return NumberOrWord{config.train.loss_scale, "dynamic"};
     },
     [](Config& config, const Value& value) { config.train.loss_scale = std::get<NumberOrWord>(value).number; },
+    [](const ConfigRegistry&) -> Value {
+      return NumberOrWord{TrainConfig{}.loss_scale, "dynamic"};
+    },
 };
 
 constexpr double kMaxCount = 1e9;
-constexpr std::string_view kModels[] = {"gpt2"};
-constexpr std::string_view kPresets[] = {"gpt2-small", "gpt2-medium", "gpt2-large", "gpt2-xl"};
-constexpr std::string_view kFormats[] = {"bytes", "tokens"};
-constexpr std::string_view kRecomputes[] = {"none", "gelu", "gelu+ln", "block"};
 
 constexpr Field kModel[] = {
-    {.key = "name", .at = one_of<kModels, &Config::model, &ModelConfig::name>, .meaning = "the architecture"},
-    {.key = "preset",
-     .at = one_of<kPresets, &Config::model, &ModelConfig::preset>,
-     .resume_may_change = true,
-     .meaning = "sets layers, heads, width, context and vocab; a size given beside it wins"},
-    {.key = "layers",
-     .at = leaf<&Config::model, &ModelConfig::layers>,
-     .unit = "blocks",
-     .range = {1, 1000},
-     .meaning = "transformer blocks"},
-    {.key = "heads",
-     .at = leaf<&Config::model, &ModelConfig::heads>,
-     .unit = "heads",
-     .range = {1, 256},
-     .meaning = "attention heads; must divide width"},
-    {.key = "width",
-     .at = leaf<&Config::model, &ModelConfig::width>,
-     .unit = "channels",
-     .range = {1, 65536},
-     .meaning = "channels of the residual stream"},
-    {.key = "context",
-     .at = leaf<&Config::model, &ModelConfig::context>,
-     .unit = "tokens",
-     .range = {1, 1048576},
-     .meaning = "tokens of a sample: positions the model sees at once"},
-    {.key = "vocab",
-     .at = leaf<&Config::model, &ModelConfig::vocab>,
-     .unit = "tokens",
-     .range = {2, 10'000'000},
-     .meaning =
-         "size of the vocabulary, never smaller than the data's; 256 with data.format bytes unless vocab or preset "
-         "is given"},
-    {.key = "dropout",
-     .at = leaf<&Config::model, &ModelConfig::dropout>,
-     .range = {.min = 0, .max = 1, .without_max = true},
-     .meaning = "probability with which an activation is dropped in training"},
-    {.key = "tie_embeddings",
-     .at = leaf<&Config::model, &ModelConfig::tie_embeddings>,
-     .meaning = "the classifier shares the token embedding's weights"},
+    {.key = "name", .at = kModelName, .meaning = "the architecture"},
     {.key = "init_from",
      .at = leaf<&Config::model, &ModelConfig::init_from>,
      .unit = "path",
@@ -99,10 +49,10 @@ constexpr Field kModel[] = {
 
 constexpr Field kData[] = {
     {.key = "format",
-     .at = one_of<kFormats, &Config::data, &DataConfig::format>,
+     .at = kDataFormat,
      .meaning =
          "bytes: the file itself, a token a byte; tokens: a .bin with llm.c's header, which tells uint16 or uint32, or "
-         "headerless as nanoGPT's: uint16, or uint32 when model.vocab is above 65536"},
+         "headerless as nanoGPT's: uint16, or uint32 when the vocabulary is above 65536"},
     {.key = "train",
      .at = leaf<&Config::data, &DataConfig::train>,
      .unit = "path",
@@ -139,7 +89,7 @@ constexpr Field kTrain[] = {
      .range = {1, 1'000'000},
      .meaning = "samples of a step over all ranks: micro_batch x ranks x accumulation"},
     {.key = "precision",
-     .at = choice<&Config::train, &TrainConfig::precision>,
+     .at = leaf<&Config::train, &TrainConfig::precision>,
      .meaning =
          "number format of parameters and activations; bf16 and fp16 keep fp32 master weights; sums are fp32 in all. "
          "tf32: fp32 with products on tensor cores, CUDA only. On CUDA tf32 and bf16 need compute capability 8.0"},
@@ -168,15 +118,9 @@ constexpr Field kTrain[] = {
          "steps skipped in a row, with the loss scale as low as it goes, that end an fp16 run with exit code 79; the "
          "first such step ends a run of another precision"},
     {.key = "grad_dtype",
-     .at = choice<&Config::train, &TrainConfig::grad_dtype>,
+     .at = leaf<&Config::train, &TrainConfig::grad_dtype>,
      .meaning = "format in which gradients are all-reduced; auto: 16 bits in bf16 and fp16 runs, but fp32 where "
                 "train.deterministic. Sums over micro-batches are fp32 in either"},
-    {.key = "recompute",
-     .at = one_of<kRecomputes, &Config::train, &TrainConfig::recompute>,
-     .resume_may_change = true,
-     .meaning =
-         "what backward computes again instead of keeping it: gelu and gelu+ln cost about 1% of a step, block one more "
-         "forward. The same bits in all"},
     {.key = "seed",
      .at = leaf<&Config::train, &TrainConfig::seed>,
      .range = {0, 9.2e18},
@@ -192,7 +136,7 @@ constexpr Field kTrain[] = {
          "launch the work of a step as CUDA graphs, captured in the second step: less time of the host, the same "
          "bits; exposed communication is then not measured. Without effect on the CPU"},
     {.key = "nccl_blocking",
-     .at = choice<&Config::train, &TrainConfig::nccl_blocking>,
+     .at = leaf<&Config::train, &TrainConfig::nccl_blocking>,
      .resume_may_change = true,
      .meaning =
          "NCCL's calls return only when their work is enqueued; auto: false, unless cuda_graph on several GPUs needs "
@@ -254,7 +198,7 @@ constexpr Field kOptimizer[] = {
 
 constexpr Field kSchedule[] = {
     {.key = "name",
-     .at = choice<&Config::schedule, &ScheduleConfig::name>,
+     .at = leaf<&Config::schedule, &ScheduleConfig::name>,
      .meaning =
          "how the learning rate goes from lr at the end of the warm-up to min_lr at the last step; constant: stays lr"},
     {.key = "warmup_steps",
@@ -322,44 +266,71 @@ constexpr Field kTop[] = {
      .meaning = "the run's folder: config.yaml, metrics.jsonl, status.json, logs, checkpoints"},
 };
 
-constexpr Section kSections[] = {
-    {"model", kModel},           {"data", kData},         {"train", kTrain},
-    {"optimizer", kOptimizer},   {"schedule", kSchedule}, {"eval", kEval},
-    {"checkpoint", kCheckpoint}, {"log", kLog},           {"", kTop},
+// Rows of `fields` up to that of `key`.
+constexpr size_t rows_to(std::span<const Field> fields, std::string_view key) {
+  size_t n = 0;
+  while (fields[n++].key != key) {}
+  return n;
+}
+
+constexpr CommonSection kSections[] = {
+    {"model", kModel, rows_to(kModel, "name")},
+    {"data", kData},
+    {"train", kTrain, rows_to(kTrain, "grad_dtype")},
+    {"optimizer", kOptimizer},
+    {"schedule", kSchedule},
+    {"eval", kEval},
+    {"checkpoint", kCheckpoint},
+    {"log", kLog},
+    {"", kTop},
 };
 
 std::string_view last_part(std::string_view key) { return key.substr(key.rfind('.') + 1); }
 
 }  // namespace
 
-std::span<const Section> sections() { return kSections; }
+std::span<const CommonSection> common_sections() { return kSections; }
 
-const Section* find_section(std::string_view name) {
-  for (const Section& section : kSections)
-    if (section.name == name) return &section;
+std::vector<KeySection> sections_of(const ModelKind& model) {
+  std::vector<KeySection> sections;
+  for (const CommonSection& common : kSections) {
+    KeySection& section = sections.emplace_back(KeySection{common.name, {}});
+    const auto append = [&](std::span<const Field> fields) {
+      for (const Field& field : fields) section.fields.push_back(&field);
+    };
+    append(common.fields.first(common.num_before_model));
+    for (const Section& own : model.sections)
+      if (own.name == common.name) append(own.fields);
+    append(common.fields.subspan(common.num_before_model));
+  }
+  return sections;
+}
+
+const Field* find_field(std::span<const KeySection> sections, std::string_view section, std::string_view key) {
+  for (const KeySection& candidate : sections)
+    if (candidate.name == section)
+      for (const Field* field : candidate.fields)
+        if (field->key == key) return field;
   return nullptr;
 }
 
-const Field* find_field(const Section& section, std::string_view key) {
-  for (const Field& field : section.fields)
-    if (field.key == key) return &field;
-  return nullptr;
+std::vector<std::string_view> choices_of(const Field& field, const ConfigRegistry& registry) {
+  return field.at.choices == nullptr ? std::vector<std::string_view>() : field.at.choices(registry);
 }
 
-std::string full_key(const Section& section, const Field& field) {
-  return section.name.empty() ? std::string(field.key) : std::string(section.name) + "." + std::string(field.key);
+std::string full_key(std::string_view section, std::string_view key) {
+  return section.empty() ? std::string(key) : std::string(section) + "." + std::string(key);
 }
 
-std::string nearest_key(std::string_view wrong) {
+std::string nearest_key(std::span<const KeySection> sections, std::string_view wrong) {
   std::string best;
   size_t best_distance = SIZE_MAX;
   const auto consider = [&](const std::string& key, size_t distance) {
     if (distance < best_distance) best = key, best_distance = distance;
   };
-  for (const Section& section : kSections)
+  for (const KeySection& section : sections)
     if (!section.name.empty()) consider(std::string(section.name), edit_distance(wrong, section.name));
-  for_each_field([&](const Section& section, const Field& field) {
-    const std::string key = full_key(section, field);
+  for_each_field(sections, [&](const std::string& key, const Field& field) {
     consider(key, edit_distance(wrong, key));
     // The right key in the wrong section ("train.lr") is nearer than a wrong key of the section.
     consider(key, edit_distance(last_part(wrong), field.key) + 1);

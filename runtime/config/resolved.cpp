@@ -19,90 +19,130 @@ std::string_view resume_text(const Field& field) {
   return field.resume_may_change ? kResumeMayChange : kResumeMustMatch;
 }
 
-std::string default_text(const Field& field) {
-  return field.required ? "required" : print_value(field.at.get(Config{}));
-}
-
 std::string or_dash(std::string_view text) { return text.empty() ? "-" : std::string(text); }
 
-// One key, for a terminal.
-std::string explain_field(const Section& section, const Field& field) {
-  return fmt::format("{}: {}\n  type     {}\n  unit     {}\n  default  {}\n  range    {}\n  resume   {}\n",
-                     full_key(section, field), field.meaning, type_name(field), or_dash(field.unit),
-                     default_text(field), or_dash(print_range(field)), resume_text(field));
-}
+// What --explain prints of tables and keys.
+class Explainer {
+ public:
+  explicit Explainer(const ConfigRegistry& registry) : registry_(registry) {}
 
-// A Markdown table that is also readable as plain text; configs/README.md holds it.
-std::string explain_section(const Section& section) {
-  std::vector<std::array<std::string, 7>> rows = {{"key", "type", "unit", "default", "range", "on resume", "meaning"},
-                                                  {}};
-  for (const Field& field : section.fields)
-    rows.push_back({"`" + full_key(section, field) + "`", std::string(type_name(field)), or_dash(field.unit),
-                    default_text(field), or_dash(print_range(field)), std::string(resume_text(field)),
-                    std::string(field.meaning)});
-  std::array<size_t, 7> width{};
-  for (const auto& row : rows)
-    for (size_t i = 0; i + 1 < row.size(); ++i) width[i] = std::max(width[i], row[i].size());
-  width.back() = rows[0].back().size();
-  for (size_t i = 0; i < width.size(); ++i) rows[1][i] = std::string(width[i], '-');
-  std::string text;
-  for (const auto& row : rows) {
-    text += '|';
-    for (size_t i = 0; i < row.size(); ++i) text += fmt::format(" {:<{}} |", row[i], width[i]);
-    text += '\n';
+  // The common keys, then each model's, or none where there is no such section.
+  std::string section(const CommonSection& section) const {
+    std::string text = table(section.name, section.fields);
+    for (const ModelKind* model : registry_.models)
+      for (const Section& own : model->sections)
+        if (own.name == section.name)
+          text += fmt::format("\nWith `model.name: {}`:\n\n{}", model->name, table(own.name, own.fields));
+    return text;
   }
-  return text;
-}
+
+  // One key, for a terminal; of several models where several have it. Empty where there is none.
+  std::string key(std::string_view key) const {
+    for (const CommonSection& section : common_sections())
+      for (const Field& field : section.fields)
+        if (full_key(section.name, field.key) == key) return field_text(key, field);
+    std::string text;
+    for (const ModelKind* model : registry_.models)
+      for (const Section& section : model->sections)
+        for (const Field& field : section.fields)
+          if (full_key(section.name, field.key) == key)
+            text += field_text(key, field) + fmt::format("  model    {}\n", model->name);
+    return text;
+  }
+
+  std::vector<KeySection> all_sections() const {
+    std::vector<KeySection> all;
+    for (const ModelKind* model : registry_.models)
+      for (KeySection& section : sections_of(*model)) all.push_back(std::move(section));
+    return all;
+  }
+
+ private:
+  std::string default_text(const Field& field) const {
+    return field.required ? "required" : print_value(field.at.initial(registry_));
+  }
+
+  std::string field_text(std::string_view key, const Field& field) const {
+    return fmt::format("{}: {}\n  type     {}\n  unit     {}\n  default  {}\n  range    {}\n  resume   {}\n", key,
+                       field.meaning, type_name(field, registry_), or_dash(field.unit), default_text(field),
+                       or_dash(print_range(field, registry_)), resume_text(field));
+  }
+
+  // A Markdown table that is also readable as plain text; configs/README.md holds it.
+  std::string table(std::string_view section, std::span<const Field> fields) const {
+    std::vector<std::array<std::string, 7>> rows = {{"key", "type", "unit", "default", "range", "on resume", "meaning"},
+                                                    {}};
+    for (const Field& field : fields)
+      rows.push_back({"`" + full_key(section, field.key) + "`", std::string(type_name(field, registry_)),
+                      or_dash(field.unit), default_text(field), or_dash(print_range(field, registry_)),
+                      std::string(resume_text(field)), std::string(field.meaning)});
+    std::array<size_t, 7> width{};
+    for (const auto& row : rows)
+      for (size_t i = 0; i + 1 < row.size(); ++i) width[i] = std::max(width[i], row[i].size());
+    width.back() = rows[0].back().size();
+    for (size_t i = 0; i < width.size(); ++i) rows[1][i] = std::string(width[i], '-');
+    std::string text;
+    for (const auto& row : rows) {
+      text += '|';
+      for (size_t i = 0; i < row.size(); ++i) text += fmt::format(" {:<{}} |", row[i], width[i]);
+      text += '\n';
+    }
+    return text;
+  }
+
+  const ConfigRegistry& registry_;
+};
 
 }  // namespace
 
 std::string to_yaml(const Config& config) {
   std::string text;
-  for (const Section& section : sections()) {
+  for (const KeySection& section : sections_of(model_kind(config))) {
     if (!section.name.empty()) text += fmt::format("{}:\n", section.name);
-    for (const Field& field : section.fields)
-      text += fmt::format("{}{}: {}\n", section.name.empty() ? "" : "  ", field.key, print_value(field.at.get(config)));
+    for (const Field* field : section.fields)
+      text +=
+          fmt::format("{}{}: {}\n", section.name.empty() ? "" : "  ", field->key, print_value(field->at.get(config)));
   }
   return text;
 }
 
 std::vector<std::pair<std::string, std::string>> flatten(const Config& config) {
   std::vector<std::pair<std::string, std::string>> leaves;
-  for_each_field([&](const Section& section, const Field& field) {
-    leaves.emplace_back(full_key(section, field), print_value(field.at.get(config)));
+  for_each_field(sections_of(model_kind(config)), [&](const std::string& key, const Field& field) {
+    leaves.emplace_back(key, print_value(field.at.get(config)));
   });
   return leaves;
 }
 
 std::string config_digest(const Config& config) {
   std::string text;
-  for_each_field([&](const Section& section, const Field& field) {
-    if (!field.resume_may_change)
-      text += fmt::format("{}: {}\n", full_key(section, field), print_value(field.at.get(config)));
+  for_each_field(sections_of(model_kind(config)), [&](const std::string& key, const Field& field) {
+    if (!field.resume_may_change) text += fmt::format("{}: {}\n", key, print_value(field.at.get(config)));
   });
   return hash_text(xxh3(std::as_bytes(std::span(text))));
 }
 
 std::vector<std::string> resume_conflicts(const Config& before, const Config& now) {
+  if (before.model.name != now.model.name)  // and the rest means something else
+    return {fmt::format("model.name: {} became {}", before.model.name, now.model.name)};
   std::vector<std::string> conflicts;
-  for_each_field([&](const Section& section, const Field& field) {
+  for_each_field(sections_of(model_kind(now)), [&](const std::string& key, const Field& field) {
     const Value old_value = field.at.get(before), new_value = field.at.get(now);
     if (!field.resume_may_change && old_value != new_value)
-      conflicts.push_back(
-          fmt::format("{}: {} became {}", full_key(section, field), print_value(old_value), print_value(new_value)));
+      conflicts.push_back(fmt::format("{}: {} became {}", key, print_value(old_value), print_value(new_value)));
   });
   return conflicts;
 }
 
-std::string explain(std::string_view key) {
+std::string explain(std::string_view key, const ConfigRegistry& registry) {
+  const Explainer explainer(registry);
   std::string text;
-  for (const Section& section : sections())
-    if (key.empty() || (key == section.name)) text += (text.empty() ? "" : "\n") + explain_section(section);
-  if (!text.empty()) return text;
-  for_each_field([&](const Section& section, const Field& field) {
-    if (key == full_key(section, field)) text = explain_field(section, field);
-  });
-  if (text.empty()) throw Error(ExitCode::usage, "no key " + in_quotes(key), "did you mean " + nearest_key(key) + "?");
+  for (const CommonSection& section : common_sections())
+    if (key.empty() || (key == section.name)) text += (text.empty() ? "" : "\n") + explainer.section(section);
+  if (text.empty()) text = explainer.key(key);
+  if (text.empty())
+    throw Error(ExitCode::usage, "no key " + in_quotes(key),
+                "did you mean " + nearest_key(explainer.all_sections(), key) + "?");
   return text;
 }
 

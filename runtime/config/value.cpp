@@ -36,8 +36,8 @@ std::optional<Number> parse_whole(std::string_view text, std::string_view allowe
 
 class ValueReader {
  public:
-  ValueReader(const Field& field, const std::string& key, const YamlNode& node)
-      : field_(field), key_(key), node_(node) {}
+  ValueReader(const Field& field, const std::string& key, const YamlNode& node, const ConfigRegistry& registry)
+      : field_(field), key_(key), node_(node), registry_(registry) {}
 
   void read(int64_t& out) const { read_number(out, node_, "-0123456789", "an integer"); }
   void read(double& out) const { read_number(out, node_, "+-.eE0123456789", "a finite number"); }
@@ -51,7 +51,7 @@ class ValueReader {
                 choices().empty() ? "text (\"\" for none)" : fmt::format("one of {}", fmt::join(choices(), ", ")));
     if (const auto flaw = find_text_flaw(node_.text, TextForm::name))
       throw config_error(node_.where, fmt::format("{} holds {}", key_, flaw->what), "give text on one line");
-    const bool may_be_empty = !field_.required && field_.at.get(Config{}) == Value(std::string());
+    const bool may_be_empty = !field_.required && field_.at.initial(registry_) == Value(std::string());
     if (node_.text.empty() && !may_be_empty) fail_type(node_, "text that is not empty");
     check_choice(node_.text);
     out = node_.text;
@@ -106,7 +106,7 @@ class ValueReader {
   void check_choice(const std::string& text) const {
     const std::vector<std::string> words = choices();
     if (words.empty() || std::find(words.begin(), words.end(), text) != words.end()) return;
-    if (Value(text) == field_.at.get(Config{})) return;
+    if (Value(text) == field_.at.initial(registry_)) return;
     throw config_error(node_.where, fmt::format("{} is {}", key_, in_quotes(text)),
                        words.size() == 1 ? fmt::format("available: {}", words[0])
                                          : fmt::format("available: {} (nearest: {})", fmt::join(words, ", "),
@@ -114,13 +114,14 @@ class ValueReader {
   }
 
   std::vector<std::string> choices() const {
-    const std::vector<std::string_view> words = choices_of(field_);
+    const std::vector<std::string_view> words = choices_of(field_, registry_);
     return {words.begin(), words.end()};
   }
 
   const Field& field_;
   const std::string& key_;
   const YamlNode& node_;
+  const ConfigRegistry& registry_;
 };
 
 // Text that YAML reads back as itself without quotes: letters, digits and a few signs, and not one of YAML's own words.
@@ -152,9 +153,9 @@ std::string print(const std::string& text) {
 
 }  // namespace
 
-Value read_value(const Field& field, const std::string& key, const YamlNode& node) {
-  Value value = field.at.get(Config{});
-  std::visit([&](auto& typed) { ValueReader(field, key, node).read(typed); }, value);
+Value read_value(const Field& field, const std::string& key, const YamlNode& node, const ConfigRegistry& registry) {
+  Value value = field.at.initial(registry);
+  std::visit([&](auto& typed) { ValueReader(field, key, node, registry).read(typed); }, value);
   return value;
 }
 
@@ -162,16 +163,16 @@ std::string print_value(const Value& value) {
   return std::visit([](const auto& typed) { return print(typed); }, value);
 }
 
-std::string_view type_name(const Field& field) {
+std::string_view type_name(const Field& field, const ConfigRegistry& registry) {
   constexpr std::string_view kNames[] = {"integer", "number", "true or false", "text", "two numbers", "number or word"};
   static_assert(std::size(kNames) == std::variant_size_v<Value>);
-  return kNames[field.at.get(Config{}).index()];
+  return kNames[field.at.initial(registry).index()];
 }
 
-std::string print_range(const Field& field) {
-  if (field.at.choices != nullptr) return fmt::format("{}", fmt::join(choices_of(field), ", "));
+std::string print_range(const Field& field, const ConfigRegistry& registry) {
+  if (field.at.choices != nullptr) return fmt::format("{}", fmt::join(choices_of(field, registry), ", "));
   if (field.range.min == field.range.max) return {};
-  const Value initial = field.at.get(Config{});
+  const Value initial = field.at.initial(registry);
   const auto* either = std::get_if<NumberOrWord>(&initial);
   return (either == nullptr ? "" : std::string(either->word) + ", ") + print_bounds(field.range);
 }

@@ -11,14 +11,14 @@
 namespace ddp {
 
 // `key` is the full key for errors. Errors: 78 at the node's position, with what would be accepted.
-Value read_value(const Field& field, const std::string& key, const YamlNode& node);
+Value read_value(const Field& field, const std::string& key, const YamlNode& node, const ConfigRegistry& registry);
 
 // As YAML on one line: doubles with the fewest digits that round-trip, text in quotes where it needs them.
 std::string print_value(const Value& value);
 
 // For people: "integer", "number", "true or false", "text", "two numbers".
-std::string_view type_name(const Field& field);
+std::string_view type_name(const Field& field, const ConfigRegistry& registry);
 // "[1, 1000]", "(0, 1)" with a round bracket for a bound that is not allowed; the choices of a text; empty for any.
-std::string print_range(const Field& field);
+std::string print_range(const Field& field, const ConfigRegistry& registry);
 
 }  // namespace ddp

@@ -7,7 +7,6 @@
 #include <nlohmann/json.hpp>
 #include <vector>
 
-#include "models/registry.h"
 #include "runtime/base/output.h"
 #include "runtime/metrics/text.h"
 #include "runtime/rank/command_args.h"
@@ -92,6 +91,13 @@ void print(const Plan& plan) {
                bytes_text(plan.memory_bytes), bytes_text(dry.memory.params + dry.memory.grads + dry.memory.optimizer));
 }
 
+// Empty for a model that has no such key.
+std::string recompute_of(const Config& config) {
+  for (const auto& [key, value] : flatten(config))
+    if (key == "train.recompute") return value;
+  return {};
+}
+
 void print_json(const Plan& plan) {
   const DryRun& dry = plan.dry;
   nlohmann::ordered_json ops = nlohmann::ordered_json::array();
@@ -100,7 +106,7 @@ void print_json(const Plan& plan) {
   nlohmann::ordered_json json = {{"model", plan.config.model.name},
                                  {"parameters", plan.num_parameters},
                                  {"precision", name_of(plan.config.train.precision)},
-                                 {"recompute", plan.config.train.recompute},
+                                 {"recompute", recompute_of(plan.config)},
                                  {"ranks", plan.ranks},
                                  {"micro_batch", plan.config.train.micro_batch},
                                  {"micro_steps", plan.shape.num_micro_steps},
@@ -127,22 +133,22 @@ void print_json(const Plan& plan) {
 
 }  // namespace
 
-ExitCode plan_command(std::span<char*> raw) {
+ExitCode plan_command(std::span<char*> raw, const Known& known) {
   const CommandArgs args(raw);
-  Plan plan{.config = parse_config(read_standard_input(), "the configuration"),
+  Plan plan{.config = parse_config(read_standard_input(), "the configuration", known.config),
             .ranks = int(args.integer("--ranks")),
             .shape = {},
             .unit = {},
             .dry = {}};
   const DeviceKind device = args.text("--device") == "cpu" ? DeviceKind::cpu : DeviceKind::cuda;
-  const std::unique_ptr<Model> model = make_model(plan.config, device);
+  const std::unique_ptr<Model> model = make_model(plan.config, device, known.models);
   plan.shape = step_shape(plan.config, plan.ranks, *model);
   plan.unit = model->unit();
   plan.num_parameters = model->layout().num_parameters();
   plan.dry = dry_run(plan.config, plan.ranks, *model, device);
   if (args.has("--memory")) {
     plan.memory_bytes = args.integer("--memory");
-    plan.largest_micro_batch = largest_micro_batch(plan.config, plan.memory_bytes, device);
+    plan.largest_micro_batch = largest_micro_batch(plan.config, plan.memory_bytes, *model, device);
   }
   write_output([&] { args.has("--format") ? print_json(plan) : print(plan); });
   return ExitCode::complete;

@@ -4,11 +4,12 @@
 #include <span>
 
 #include "runtime/base/exit_codes.h"
+#include "runtime/rank/known.h"
 
 namespace ddp {
 
 // --ranks N --device cpu [--memory BYTES] [--json]; the resolved configuration is on standard input. Prints to standard
 // output.
-ExitCode plan_command(std::span<char*> args);
+ExitCode plan_command(std::span<char*> args, const Known& known);
 
 }  // namespace ddp

@@ -6,7 +6,6 @@
 #include <filesystem>
 #include <sstream>
 
-#include "models/registry.h"
 #include "runtime/base/cores.h"
 #include "runtime/base/fs.h"
 #include "runtime/base/output.h"
@@ -50,17 +49,17 @@ void print_token(int32_t token, bool is_bytes) {
 
 }  // namespace
 
-ExitCode sample_command(std::span<char*> raw) {
+ExitCode sample_command(std::span<char*> raw, const Known& known) {
   const CommandArgs args(raw);
   const std::filesystem::path run = args.text("--run");
   const std::filesystem::path config_file = run / "config.yaml";
-  const Config config = parse_config(read_text(config_file), config_file.string());
+  const Config config = parse_stored_config(read_text(config_file), config_file.string(), known.config);
   const auto checkpoint = find_newest_verified(
       run / "checkpoints", [](const std::string& text) { fmt::print(stderr, "warning: {}\n", text); });
   if (!checkpoint)
     throw Error(ExitCode::no_input, run.string() + " holds no checkpoint yet", "wait for one, or send the run SIGUSR1");
 
-  const std::unique_ptr<Model> model = make_model(config);
+  const std::unique_ptr<Model> model = make_model(config, DeviceKind::cpu, known.models);
   const LanguageModel* language_model = model->language_model();
   if (language_model == nullptr)
     throw Error(ExitCode::usage,

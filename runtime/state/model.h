@@ -1,17 +1,15 @@
-// Model: what the trainer knows of a model. A model lays out its parameters, says what it takes, initialises on the
-// host, and enqueues forward and backward; it announces each gradient when its last write is enqueued and knows nothing
-// of ranks, buckets or optimizers. What only some models can do is an ability, a class of its own.
+// Model: what the trainer knows of a model. A model lays out its parameters, says what it takes, and enqueues forward
+// and backward; it announces each gradient when its last write is enqueued and knows nothing of ranks, buckets or
+// optimizers. What only some models can do is an ability, a class of its own.
 #pragma once
 
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <span>
 
 #include "runtime/base/loss_sums.h"
 #include "runtime/device/arena.h"
 #include "runtime/device/device.h"
-#include "runtime/device/thread_pool.h"
 #include "runtime/state/batch.h"
 #include "runtime/state/param_layout.h"
 #include "runtime/state/work_unit.h"
@@ -79,8 +77,6 @@ class Model {
   // Losses that a sample has, counted or not.
   virtual int64_t targets_per_sample() const = 0;
   virtual WorkUnit unit() const = 0;
-  // Random initial values into a zero-filled flat host buffer; a pure function of the seed, whatever the pool.
-  virtual void init(std::span<float> params, uint64_t seed, ThreadPool& pool) const = 0;
   // These enqueue on exec.stream and take what they need from the arena, between its begin() and end().
   virtual void train(const Exec& exec, Arena& arena, const TrainPass& pass) const = 0;
   virtual void evaluate(const Exec& exec, Arena& arena, const EvalPass& pass) const = 0;

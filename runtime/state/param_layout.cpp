@@ -11,12 +11,17 @@ constexpr int64_t kAlign = 128;  // elements: 256 bytes in 16 bits
 
 }  // namespace
 
-ParamId ParamLayout::add(std::string name, const Shape& shape, bool decay, int64_t saved_rows) {
-  DDP_CHECK(shape.rank >= 1 && shape.rank <= 2, "parameter {} has {} dimensions", name, shape.rank);
+ParamId ParamLayout::add(std::string name, const Shape& shape, bool decay, const Init& init, const Shape& live) {
+  DDP_CHECK(shape.rank >= 1, "parameter {} has no dimensions", name);
   Param p;
   p.name = std::move(name);
   p.shape = shape;
-  p.saved_rows = saved_rows < 0 ? shape[0] : saved_rows;
+  p.live = live.rank == 0 ? shape : live;
+  DDP_CHECK(p.live.rank == shape.rank, "parameter {} is {}, its live part {}", p.name, shape.text(), live.text());
+  for (int d = 0; d < shape.rank; ++d)
+    DDP_CHECK(p.live[d] >= 1 && p.live[d] <= shape[d], "parameter {} is {}, its live part {}", p.name, shape.text(),
+              live.text());
+  p.init = init;
   p.decay = decay;
   p.offset = flat_elements_;
   p.numel = shape.numel();
@@ -34,7 +39,7 @@ ParamId ParamLayout::add(std::string name, const Shape& shape, bool decay, int64
 
 int64_t ParamLayout::num_parameters() const {
   int64_t n = 0;
-  for (const Param& p : params_) n += p.numel / p.shape[0] * p.saved_rows;
+  for (const Param& p : params_) n += p.live.numel();
   return n;
 }
 

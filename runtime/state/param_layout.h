@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "runtime/config/saved_names.h"
 #include "runtime/device/tensor.h"
 
 namespace ddp {
@@ -15,12 +16,23 @@ struct ParamId {
   int index = -1;
 };
 
+// The initial values of a parameter; padding is zero in any case.
+struct Init {
+  enum class Kind : uint8_t { constant, normal };
+  Kind kind = Kind::constant;
+  double value = 0.0;  // the constant; of normal, whose mean is 0, the standard deviation
+
+  static Init constant(double value) { return {Kind::constant, value}; }
+  static Init normal(double sigma) { return {Kind::normal, sigma}; }
+};
+
 struct Param {
-  std::string name;        // as in the saved file, e.g. "h.0.attn.c_attn.weight"
-  Shape shape;             // as computed with; rank 1 or 2
-  int64_t saved_rows = 0;  // rows of the first dimension that are saved: the rest is padding (vocabulary)
-  bool decay = false;      // weight decay applies
-  int64_t offset = 0;      // elements from the start of a flat buffer; a multiple of 128 (256 bytes in 16 bits)
+  std::string name;    // e.g. "h.0.attn.c_attn.weight"; outside as the layout's saved names say
+  Shape shape;         // as computed with; rank 1 to 4
+  Shape live;          // of each dimension what is not padding: its first elements, which alone are saved
+  Init init;           // of the live elements
+  bool decay = false;  // weight decay applies
+  int64_t offset = 0;  // elements from the start of a flat buffer; a multiple of 128 (256 bytes in 16 bits)
   int64_t numel = 0;
   int64_t first_chunk = 0, num_chunks = 0;
 };
@@ -32,8 +44,10 @@ inline constexpr int64_t kChunkElements = 16384;
 
 class ParamLayout {
  public:
-  // Appends a parameter; call in backward order.
-  ParamId add(std::string name, const Shape& shape, bool decay, int64_t saved_rows = -1);
+  // Appends a parameter; call in backward order. live: of each dimension, where some is padding (a vocabulary).
+  ParamId add(std::string name, const Shape& shape, bool decay, const Init& init = {}, const Shape& live = {});
+  void set_saved_names(SavedNames names) { saved_names_ = std::move(names); }
+  const SavedNames& saved_names() const { return saved_names_; }
   const std::vector<Param>& params() const { return params_; }
   const Param& operator[](ParamId id) const { return params_[size_t(id.index)]; }
   int64_t flat_elements() const { return flat_elements_; }  // with padding
@@ -50,6 +64,7 @@ class ParamLayout {
 
  private:
   std::vector<Param> params_;
+  SavedNames saved_names_;
   int64_t flat_elements_ = 0;
   std::vector<int64_t> chunk_begin_ = {0};
   std::vector<float> chunk_decay_;

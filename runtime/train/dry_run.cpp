@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "models/registry.h"
 #include "runtime/comm/nccl_comm.h"
 #include "runtime/device/cuda_device.h"
 
@@ -77,13 +76,12 @@ DryRun dry_run(const Config& config, int ranks, const Model& model, DeviceKind d
   return result;
 }
 
-int64_t largest_micro_batch(const Config& config, int64_t memory_bytes, DeviceKind device) {
+int64_t largest_micro_batch(const Config& config, int64_t memory_bytes, const Model& model, DeviceKind device) {
   Config trial = config;
   trial.train.deterministic = false;
-  const std::unique_ptr<Model> model = make_model(config, device);
   const auto fits = [&](int64_t micro_batch) {
     trial.train.micro_batch = trial.train.global_batch = micro_batch;
-    return dry_run(trial, 1, *model, device).device_bytes() <= memory_bytes;
+    return dry_run(trial, 1, model, device).device_bytes() <= memory_bytes;
   };
   int64_t low = 0, high = 1;  // low fits, high does not
   while (high < (1 << 20) && fits(high)) {

@@ -30,10 +30,11 @@ struct DryRun {
   int64_t device_bytes() const;       // memory, arena, workspace and NCCL
 };
 
-// For a run on `device`. Errors: as make_model. Neither data nor device is touched.
+// For a run of the model on `device`. Neither data nor device is touched.
 DryRun dry_run(const Config& config, int ranks, const Model& model, DeviceKind device = DeviceKind::cpu);
 
 // The largest micro-batch whose device_bytes() fit, with accumulation 1 and one rank; 0 when not even one sample does.
-int64_t largest_micro_batch(const Config& config, int64_t memory_bytes, DeviceKind device = DeviceKind::cpu);
+int64_t largest_micro_batch(const Config& config, int64_t memory_bytes, const Model& model,
+                            DeviceKind device = DeviceKind::cpu);
 
 }  // namespace ddp

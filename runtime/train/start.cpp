@@ -10,6 +10,7 @@
 #include "runtime/checkpoint/checkpoint.h"
 #include "runtime/optim/loss_scale.h"
 #include "runtime/state/finite.h"
+#include "runtime/state/init.h"
 #include "runtime/train/first_rank_value.h"
 #include "runtime/train/host_state.h"
 
@@ -27,7 +28,8 @@ std::optional<Checkpoint> choose_checkpoint(const StartRequest& request) {
 
 void check_continues(const StartRequest& request, const TrainingState& state, const std::filesystem::path& path) {
   const std::string name = (path / kManifestFile).string();
-  const std::vector<std::string> conflicts = resume_conflicts(parse_config(state.config_yaml, name), request.config);
+  const std::vector<std::string> conflicts =
+      resume_conflicts(parse_stored_config(state.config_yaml, name, *request.config.registry), request.config);
   if (!conflicts.empty()) {
     std::string all;
     for (const std::string& c : conflicts) all += (all.empty() ? "" : ", ") + c;
@@ -77,7 +79,7 @@ TrainingState load_or_init(const StartRequest& request, const Model& model, Host
   }
   if (request.config.model.init_from.empty()) {
     ThreadPool all_cores({.num_threads = usable_cores()});  // the other ranks sleep until they receive the values
-    model.init(host.params(), uint64_t(request.config.train.seed), all_cores);
+    init_params(model.layout(), host.params(), uint64_t(request.config.train.seed), all_cores);
   } else {
     load_model(request.config.model.init_from, host.model_flats());
     check_model(request.config.model.init_from, request.config.train, host.model_flats());

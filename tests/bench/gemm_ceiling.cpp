@@ -24,7 +24,7 @@ std::vector<std::byte> filled(DType type, int64_t n, float value) {
 
 }  // namespace
 
-GemmCeiling::GemmCeiling(DType type, const ModelConfig& model, int64_t rows, int64_t padded_vocab, int threads)
+GemmCeiling::GemmCeiling(DType type, const gpt2::Options& model, int64_t rows, int64_t padded_vocab, int threads)
     : type_(type), threads_(threads) {
   const auto add = [&](int64_t m, int64_t n, int64_t k, bool a_transposed, bool b_transposed, int64_t count) {
     products_.push_back({m, n, k, a_transposed, b_transposed, count, {}});

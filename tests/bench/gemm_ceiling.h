@@ -6,7 +6,7 @@
 #include <memory>
 #include <vector>
 
-#include "runtime/config/config.h"
+#include "models/gpt2/options/options.h"
 #include "runtime/device/dtype.h"
 #include "tests/bench/ceiling.h"
 
@@ -15,7 +15,7 @@ namespace ddp {
 class GemmCeiling final : public Ceiling {
  public:
   // f32 by sgemm; bf16 by the matmul primitive on row-major operands, as the model stores them. `rows` = B * T.
-  GemmCeiling(DType type, const ModelConfig& model, int64_t rows, int64_t padded_vocab, int threads);
+  GemmCeiling(DType type, const gpt2::Options& model, int64_t rows, int64_t padded_vocab, int threads);
   std::string name() const override;
   double flops() const override;  // of all products of a step
   // Milliseconds of all products of a step: each shape is timed once and multiplied by its count.

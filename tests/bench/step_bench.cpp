@@ -5,10 +5,12 @@
 
 #include <algorithm>
 
+#include "models/gpt2/options/options.h"
 #include "models/registry.h"
 #include "runtime/base/clock.h"
 #include "runtime/base/cores.h"
 #include "runtime/rank/cuda_backend.h"
+#include "runtime/state/init.h"
 #include "runtime/train/host_flat.h"
 #include "tests/bench/gemm_ceiling.h"
 #include "tests/bench/square_gemm.h"
@@ -45,16 +47,15 @@ StepBench::StepBench(const StepBenchOptions& options)
       begin_(*backend_.device),
       end_(*backend_.device) {
   if (graphs_) options_.by_op = false;  // a replay has no ops that anybody sees
-  test::fill_learnable(batch_, options_.config.model.vocab, /*seed=*/1);
+  test::fill_learnable(batch_, text_shape(options_.config).vocab, /*seed=*/1);
   init_params();
 }
 
 void StepBench::init_params() {
   step_.drain();
   HostFlat params(*backend_.device, step_.params(), step_.compute(), {});
-  std::fill(params.values().begin(), params.values().end(), 0.0f);
   ThreadPool pool({.num_threads = usable_cores()});
-  model_->init(params.values(), uint64_t(options_.config.train.seed), pool);
+  init_params(model_->layout(), params.values(), uint64_t(options_.config.train.seed), pool);
   params.upload();
   step_.round_params();
   step_.drain();
@@ -97,13 +98,13 @@ void StepBench::make_ceiling() {
                                             std::string(name_of(config.train.precision)), n);
     return;
   }
-  ceiling_ = std::make_unique<GemmCeiling>(type == DType::bf16 ? DType::bf16 : DType::f32, config.model,
-                                           step_.shape().global_targets, model_->layout().params().back().shape[0],
-                                           options_.threads);
+  ceiling_ = std::make_unique<GemmCeiling>(type == DType::bf16 ? DType::bf16 : DType::f32,
+                                           options_of<gpt2::Options>(config), step_.shape().global_targets,
+                                           model_->layout().params().back().shape[0], options_.threads);
 }
 
 StepResult StepBench::result() const {
-  const ModelConfig& model = options_.config.model;
+  const auto& model = options_of<gpt2::Options>(options_.config);
   const double tokens = double(step_.shape().global_targets);
   // Others count 2 products of attention forward and 4 backward, each of T x T scores; the plan counts what is
   // computed.

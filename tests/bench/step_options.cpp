@@ -5,6 +5,7 @@
 #include <string_view>
 #include <vector>
 
+#include "models/options_registry.h"
 #include "runtime/base/error.h"
 #include "runtime/base/number.h"
 
@@ -66,7 +67,7 @@ StepBenchOptions parse_step_options(int argc, char** argv) {
       throw usage("unknown option " + std::string(option));
     }
   }
-  options.config = parse_config("", "bench_step", overrides);
+  options.config = parse_config("", "bench_step", config_registry(), overrides);
   options.config.train.steps = std::max<int64_t>(options.config.train.steps, options.steps + 10);  // and the warm-up
   check_config(options.config, /*ranks=*/1);
   if (options.config.train.precision == PrecisionName::tf32 && !options.is_cuda)

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "models/gpt2/options/options.h"
 #include "runtime/base/fs.h"
 
 namespace ddp {
@@ -19,7 +20,7 @@ std::string rate_text(double flops, double ms) {
 double mfu(const StepResult& r) { return (r.flops / median(r.step_ms)) / (r.ceiling_flops / median(r.ceiling_ms)); }
 
 std::string setting_text(const StepResult& r) {
-  const ModelConfig& m = r.options.config.model;
+  const auto& m = options_of<gpt2::Options>(r.options.config);
   const std::string where =
       r.options.is_cuda ? r.device + (r.graphs ? ", as graphs" : "") : fmt::format("{} threads", r.options.threads);
   return fmt::format("GPT-2 of {} layers x {} ({:.1f} M parameters), B={}, T={}, {}, {}", m.layers, m.width,
@@ -79,7 +80,7 @@ void write_json(const StepResult& r, const std::filesystem::path& path) {
       {"precision", name_of(config.train.precision)},
       {"graphs", r.graphs},
       {"batch", config.train.micro_batch},
-      {"context", config.model.context},
+      {"context", text_shape(config).context},
       {"parameters", r.parameters},
       {"step_ms", ms},
       {"step_ms_all", r.step_ms},

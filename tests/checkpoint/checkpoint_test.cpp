@@ -141,7 +141,7 @@ TEST_CASE("a checkpoint of another model is refused by name before anything is r
   const auto path = write_checkpoint(folder.path, run.content(1), 1).checkpoint.path;
   ParamLayout other;
   other.add("ln_f.weight", {8}, false);
-  other.add("wte.weight", {16, 3}, true, 13);
+  other.add("wte.weight", {16, 3}, true, {}, {13, 3});
   other.add("wpe.weight", {2, 3}, true);
   std::vector<float> params(size_t(other.flat_elements()), 9.0f), m = params, v = params;
   std::string message;

@@ -38,12 +38,12 @@ struct SmallRun {
   explicit SmallRun(float start = 0.25f) {
     layout.add("ln_f.weight", {7}, false);
     layout.add("h.0.attn.c_attn.weight", {5, 33}, true);
-    layout.add("wte.weight", {16, 3}, true, 13);
+    layout.add("wte.weight", {16, 3}, true, {}, {13, 3});
     state_layout.add("ln_0.running_mean", {7}, false);
     const auto fill = [&](std::vector<float>& flat, const ParamLayout& of) {
       flat.assign(size_t(of.flat_elements()), 0.0f);
       for (const Param& p : of.params())
-        for (int64_t i = 0; i < p.numel / p.shape[0] * p.saved_rows; ++i) flat[size_t(p.offset + i)] = start += 1.1f;
+        for (int64_t i = 0; i < p.live.numel(); ++i) flat[size_t(p.offset + i)] = start += 1.1f;
     };
     for (auto* buffer : {&params, &exp_avg, &exp_avg_sq}) fill(*buffer, layout);
     fill(model_state, state_layout);

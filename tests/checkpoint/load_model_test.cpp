@@ -1,4 +1,5 @@
 // model.init_from: published files in Hugging Face's names.
+#include "models/gpt2/options/options.h"
 #include "tests/checkpoint/fixture.h"
 
 namespace ddp {
@@ -14,7 +15,8 @@ struct Model {
 
   Model() {
     layout.add("h.0.attn.c_attn.bias", {9}, false);
-    layout.add("wte.weight", {8, 3}, true, 5);
+    layout.add("wte.weight", {8, 3}, true, {}, {5, 3});
+    layout.set_saved_names(gpt2::saved_names({}));
     params.assign(size_t(layout.flat_elements()), 9.0f);
   }
   ModelFlats flats() { return {layout, params.data(), no_state, nullptr}; }
@@ -55,7 +57,8 @@ TEST_CASE("a published model loads with and without prefix, mask buffers and tie
 TEST_CASE("an untied head is loaded like any parameter") {
   test::TemporaryFolder folder;
   Model model;
-  model.layout.add("lm_head.weight", {8, 3}, true, 5);
+  model.layout.add("lm_head.weight", {8, 3}, true, {}, {5, 3});
+  model.layout.set_saved_names(gpt2::saved_names({.tie_embeddings = false}));
   model.params.assign(size_t(model.layout.flat_elements()), 9.0f);
   load_model(published(folder, "transformer.", {{"lm_head.weight", {5, 3}, kOnes}}), model.flats());
   CHECK(model.sum() == 39.0f);

@@ -66,8 +66,8 @@ TEST_CASE("every micro_batch that an error offers works") {
 
 TEST_CASE("heads divide width") {
   Config c = parse(kMinimal);
-  c.model.width = 100;
-  c.model.heads = 3;
+  options_of<gpt2::Options>(c).width = 100;
+  options_of<gpt2::Options>(c).heads = 3;
   CHECK_THAT(check_failure(c).message,
              Contains("heads that work: 1, 2, 4, 5, 10") && Contains("widths that work: 99 or 102"));
 }

@@ -17,9 +17,10 @@ TEST_CASE("values of a file replace the defaults, key by key") {
       "optimizer: {lr: 5e-4, betas: [0, .99]}\n"
       "eval:\n"
       "output_dir: out\n");
-  CHECK(c.model.layers == 2);
-  CHECK(c.model.heads == 12);
-  CHECK(c.model.dropout == 0.1);
+  const auto& model = options_of<gpt2::Options>(c);
+  CHECK(model.layers == 2);
+  CHECK(model.heads == 12);
+  CHECK(model.dropout == 0.1);
   CHECK(c.data.train == "with space.txt");
   CHECK(c.train.steps == 10);
   CHECK(c.train.deterministic);
@@ -34,23 +35,23 @@ TEST_CASE("a preset sets the sizes and a size beside it wins") {
   const std::vector<std::array<int64_t, 3>> sizes = {{12, 12, 768}, {24, 16, 1024}, {36, 20, 1280}, {48, 25, 1600}};
   const std::vector<std::string> names = {"gpt2-small", "gpt2-medium", "gpt2-large", "gpt2-xl"};
   for (size_t i = 0; i < names.size(); ++i) {
-    const ModelConfig m = parse(kMinimal + "model: {preset: " + names[i] + "}").model;
+    const gpt2::Options m = parse_gpt2(kMinimal + "model: {preset: " + names[i] + "}");
     CHECK(std::array<int64_t, 3>{m.layers, m.heads, m.width} == sizes[i]);
     CHECK(m.context == 1024);
     CHECK(m.vocab == 50257);
   }
-  const ModelConfig m = parse(kMinimal + "model: {preset: gpt2-xl, context: 256}", {"model.layers=3"}).model;
+  const gpt2::Options m = parse_gpt2(kMinimal + "model: {preset: gpt2-xl, context: 256}", {"model.layers=3"});
   CHECK(m.layers == 3);
   CHECK(m.context == 256);
   CHECK(m.width == 1600);
 }
 
 TEST_CASE("the vocabulary of bytes is 256 unless a vocabulary or a preset is given") {
-  CHECK(parse("data: {format: bytes, train: a}").model.vocab == 256);
-  CHECK(parse("data: {format: bytes, train: a}\nmodel: {vocab: 300}").model.vocab == 300);
-  CHECK(parse("data: {format: bytes, train: a}\nmodel: {preset: gpt2-small}").model.vocab == 50257);
-  CHECK(parse("data: {train: a}", {"data.format=bytes"}).model.vocab == 256);
-  CHECK(parse("data: {train: a}").model.vocab == 50257);
+  CHECK(parse_gpt2("data: {format: bytes, train: a}").vocab == 256);
+  CHECK(parse_gpt2("data: {format: bytes, train: a}\nmodel: {vocab: 300}").vocab == 300);
+  CHECK(parse_gpt2("data: {format: bytes, train: a}\nmodel: {preset: gpt2-small}").vocab == 50257);
+  CHECK(parse_gpt2("data: {train: a}", {"data.format=bytes"}).vocab == 256);
+  CHECK(parse_gpt2("data: {train: a}").vocab == 50257);
 }
 
 TEST_CASE("overrides win over the file, the last one over the others") {
@@ -223,13 +224,13 @@ TEST_CASE("a file larger than memory is refused without reading it") {
   const auto path = folder.path / "train.bin";
   create_output(path);
   std::filesystem::resize_file(path, uintmax_t{1} << 40);  // sparse
-  const Failure f = failure_of([&] { load_config(path, {}); });
+  const Failure f = failure_of([&] { load_config(path, config_registry()); });
   CHECK(f.code == 78);
   CHECK_THAT(f.message, Contains("train.bin") && Contains("is this a configuration?"));
 }
 
 TEST_CASE("a missing file is 66 and names the file") {
-  const Failure f = failure_of([] { load_config("/no/such/file.yaml", {}); });
+  const Failure f = failure_of([] { load_config("/no/such/file.yaml", config_registry()); });
   CHECK(f.code == 66);
   CHECK_THAT(f.message, Contains("/no/such/file.yaml"));
 }

@@ -26,7 +26,7 @@ std::string other_value(const Field& field, const Config& config) {
   if (const auto* x = std::get_if<double>(&value)) return *x == 0 ? "0.125" : fmt::format("{}", *x / 2);
   if (const auto* x = std::get_if<bool>(&value)) return *x ? "false" : "true";
   if (const auto* x = std::get_if<std::string>(&value)) {
-    for (const std::string_view choice : choices_of(field))
+    for (const std::string_view choice : choices_of(field, *config.registry))
       if (choice != *x) return std::string(choice);
     return field.at.choices == nullptr ? "another" : "";
   }
@@ -73,8 +73,8 @@ TEST_CASE("flatten lists every leaf in the order of the YAML") {
 TEST_CASE("a resume may change exactly the keys that do not determine the result, and the digest follows") {
   const Config before = parse(kMinimal);
   std::vector<std::string> free_keys;
-  for_each_field([&](const Section& section, const Field& field) {
-    const std::string other = other_value(field, before), key = full_key(section, field);
+  for_each_field(sections_of(model_kind(before)), [&](const std::string& key, const Field& field) {
+    const std::string other = other_value(field, before);
     if (other.empty()) return;  // a single choice
     INFO(key << "=" << other);
     Config now = before;
@@ -96,21 +96,24 @@ TEST_CASE("a resume may change exactly the keys that do not determine the result
 }
 
 TEST_CASE("explain tells type, unit, default and range of a key, a section or everything") {
-  CHECK_THAT(explain("train.steps"), Contains("integer") && Contains("steps") && Contains("400") && Contains("[1, "));
-  CHECK_THAT(explain("data.train"), Contains("required"));
-  CHECK_THAT(explain("eval"), Contains("`eval.every`") && !Contains("`train.steps`"));
-  for (const auto& [key, value] : flatten(parse(kMinimal))) CHECK_THAT(explain(""), Contains("`" + key + "`"));
-  const Failure f = failure_of([] { explain("train.stpes"); });
+  CHECK_THAT(explain("train.steps", config_registry()),
+             Contains("integer") && Contains("steps") && Contains("400") && Contains("[1, "));
+  CHECK_THAT(explain("data.train", config_registry()), Contains("required"));
+  CHECK_THAT(explain("eval", config_registry()), Contains("`eval.every`") && !Contains("`train.steps`"));
+  for (const auto& [key, value] : flatten(parse(kMinimal)))
+    CHECK_THAT(explain("", config_registry()), Contains("`" + key + "`"));
+  const Failure f = failure_of([] { explain("train.stpes", config_registry()); });
   CHECK(f.code == 64);
   CHECK_THAT(f.message, Contains("train.steps"));
 }
 
 TEST_CASE("configs/README.md holds the tables that explain prints") {
   const std::string readme = read_text(kSource / "configs/README.md");
-  for (const Section& section : sections()) {
+  for (const CommonSection& section : common_sections()) {
     INFO("replace the table of section '" << section.name << "' by: ddp-launch --explain");
     const std::string table =
-        section.name.empty() ? explain("").substr(explain("").rfind("\n\n") + 2) : explain(section.name);
+        section.name.empty() ? explain("", config_registry()).substr(explain("", config_registry()).rfind("\n\n") + 2)
+                             : explain(section.name, config_registry());
     CHECK_THAT(readme, Contains(table));
   }
 }
@@ -121,7 +124,7 @@ TEST_CASE("every recipe in configs/ parses and passes the checks on 1, 2 and 4 r
     if (entry.path().extension() != ".yaml") continue;
     ++n_recipes;
     INFO(entry.path());
-    for (const int ranks : {1, 2, 4}) CHECK_NOTHROW(check_config(load_config(entry.path(), {}), ranks));
+    for (const int ranks : {1, 2, 4}) CHECK_NOTHROW(check_config(load_config(entry.path(), config_registry()), ranks));
   }
   CHECK(n_recipes >= 2);
 }

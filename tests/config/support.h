@@ -4,7 +4,8 @@
 #include <string>
 #include <vector>
 
-#include "runtime/config/config.h"
+#include "models/gpt2/options/options.h"
+#include "models/options_registry.h"
 #include "tests/support/failure.h"
 
 namespace ddp::test {
@@ -12,7 +13,11 @@ namespace ddp::test {
 inline const std::string kMinimal = "data: {train: a.bin}\n";
 
 inline Config parse(const std::string& text, const std::vector<std::string>& overrides = {}) {
-  return parse_config(text, "t.yaml", overrides);
+  return parse_config(text, "t.yaml", config_registry(), overrides);
+}
+
+inline gpt2::Options parse_gpt2(const std::string& text, const std::vector<std::string>& overrides = {}) {
+  return options_of<gpt2::Options>(parse(text, overrides));
 }
 
 inline Failure parse_failure(const std::string& text, const std::vector<std::string>& overrides = {}) {

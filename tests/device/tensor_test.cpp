@@ -22,7 +22,7 @@ TEST_CASE("views keep the element count and bounds") {
 TEST_CASE("parameters lie on 256-byte boundaries, and chunks cover the flat buffer without a gap") {
   ParamLayout layout;
   layout.add("a", {7}, false);
-  const ParamId b = layout.add("b", {300, 200}, true, 299);
+  const ParamId b = layout.add("b", {300, 200}, true, {}, {299, 200});
   layout.add("c", {128}, false);
   REQUIRE(layout[b].offset == 128);
   REQUIRE(layout.flat_elements() == 128 + 60032 + 128);

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <set>
 
+#include "runtime/state/init.h"
 #include "tests/support/model_runner.h"
 
 using namespace ddp;
@@ -23,7 +24,7 @@ void scramble(const Model& model, std::vector<float>& params) {
   std::mt19937 random(11);
   std::normal_distribution<float> normal(0.0f, 0.2f);
   for (const Param& p : model.layout().params()) {
-    const int64_t live = p.numel / p.shape[0] * p.saved_rows;
+    const int64_t live = p.live.numel();
     for (int64_t i = 0; i < live; ++i) params[size_t(p.offset + i)] += normal(random);
   }
 }
@@ -35,7 +36,7 @@ TEST_CASE("initial values are the same bits on any number of threads, and paddin
   const auto init = [&](int threads, uint64_t seed) {
     std::vector<float> params(size_t(model.layout().flat_elements()));
     ThreadPool pool({.num_threads = threads});
-    model.init(params, seed, pool);
+    init_params(model.layout(), params, seed, pool);
     return params;
   };
   const std::vector<float> one = init(1, 7);
@@ -43,7 +44,7 @@ TEST_CASE("initial values are the same bits on any number of threads, and paddin
   CHECK(init(5, 7) == one);
   CHECK(init(1, 8) != one);
   const Param& wte = model.layout().params().back();
-  const auto live_end = one.begin() + wte.offset + wte.saved_rows * 72;
+  const auto live_end = one.begin() + wte.offset + wte.live[0] * 72;
   CHECK(std::count(one.begin() + wte.offset, live_end, 0.0f) == 0);
   CHECK(std::count(live_end, one.end(), 0.0f) == one.end() - live_end);
 }
@@ -62,7 +63,7 @@ TEST_CASE("the gradient of every parameter tensor agrees with finite differences
   for (const Param& p : model.layout().params()) {
     CAPTURE(p.name);
     // Along the gradient mixed with noise, so that the expected change is far from zero and every element takes part.
-    const int64_t live = p.numel / p.shape[0] * p.saved_rows;
+    const int64_t live = p.live.numel();
     std::vector<double> direction(static_cast<size_t>(live));
     double norm = 0, rms = 0;
     for (int64_t i = 0; i < live; ++i) rms += std::pow(grads[size_t(p.offset + i)], 2);
@@ -139,7 +140,7 @@ TEST_CASE("padding rows of the vocabulary get no gradient and do not change the 
   const Param& wte = model.layout().params().back();
   REQUIRE(wte.name == "wte.weight");
   REQUIRE(wte.shape[0] == 64);
-  REQUIRE(wte.saved_rows == kVocab);
+  REQUIRE(wte.live[0] == kVocab);
   for (int64_t i = kVocab * 24; i < wte.numel; ++i) REQUIRE(run.grads[size_t(wte.offset + i)] == 0.0f);
 }
 
@@ -182,7 +183,7 @@ TEST_CASE("dropout depends on the step and the sample's id alone") {
 }
 
 TEST_CASE("the number of threads changes no bit of loss and gradients") {
-  const gpt2::Gpt2 model({.layers = 2, .heads = 3, .width = 96, .context = 33, .vocab = 300, .dropout = 0.1f});
+  const gpt2::Gpt2 model({.layers = 2, .heads = 3, .width = 96, .context = 33, .vocab = 300, .dropout = 0.1});
   std::vector<float> grads;
   for (int threads : {1, 2, 3, 5}) {
     ModelRunner run(model, 3, threads);

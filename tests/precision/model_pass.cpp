@@ -1,4 +1,5 @@
 #include "tests/precision/model_pass.h"
+#include "runtime/state/init.h"
 
 #include <random>
 
@@ -97,7 +98,7 @@ ModelPass train_pass(const Backend& backend, const Model& model, const Vec& para
 Vec initial_params(const Model& model) {
   std::vector<float> params(size_t(model.layout().flat_elements()));
   ThreadPool pool({});
-  model.init(params, 1, pool);
+  init_params(model.layout(), params, 1, pool);
   return {params.begin(), params.end()};
 }
 
@@ -106,7 +107,7 @@ Vec scrambled_params(const Model& model) {
   std::mt19937 random(11);
   std::normal_distribution<double> normal(0.0, 0.2);
   for (const Param& p : model.layout().params()) {
-    const int64_t live = p.numel / p.shape[0] * p.saved_rows;
+    const int64_t live = p.live.numel();
     for (int64_t i = 0; i < live; ++i) params[size_t(p.offset + i)] += normal(random);
   }
   return params;

@@ -5,30 +5,24 @@
 #include <string>
 
 #include "models/gpt2/gpt2.h"
+#include "tests/support/gpt2_config.h"
 #include "tests/support/step_runner.h"
 
 namespace ddp::test {
 
 constexpr int64_t kSmallContext = 64, kSmallSamples = 2, kSmallVocab = 250;
 
+inline gpt2::Options small_options(double dropout = 0.0) {
+  return {.layers = 2, .heads = 2, .width = 128, .context = kSmallContext, .vocab = kSmallVocab, .dropout = dropout};
+}
+
 inline gpt2::Gpt2 small_gpt2(float dropout = 0.0f, int64_t logits_rows = 256) {
-  return gpt2::Gpt2({.layers = 2,
-                     .heads = 2,
-                     .width = 128,
-                     .context = kSmallContext,
-                     .vocab = kSmallVocab,
-                     .dropout = dropout,
-                     .logits_rows = logits_rows});
+  return gpt2::Gpt2(small_options(dropout), logits_rows);
 }
 
 // Two micro-steps, so that gradients are summed in f32 too.
 inline Config small_config(PrecisionName precision) {
-  Config config;
-  config.model.layers = 2;
-  config.model.heads = 2;
-  config.model.width = 128;
-  config.model.context = kSmallContext;
-  config.model.vocab = kSmallVocab;
+  Config config = gpt2_config(small_options());
   config.train.precision = precision;
   config.train.steps = 50;
   config.train.micro_batch = 1;

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "kernels/op_table.h"
+#include "runtime/state/init.h"
 #include "runtime/state/model.h"
 
 namespace ddp::test {
@@ -44,7 +45,8 @@ class ModelRunner {
         sums(size_t(model.num_eval_sums())),
         batch(layout_) {
     ThreadPool pool({.num_threads = threads});
-    model.init(params, 1, pool);
+    init_params(model.layout(), params, 1, pool);
+    init_params(model.state_layout(), state, 1, pool);
     fill_random(batch, 3);
   }
 

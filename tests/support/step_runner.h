@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "models/registry.h"
+#include "runtime/state/init.h"
 #include "runtime/train/dry_run.h"
 #include "runtime/train/host_flat.h"
 #include "runtime/train/train_step.h"
@@ -26,9 +27,8 @@ struct StepRunner {
         batch(step.batch_layout()) {
     step.drain();
     HostFlat params = host_params();
-    std::fill(params.values().begin(), params.values().end(), 0.0f);
     ThreadPool pool({});
-    model->init(params.values(), 1, pool);
+    init_params(model->layout(), params.values(), 1, pool);
     params.upload();
     step.round_params();
   }
@@ -39,7 +39,7 @@ struct StepRunner {
     step.enqueue(
         number,
         [&]() -> const HostBatch& {
-          fill_learnable(batch, config.model.vocab, uint32_t(number * 100 + micro_step),
+          fill_learnable(batch, model->language_model()->vocab(), uint32_t(number * 100 + micro_step),
                          int32_t(micro_step * config.train.micro_batch));
           ++micro_step;
           return batch;

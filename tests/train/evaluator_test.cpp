@@ -3,6 +3,7 @@
 #include <catch2/catch.hpp>
 #include <cmath>
 
+#include "tests/support/gpt2_config.h"
 #include "tests/support/step_runner.h"
 
 using namespace ddp;
@@ -29,8 +30,7 @@ class LearnableSource final : public DataSource {
 
 TEST_CASE("an evaluation gives a sign of life after each micro-batch: it may last longer than a hang is waited for") {
   constexpr int64_t kBatches = 7;
-  Config config;
-  config.model = {.preset = {}, .layers = 1, .heads = 2, .width = 32, .context = 12, .vocab = kVocab, .init_from = {}};
+  Config config = test::gpt2_config({.layers = 1, .heads = 2, .width = 32, .context = 12, .vocab = kVocab});
   config.train.micro_batch = config.train.global_batch = 2;
   test::StepRunner run(config);
   const LearnableSource source;

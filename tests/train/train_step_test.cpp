@@ -3,6 +3,7 @@
 #include <catch2/catch.hpp>
 #include <cmath>
 
+#include "tests/support/gpt2_config.h"
 #include "tests/support/step_runner.h"
 
 using namespace ddp;
@@ -11,8 +12,7 @@ using Run = ddp::test::StepRunner;
 namespace {
 
 Config tiny_config() {
-  Config config;
-  config.model = {.preset = {}, .layers = 2, .heads = 2, .width = 32, .context = 12, .vocab = 61, .init_from = {}};
+  Config config = test::gpt2_config({.layers = 2, .heads = 2, .width = 32, .context = 12, .vocab = 61});
   config.train.micro_batch = 2;
   config.train.global_batch = 8;
   config.train.steps = 20;
@@ -34,7 +34,7 @@ TEST_CASE("nothing allocates on the device after the first step, and the plan is
 
 TEST_CASE("the arena is within 2% of the live bound for the published model") {
   Config config = tiny_config();
-  config.model = {};
+  config.model.options = gpt2::Options{};
   for (int64_t micro_batch : {1, 4, 8}) {
     config.train.micro_batch = config.train.global_batch = micro_batch;
     const DryRun plan = dry_run(config, 1, *make_model(config));
@@ -44,8 +44,8 @@ TEST_CASE("the arena is within 2% of the live bound for the published model") {
 
 TEST_CASE("the dry run counts the multiplications of the published model") {
   Config config = tiny_config();
-  config.model = {};
-  config.model.context = 256;
+  config.model.options = gpt2::Options{};
+  options_of<gpt2::Options>(config).context = 256;
   config.train.micro_batch = config.train.global_batch = 4;
   const DryRun plan = dry_run(config, 1, *make_model(config));
   // 6 N T for the linear layers (N without position embedding and norms), padded vocabulary included; causal attention
@@ -74,7 +74,7 @@ TEST_CASE("the loss falls, and metrics say what the update did") {
 TEST_CASE("lanes and threads give the same bits in every run") {
   Config config = tiny_config();
   config.train.deterministic = true;
-  config.model.dropout = 0.1;
+  options_of<gpt2::Options>(config).dropout = 0.1;
   const auto weights = [&](int threads) {
     Run run(config, make_cpu_device({.num_threads = threads}));
     for (int64_t s = 1; s <= 4; ++s) run.train(s);
@@ -98,20 +98,19 @@ TEST_CASE("a gradient that is not finite skips the update and is named by its ch
 }
 
 TEST_CASE("the largest micro-batch of GPT-2 small on an 11 GB card is what models/gpt2/README.md says") {
-  const auto largest = [](PrecisionName precision, const char* recompute) {
-    Config config;  // the sizes of GPT-2 small
+  const auto largest = [](PrecisionName precision, gpt2::Recompute recompute) {
+    Config config = test::gpt2_config({.recompute = recompute});  // the sizes of GPT-2 small
     config.train.precision = precision;
-    config.train.recompute = recompute;
-    return largest_micro_batch(config, 10'500'000'000, DeviceKind::cuda);
+    return largest_micro_batch(config, 10'500'000'000, *make_model(config, DeviceKind::cuda), DeviceKind::cuda);
   };
-  CHECK(largest(PrecisionName::fp32, "none") == 13);
-  CHECK(largest(PrecisionName::fp32, "gelu") == 17);
-  CHECK(largest(PrecisionName::fp32, "gelu+ln") == 21);
-  CHECK(largest(PrecisionName::fp32, "block") == 89);
+  CHECK(largest(PrecisionName::fp32, gpt2::Recompute::none) == 13);
+  CHECK(largest(PrecisionName::fp32, gpt2::Recompute::gelu) == 17);
+  CHECK(largest(PrecisionName::fp32, gpt2::Recompute::gelu_ln) == 21);
+  CHECK(largest(PrecisionName::fp32, gpt2::Recompute::block) == 89);
   for (const PrecisionName precision : {PrecisionName::fp16, PrecisionName::bf16}) {
-    CHECK(largest(precision, "none") == 26);
-    CHECK(largest(precision, "gelu") == 35);
-    CHECK(largest(precision, "gelu+ln") == 41);
-    CHECK(largest(precision, "block") == 178);
+    CHECK(largest(precision, gpt2::Recompute::none) == 26);
+    CHECK(largest(precision, gpt2::Recompute::gelu) == 35);
+    CHECK(largest(precision, gpt2::Recompute::gelu_ln) == 41);
+    CHECK(largest(precision, gpt2::Recompute::block) == 178);
   }
 }

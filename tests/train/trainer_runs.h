@@ -7,6 +7,7 @@
 #include <optional>
 #include <sstream>
 
+#include "models/options_registry.h"
 #include "models/registry.h"
 #include "runtime/base/exit_codes.h"
 #include "runtime/base/fs.h"
@@ -57,8 +58,9 @@ struct TrainerRuns {
   // How each rank of the run ended.
   std::vector<RankResult> run(const std::string& name, int ranks, const std::vector<std::string>& settings,
                               const How& how) const {
-    const Config config = parse_config(
-        fmt::format(fmt::runtime(base), folder.path.string()) + "output_dir: " + path(name).string(), "test", settings);
+    const Config config =
+        parse_config(fmt::format(fmt::runtime(base), folder.path.string()) + "output_dir: " + path(name).string(),
+                     "test", config_registry(), settings);
     const DryRun plan = dry_run(config, ranks, *make_model(config, DeviceKind::cpu));
     const auto body = [&](RankContext& c) {
       RankEnv env;

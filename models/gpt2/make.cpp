@@ -1,0 +1,28 @@
+#include "models/gpt2/make.h"
+
+#include <algorithm>
+#include <bit>
+
+#include "models/gpt2/gpt2.h"
+#include "runtime/state/precision.h"
+
+namespace ddp::gpt2 {
+namespace {
+
+constexpr int64_t kCpuLogitsRows = 256;          // stay in the cache
+constexpr int64_t kCudaLogitsBytes = 128 << 20;  // fill the GPU
+
+// Rows of logits alive at once: on CUDA the largest power of two within 128 MiB.
+int64_t logits_rows(const Config& config, DeviceKind device) {
+  if (device != DeviceKind::cuda) return kCpuLogitsRows;
+  const int64_t row = text_shape(config).padded_vocab * int64_t(dtype_bytes(precision_of(config.train).storage));
+  return int64_t(std::bit_floor(uint64_t(std::max<int64_t>(1, kCudaLogitsBytes / row))));
+}
+
+}  // namespace
+
+std::unique_ptr<Model> make(const Config& config, DeviceKind device) {
+  return std::make_unique<Gpt2>(options_of<Options>(config), logits_rows(config, device));
+}
+
+}  // namespace ddp::gpt2

@@ -1,0 +1,142 @@
+#include "models/gpt2/options/options.h"
+
+#include <fmt/core.h>
+
+#include "runtime/config/fields.h"
+#include "runtime/config/mismatch.h"
+
+namespace ddp::gpt2 {
+namespace {
+
+template <auto... path>
+constexpr Access leaf = option<Options, path...>;
+
+constexpr Field kModel[] = {
+    {.key = "preset",
+     .at = leaf<&Options::preset>,
+     .resume_may_change = true,
+     .meaning = "sets layers, heads, width, context and vocab; a size given beside it wins"},
+    {.key = "layers",
+     .at = leaf<&Options::layers>,
+     .unit = "blocks",
+     .range = {1, 1000},
+     .meaning = "transformer blocks"},
+    {.key = "heads",
+     .at = leaf<&Options::heads>,
+     .unit = "heads",
+     .range = {1, 256},
+     .meaning = "attention heads; must divide width"},
+    {.key = "width",
+     .at = leaf<&Options::width>,
+     .unit = "channels",
+     .range = {1, 65536},
+     .meaning = "channels of the residual stream"},
+    {.key = "context",
+     .at = leaf<&Options::context>,
+     .unit = "tokens",
+     .range = {1, 1048576},
+     .meaning = "tokens of a sample: positions the model sees at once"},
+    {.key = "vocab",
+     .at = leaf<&Options::vocab>,
+     .unit = "tokens",
+     .range = {2, 10'000'000},
+     .meaning =
+         "size of the vocabulary, never smaller than the data's; 256 with data.format bytes unless vocab or preset "
+         "is given"},
+    {.key = "dropout",
+     .at = leaf<&Options::dropout>,
+     .range = {.min = 0, .max = 1, .without_max = true},
+     .meaning = "probability with which an activation is dropped in training"},
+    {.key = "tie_embeddings",
+     .at = leaf<&Options::tie_embeddings>,
+     .meaning = "the classifier shares the token embedding's weights"},
+};
+
+constexpr Field kTrain[] = {
+    {.key = "recompute",
+     .at = leaf<&Options::recompute>,
+     .resume_may_change = true,
+     .meaning =
+         "what backward computes again instead of keeping it: gelu and gelu+ln cost about 1% of a step, block one more "
+         "forward. The same bits in all"},
+};
+
+constexpr Section kSections[] = {{"model", kModel}, {"train", kTrain}};
+
+struct Sizes {
+  int64_t layers, heads, width;
+};
+
+// Radford et al. 2019, table 2, with heads of 64 channels.
+Sizes published_sizes(Preset preset) {
+  switch (preset) {
+    case Preset::small:
+      return {12, 12, 768};
+    case Preset::medium:
+      return {24, 16, 1024};
+    case Preset::large:
+      return {36, 20, 1280};
+    case Preset::xl:
+      return {48, 25, 1600};
+    case Preset::none:
+      break;
+  }
+  DDP_CHECK(false, "preset {}", int(preset));
+  return {};
+}
+constexpr int64_t kPublishedContext = 1024, kPublishedVocab = 50257;
+
+void resolve(Config& config, const GivenKeys& given) {
+  Options& o = options_of<Options>(config);
+  const auto set_default = [&](std::string_view key, int64_t& target, int64_t value) {
+    if (!given.contains(key)) target = value;
+  };
+  if (o.preset == Preset::none) {
+    if (const int64_t vocab = data_format(config).vocab; vocab > 0) set_default("model.vocab", o.vocab, vocab);
+    return;
+  }
+  const Sizes sizes = published_sizes(o.preset);
+  set_default("model.layers", o.layers, sizes.layers);
+  set_default("model.heads", o.heads, sizes.heads);
+  set_default("model.width", o.width, sizes.width);
+  set_default("model.context", o.context, kPublishedContext);
+  set_default("model.vocab", o.vocab, kPublishedVocab);
+}
+
+void check(const Config& config) {
+  const Options& o = options_of<Options>(config);
+  if (o.width % o.heads != 0)
+    throw mismatch(fmt::format("model.width {} is not a multiple of model.heads {}", o.width, o.heads),
+                   fmt::format("heads that work: {}; widths that work: {}", divisors_near(o.width, o.heads),
+                               multiples_near(o.heads, o.width)));
+  const DataFormat& format = data_format(config);
+  if (o.vocab < format.vocab)
+    throw mismatch(fmt::format("model.vocab {} is smaller than the {} tokens of data.format {}", o.vocab, format.vocab,
+                               format.name),
+                   fmt::format("set model.vocab to {} or more", format.vocab));
+}
+
+}  // namespace
+
+int64_t padded_vocab(int64_t vocab) { return (vocab + 63) / 64 * 64; }
+
+SavedNames saved_names(const Options& options) {
+  SavedNames names{.prefixes = {"transformer."}, .passed_over = {".attn.bias", ".attn.masked_bias"}};
+  if (options.tie_embeddings) names.passed_over.push_back("lm_head.weight");
+  return names;
+}
+
+constinit const ModelKind kKind = {
+    .name = "gpt2",
+    .sections = kSections,
+    .initial_options = [] { return std::any(Options{}); },
+    .resolve = resolve,
+    .check = check,
+    .text_shape =
+        [](const Config& config) {
+          const Options& o = options_of<Options>(config);
+          return TextShape{.context = o.context, .vocab = o.vocab, .padded_vocab = padded_vocab(o.vocab)};
+        },
+};
+
+}  // namespace ddp::gpt2

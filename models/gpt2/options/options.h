@@ -1,0 +1,44 @@
+// GPT-2's part of a configuration: its keys with their presets and checks, what train.recompute means for it, and the
+// names under which its parameters are saved. Without any device type: the launcher links it.
+#pragma once
+
+#include "runtime/config/config.h"
+#include "runtime/config/saved_names.h"
+
+namespace ddp::gpt2 {
+
+// Sizes as published, under their names; a size given beside it wins.
+enum class Preset : uint8_t { none, small, medium, large, xl };
+inline constexpr Named<Preset> kPresetNames[] = {{Preset::none, ""},
+                                                 {Preset::small, "gpt2-small"},
+                                                 {Preset::medium, "gpt2-medium"},
+                                                 {Preset::large, "gpt2-large"},
+                                                 {Preset::xl, "gpt2-xl"}};
+constexpr std::span<const Named<Preset>> names_of(Preset) { return kPresetNames; }
+
+// What backward computes again instead of keeping it from forward. Per row of C elements a block keeps 16 C with none,
+// 12 C with gelu, 10 C with gelu_ln, 1 C with block. The same ops on the same inputs: the same bits in all.
+enum class Recompute : uint8_t { none, gelu, gelu_ln, block };
+inline constexpr Named<Recompute> kRecomputeNames[] = {
+    {Recompute::none, "none"}, {Recompute::gelu, "gelu"}, {Recompute::gelu_ln, "gelu+ln"}, {Recompute::block, "block"}};
+constexpr std::span<const Named<Recompute>> names_of(Recompute) { return kRecomputeNames; }
+
+struct Options {
+  int64_t layers = 12, heads = 12, width = 768, context = 1024;
+  int64_t vocab = 50257;  // live tokens; computed with padded_vocab rows, the rest is masked and not saved
+  double dropout = 0.0;
+  bool tie_embeddings = true;
+  Recompute recompute = Recompute::none;
+  Preset preset = Preset::none;
+};
+
+// Rows of the token embedding: the vocabulary, up to a multiple of 64.
+int64_t padded_vocab(int64_t vocab);
+
+// Hugging Face's names are the parameters' own. Their files may say "transformer." before them, and carry attention
+// masks and, where it is tied, the classifier.
+SavedNames saved_names(const Options& options);
+
+extern const ModelKind kKind;
+
+}  // namespace ddp::gpt2

@@ -1,0 +1,63 @@
+// What a configuration may name that runtime/config does not know itself: models with their keys, formats of data. The
+// caller passes it as a value, so that a test's programs read configurations of a longer list.
+#pragma once
+
+#include <any>
+#include <cstdint>
+#include <set>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace ddp {
+
+struct Config;
+struct Section;
+
+// What a language model is to those who feed it: lengths in tokens.
+struct TextShape {
+  int64_t context = 0;
+  int64_t vocab = 0;
+  int64_t padded_vocab = 0;  // columns of its logits
+};
+
+// Full keys that a file or an override set.
+using GivenKeys = std::set<std::string, std::less<>>;
+
+// A model as far as its configuration goes. `Config::model.options` holds a value of its own type, a copyable struct.
+struct ModelKind {
+  std::string_view name;  // of model.name
+  // Its keys: each section has the name of one of the common ones.
+  std::span<const Section> sections;
+  std::any (*initial_options)();
+  // Dependent defaults: what a key that was not given becomes. Errors: none.
+  void (*resolve)(Config& config, const GivenKeys& given);
+  // Its values against each other and against the rest. Errors: 78.
+  void (*check)(const Config& config);
+  TextShape (*text_shape)(const Config& config) = nullptr;  // nullptr: no language model
+};
+
+// A format of data files, a value of data.format.
+struct DataFormat {
+  std::string_view name;
+  int64_t vocab = 0;  // tokens that a file may hold; 0: any
+};
+inline constexpr DataFormat kDataFormats[] = {{.name = "bytes", .vocab = 256}, {.name = "tokens"}};
+
+// A key of the past. In a stored text (a manifest, a run's config.yaml) it means what it says here; a user is told the
+// new key.
+struct RetiredKey {
+  std::string_view key;
+  std::string_view now;  // the key that takes its value; empty: it has no effect any more
+};
+
+// What it names outlives it, and every configuration that was read with it.
+struct ConfigRegistry {
+  std::span<const ModelKind* const> models;  // not empty; the first is the default
+  std::span<const DataFormat> formats = kDataFormats;
+  std::span<const RetiredKey> retired = {};
+};
+
+const ModelKind* find_model(const ConfigRegistry& registry, std::string_view name);  // nullptr: none
+
+}  // namespace ddp

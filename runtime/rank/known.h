@@ -1,0 +1,15 @@
+// What a program of this project knows by name. Its main passes it on as a value, so that a test's program is the same
+// with a longer list.
+#pragma once
+
+#include "models/registry.h"
+#include "runtime/config/registry.h"
+
+namespace ddp {
+
+struct Known {
+  const ConfigRegistry& config;
+  ModelMakers models;  // of each model of `config`
+};
+
+}  // namespace ddp

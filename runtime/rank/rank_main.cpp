@@ -1,0 +1,204 @@
+// ddp-rank: what each forked child executes, one rank of a run; and what `ddp-launch plan` and `ddp-launch sample`
+// execute, since they need models. The composition root: this folder may include everything. What it receives:
+// launcher/README.md.
+#include "runtime/rank/rank_main.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <optional>
+#include <span>
+#include <string_view>
+
+#include "kernels/cpu/arch.h"
+#include "runtime/base/clock.h"
+#include "runtime/base/cores.h"
+#include "runtime/base/crash.h"
+#include "runtime/base/line_marks.h"
+#include "runtime/base/log.h"
+#include "runtime/base/rank_env.h"
+#include "runtime/board/board.h"
+#include "runtime/rank/cuda_backend.h"
+#include "runtime/rank/plan_command.h"
+#include "runtime/rank/sample_command.h"
+#include "runtime/train/trainer.h"
+
+namespace ddp {
+namespace {
+
+void check_machine() {
+  if (const char* feature = missing_cpu_feature())
+    throw Error(ExitCode::os_resource, std::string("ddp-rank was built for a processor with ") + feature,
+                "build it on this machine, or with -Dcpu_archs=x86-64-v3");
+}
+
+WaitPolicy wait_policy(const Board& board, double hang_timeout_s) {
+  // The launcher's own watch comes first: it can say who is to blame.
+  return {.abort_word = &board->abort_word,
+          .timeout_ms = int64_t((hang_timeout_s * 1.1 + 5) * 1000),
+          .spin_pauses = board->oversubscribed != 0 ? 0 : WaitPolicy{}.spin_pauses,
+          .progress = &board->progress};
+}
+
+std::unique_ptr<Device> make_cpu(const Config& config, const RankEnv& env, const Board& board) {
+  const bool oversubscribed = board->oversubscribed != 0;
+  const int cores = usable_cores();
+  const int threads = threads_per_rank(config.train.threads_per_rank, env.local_world_size, cores);
+  return make_cpu_device({.num_threads = threads,
+                          .pin_threads = !oversubscribed && threads * env.local_world_size <= cores,
+                          .first_core = threads * env.local_rank,
+                          .spin_pauses = oversubscribed ? 0 : CpuOptions{}.spin_pauses});
+}
+
+// What a run computes with and communicates through.
+struct Backend {
+  std::unique_ptr<Device> device;
+  const OpTable& table;
+  std::unique_ptr<Communicator> comm;
+};
+
+Backend make_backend(const Config& config, const RankEnv& env, Board& board, const DryRun& plan,
+                     const WaitPolicy& wait) {
+  const bool solo = env.world_size == 1;
+  if (env.device == "cpu") {
+    std::unique_ptr<Device> device = make_cpu(config, env, board);
+    auto comm = solo ? make_solo_comm(*device)
+                     : make_shm_comm(*device, board, Fd(env.segment_fd),
+                                     {.rank = env.rank, .symmetric_bytes = plan.symmetric_bytes, .wait = wait});
+    return {std::move(device), cpu_op_table(), std::move(comm)};
+  }
+  const CudaBackend& cuda = open_cuda_backend();
+  std::unique_ptr<Device> device = cuda.make_device({.workspace_bytes = plan.workspace_bytes});
+  auto comm = solo ? make_solo_comm(*device)
+                   : cuda.make_nccl_comm(*device, board,
+                                         {.rank = env.rank,
+                                          .library = open_nccl(),
+                                          .blocking = config.train.nccl_blocking,
+                                          .is_captured = config.train.cuda_graph,
+                                          .shares_gpu = env.shares_gpu,
+                                          .deterministic = config.train.deterministic,
+                                          .symmetric_bytes = plan.symmetric_bytes,
+                                          .own_bytes = plan.nccl_bytes,
+                                          .wait = wait});
+  return {std::move(device), cuda.op_table(precision_of(config.train).tf32), std::move(comm)};
+}
+
+// Records the exception being handled as this rank's error, unless the rank is a victim, and returns the exit code.
+ExitCode report_failure(const RankEnv& env, Board& board) {
+  const auto note = [](const std::string& text) {
+    fmt::print("{}{}\n", kLogMark, text);
+    std::fflush(stdout);
+  };
+  const auto fail = [&](ExitCode code, const char* text) {
+    board.report_error(env.rank, int(code), text);
+    note(fmt::format("failed: {}", text));
+    return code;
+  };
+  try {
+    throw;
+  } catch (const Aborted& e) {
+    note(fmt::format("{}: another rank failed first", e.what()));
+    return ExitCode::rendezvous;
+  } catch (const Error& e) {
+    return fail(e.code(), e.what());
+  } catch (const std::bad_alloc&) {
+    return fail(ExitCode::os_resource, "out of host memory");
+  } catch (const std::exception& e) {
+    return fail(ExitCode::internal, e.what());
+  }
+}
+
+ExitCode train(const RankEnv& env, Board& board, const Known& known) {
+  RankStatus& status = board->ranks[size_t(env.rank)];
+  const Config config = parse_config(board.config(), "the board's configuration", known.config);
+  const WaitPolicy wait = wait_policy(board, config.train.hang_timeout_s);
+  status.phase.store(uint32_t(Phase::rendezvous));
+  board->barrier.arrive_and_wait(uint32_t(env.world_size), wait, "the rendezvous");
+  status.met_ns.store(monotonic_ns());
+
+  check_machine();
+  status.phase.store(uint32_t(Phase::plan));
+  const DeviceKind device = env.device == "cpu" ? DeviceKind::cpu : DeviceKind::cuda;
+  const std::unique_ptr<Model> model = make_model(config, device, known.models);
+  const DryRun plan = dry_run(config, env.world_size, *model, device);
+  const Backend backend = make_backend(config, env, board, plan, wait);
+  status.phase.store(uint32_t(Phase::load));
+  std::optional<Trainer> trainer;
+  try {
+    trainer.emplace(Trainer::Parts{.config = config,
+                                   .env = env,
+                                   .board = board,
+                                   .device = *backend.device,
+                                   .table = backend.table,
+                                   .comm = *backend.comm,
+                                   .model = *model,
+                                   .plan = plan,
+                                   .wait = wait});
+    return trainer->run();
+  } catch (...) {
+    // The backend is still there, and the trainer once it was made: what frees them waits for collectives that the
+    // peers will never join, until the launcher, which learns of the error here, ends the run. A GPU's driver cleans up
+    // itself.
+    const ExitCode code = report_failure(env, board);
+    if (trainer) trainer->conclude();
+    if (device == DeviceKind::cuda) ::_exit(int(code));
+    return code;
+  }
+}
+
+// The launch benchmark: meet and leave.
+ExitCode meet(const RankEnv& env, Board& board) {
+  RankStatus& status = board->ranks[size_t(env.rank)];
+  board->barrier.arrive_and_wait(uint32_t(env.world_size), wait_policy(board, 60), "the rendezvous");
+  status.met_ns.store(monotonic_ns());
+  status.phase.store(uint32_t(Phase::finished));
+  return ExitCode::complete;
+}
+
+int run_rank(const Known& known) {
+  const int64_t entered_ns = monotonic_ns();
+  const RankEnv env = read_rank_env();
+  Board board = Board::attach(Fd(env.board_fd));
+  RankStatus& status = board->ranks[size_t(env.rank)];
+  status.entered_ns.store(entered_ns);
+  status.pid.store(uint32_t(::getpid()));
+  status.heartbeat_ns.store(entered_ns);
+  try {
+    if (board->job == uint32_t(Job::barrier)) return int(meet(env, board));
+    print_backtrace_on_crash();
+    log::init();
+    return int(train(env, board, known));
+  } catch (...) {
+    const int code = int(report_failure(env, board));
+    // CUDA and NCCL may have threads in the middle of something, of which a normal exit would take away the globals.
+    if (env.device != "cpu") ::_exit(code);
+    return code;
+  }
+}
+
+int run(std::span<char*> args, const Known& known) {
+  const std::string_view verb = args.size() > 1 ? args[1] : "";
+  if (verb == "plan" || verb == "sample") {
+    check_machine();
+    return int(verb == "plan" ? plan_command(args.subspan(2), known) : sample_command(args.subspan(2), known));
+  }
+  if (!verb.empty()) throw Error(ExitCode::usage, "ddp-rank is started by ddp-launch", "see ddp-launch --help");
+  return run_rank(known);
+}
+
+}  // namespace
+
+int rank_main(std::span<char*> args, const Known& known) {
+  try {
+    return run(args, known);
+  } catch (const Error& e) {
+    fmt::print(stderr, "ddp-launch: {}\n", e.what());
+    return int(e.code());
+  } catch (const std::exception& e) {
+    fmt::print(stderr, "ddp-launch: internal error: {}\n", e.what());
+    return int(ExitCode::internal);
+  }
+}
+
+}  // namespace ddp
