@@ -55,7 +55,7 @@ void StepBench::init_params() {
   step_.drain();
   HostFlat params(*backend_.device, step_.params(), step_.compute(), {});
   ThreadPool pool({.num_threads = usable_cores()});
-  init_params(model_->layout(), params.values(), uint64_t(options_.config.train.seed), pool);
+  ddp::init_params(model_->layout(), params.values(), uint64_t(options_.config.train.seed), pool);
   params.upload();
   step_.round_params();
   step_.drain();
