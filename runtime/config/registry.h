@@ -8,6 +8,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace ddp {
 
@@ -34,6 +35,11 @@ struct ModelKind {
   void (*resolve)(Config& config, const GivenKeys& given);
   // Its values against each other and against the rest. Errors: 78.
   void (*check)(const Config& config);
+  // The config.json that others read and write beside the model's weights; nullptr: nobody does. export_json: that of
+  // the configuration. import_json: the overrides ("model.layers=12") that make such a model; `name` stands for the
+  // file in errors. Errors: 78, naming what cannot be computed.
+  std::string (*export_json)(const Config& config) = nullptr;
+  std::vector<std::string> (*import_json)(std::string_view text, const std::string& name) = nullptr;
   TextShape (*text_shape)(const Config& config) = nullptr;  // nullptr: no language model
 };
 

@@ -2,6 +2,7 @@
 
 #include <fmt/core.h>
 
+#include "models/gpt2/options/config_json.h"
 #include "runtime/config/fields.h"
 #include "runtime/config/mismatch.h"
 
@@ -132,6 +133,8 @@ constinit const ModelKind kKind = {
     .initial_options = [] { return std::any(Options{}); },
     .resolve = resolve,
     .check = check,
+    .export_json = export_json,
+    .import_json = import_json,
     .text_shape =
         [](const Config& config) {
           const Options& o = options_of<Options>(config);
