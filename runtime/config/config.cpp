@@ -217,12 +217,6 @@ const DataFormat& data_format(const Config& config) {
   return config.registry->formats.front();
 }
 
-TextShape text_shape(const Config& config) {
-  const ModelKind& model = model_kind(config);
-  DDP_CHECK(model.text_shape != nullptr, "{} is no language model", model.name);
-  return model.text_shape(config);
-}
-
 Config initial_config(const ConfigRegistry& registry, std::string_view name) {
   const ModelKind* model = name.empty() ? registry.models.front() : find_model(registry, name);
   DDP_CHECK(model != nullptr, "model {}", name);

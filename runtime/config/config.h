@@ -105,8 +105,6 @@ Options& options_of(Config& config) {
 // Of the registry that the configuration was read with.
 const ModelKind& model_kind(const Config& config);
 const DataFormat& data_format(const Config& config);
-// Of a configuration of a language model.
-TextShape text_shape(const Config& config);
 
 // Every key at its default; required ones are empty. `model` is of the registry; empty: its first.
 Config initial_config(const ConfigRegistry& registry, std::string_view model = {});

@@ -15,13 +15,6 @@ namespace ddp {
 struct Config;
 struct Section;
 
-// What a language model is to those who feed it: lengths in tokens.
-struct TextShape {
-  int64_t context = 0;
-  int64_t vocab = 0;
-  int64_t padded_vocab = 0;  // columns of its logits
-};
-
 // Full keys that a file or an override set.
 using GivenKeys = std::set<std::string, std::less<>>;
 
@@ -40,7 +33,6 @@ struct ModelKind {
   // file in errors. Errors: 78, naming what cannot be computed.
   std::string (*export_json)(const Config& config) = nullptr;
   std::vector<std::string> (*import_json)(std::string_view text, const std::string& name) = nullptr;
-  TextShape (*text_shape)(const Config& config) = nullptr;  // nullptr: no language model
 };
 
 // A format of data files, a value of data.format.

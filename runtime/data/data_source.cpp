@@ -1,6 +1,6 @@
 #include "runtime/data/data_source.h"
 
-#include <fmt/ranges.h>
+#include <fmt/core.h>
 
 #include "runtime/base/error.h"
 #include "runtime/data/sampler.h"
@@ -18,20 +18,15 @@ void DataSource::fill(HostBatch& batch, uint64_t first) const {
   for (int64_t i = 0; i < batch.layout().num_samples(); ++i) fill_sample(batch, i, draw(first + uint64_t(i)));
 }
 
-std::span<const DataFormat> data_formats() {
-  static constexpr DataFormat kFormats[] = {{"bytes", open_bytes}, {"tokens", open_tokens}};
-  return kFormats;
+SourceMakers source_makers() {
+  static constexpr SourceMaker kMakers[] = {{"bytes", open_bytes}, {"tokens", open_tokens}};
+  return kMakers;
 }
 
-std::unique_ptr<DataSource> open_source(std::span<const DataFormat> formats, std::string_view format,
-                                        const SourceRequest& request) {
-  std::vector<std::string_view> names;
-  for (const DataFormat& known : formats) {
-    if (known.name == format) return known.open(request);
-    names.push_back(known.name);
-  }
-  throw Error(ExitCode::config, fmt::format("data.format: no format \"{}\"", format),
-              fmt::format("available: {}", fmt::join(names, ", ")));
+std::unique_ptr<DataSource> open_source(SourceMakers makers, std::string_view format, const SourceRequest& request) {
+  for (const SourceMaker& maker : makers)
+    if (maker.format == format) return maker.open(request);
+  throw Error(ExitCode::config, fmt::format("data.format: no format \"{}\" in this program", format));
 }
 
 }  // namespace ddp

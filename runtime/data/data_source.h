@@ -62,18 +62,17 @@ struct SourceRequest {
   const BatchLayout& batch;  // what is to be filled
 };
 
-// A value of data.format.
-struct DataFormat {
-  std::string_view name;
+// What opens data of a format; the caller passes a table of them as a value, so that a test's program has more.
+struct SourceMaker {
+  std::string_view format;  // a value of data.format
   // Errors: 65, 66; 78 where the format does not give what the model takes.
   std::unique_ptr<DataSource> (*open)(const SourceRequest&);
 };
 
-// Those of this program; a program for tests has more.
-std::span<const DataFormat> data_formats();
+using SourceMakers = std::span<const SourceMaker>;
+SourceMakers source_makers();  // of every format that a configuration may name (runtime/config/registry.h)
 
-// Errors: 78 for a format that is none of `formats`; those of the format's open().
-std::unique_ptr<DataSource> open_source(std::span<const DataFormat> formats, std::string_view format,
-                                        const SourceRequest& request);
+// `format` is one of `makers`. Errors: those of its open().
+std::unique_ptr<DataSource> open_source(SourceMakers makers, std::string_view format, const SourceRequest& request);
 
 }  // namespace ddp

@@ -4,12 +4,14 @@
 
 #include "models/registry.h"
 #include "runtime/config/registry.h"
+#include "runtime/data/data_source.h"
 
 namespace ddp {
 
 struct Known {
   const ConfigRegistry& config;
-  ModelMakers models;  // of each model of `config`
+  ModelMakers models;    // of each model of `config`
+  SourceMakers sources;  // of each data format of `config`
 };
 
 }  // namespace ddp

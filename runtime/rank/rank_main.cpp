@@ -133,6 +133,7 @@ ExitCode train(const RankEnv& env, Board& board, const Known& known) {
                                    .table = backend.table,
                                    .comm = *backend.comm,
                                    .model = *model,
+                                   .sources = known.sources,
                                    .plan = plan,
                                    .wait = wait});
     return trainer->run();

@@ -80,6 +80,7 @@ TrainingState load_or_init(const StartRequest& request, const Model& model, Host
   if (request.config.model.init_from.empty()) {
     ThreadPool all_cores({.num_threads = usable_cores()});  // the other ranks sleep until they receive the values
     init_params(model.layout(), host.params(), uint64_t(request.config.train.seed), all_cores);
+    init_params(model.state_layout(), host.model_state(), uint64_t(request.config.train.seed), all_cores);
   } else {
     load_model(request.config.model.init_from, host.model_flats());
     check_model(request.config.model.init_from, request.config.train, host.model_flats());

@@ -75,7 +75,7 @@ Trainer::Trainer(const Parts& parts)
 
 std::unique_ptr<DataSource> Trainer::open(Split split) const {
   const DataConfig& data = parts_.config.data;
-  return open_source(parts_.formats, data.format,
+  return open_source(parts_.sources, data.format,
                      {.path = split == Split::train ? data.train : data.valid,
                       .split = split,
                       .seed = uint64_t(parts_.config.train.seed),

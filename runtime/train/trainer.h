@@ -31,7 +31,7 @@ class Trainer {
     const OpTable& table;
     Communicator& comm;
     const Model& model;
-    std::span<const DataFormat> formats;  // that data.format may name
+    SourceMakers sources;  // of each value of data.format
     const DryRun& plan;
     WaitPolicy wait;
   };

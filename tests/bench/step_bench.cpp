@@ -47,7 +47,7 @@ StepBench::StepBench(const StepBenchOptions& options)
       begin_(*backend_.device),
       end_(*backend_.device) {
   if (graphs_) options_.by_op = false;  // a replay has no ops that anybody sees
-  test::fill_learnable(batch_, text_shape(options_.config).vocab, /*seed=*/1);
+  test::fill_learnable(batch_, model_->language_model()->vocab(), /*seed=*/1);
   init_params();
 }
 

@@ -184,7 +184,7 @@ TEST_CASE("next() leaves its wait when the run is aborted, and after its deadlin
 TEST_CASE("training reads the file in the sampler's order, epoch after epoch") {
   const TemporaryFolder folder;
   const BatchLayout layout = layout_of(4);
-  const auto source = open_source(data_formats(), "bytes",
+  const auto source = open_source(source_makers(), "bytes",
                                   {.path = write_file(folder.path / "t", as_bytes(counting<uint8_t>(41))),
                                    .split = Split::train,
                                    .seed = 7,
@@ -208,7 +208,7 @@ TEST_CASE("an evaluation reads the first samples of the file, each once over all
   const TemporaryFolder folder;
   const BatchLayout layout = layout_of(3);
   const auto source = open_source(
-      data_formats(), "bytes",
+      source_makers(), "bytes",
       {.path = write_file(folder.path / "t", as_bytes(counting<uint8_t>(81))), .split = Split::valid, .batch = layout});
   for (const int ranks : {1, 2, 3, 4, 9}) {
     INFO(ranks << " ranks");
@@ -242,12 +242,12 @@ TEST_CASE("what a format does not give to a model, and a format that there is no
   const BatchLayout images(
       {{.name = "image", .dtype = DType::f32, .sample = {8, 8, 3}}, {.name = "label", .sample = {}}}, 2);
   const auto open = [&](const char* format) {
-    return failure_of([&] { open_source(data_formats(), format, {.path = "none", .batch = images}); });
+    return failure_of([&] { open_source(source_makers(), format, {.path = "none", .batch = images}); });
   };
   CHECK(open("bytes").code == 78);
   CHECK_THAT(open("bytes").message, Contains("tokens"));
   CHECK(open("pictures").code == 78);
-  CHECK_THAT(open("pictures").message, Contains("\"pictures\"") && Contains("bytes, tokens"));
+  CHECK_THAT(open("pictures").message, Contains("\"pictures\""));
 }
 
 TEST_CASE("the stream crosses from epoch to epoch, at positions that no int32 holds") {

@@ -78,7 +78,7 @@ struct TrainerRuns {
                                     .table = how.table,
                                     .comm = c.comm,
                                     .model = *model,
-                                    .formats = data_formats(),
+                                    .sources = source_makers(),
                                     .plan = plan,
                                     .wait = c.wait})
                                .run();

@@ -135,11 +135,6 @@ constinit const ModelKind kKind = {
     .check = check,
     .export_json = export_json,
     .import_json = import_json,
-    .text_shape =
-        [](const Config& config) {
-          const Options& o = options_of<Options>(config);
-          return TextShape{.context = o.context, .vocab = o.vocab, .padded_vocab = padded_vocab(o.vocab)};
-        },
 };
 
 }  // namespace ddp::gpt2
