@@ -49,6 +49,33 @@ class Resume(harness.IntegrationTest):
                 shutil.rmtree(self.run_folder(what))
             shutil.rmtree(self.run_folder("whole"))
 
+    def test_a_resume_with_sgd_is_exact_in_fp16_after_a_skip(self):
+        self.config(steps=24, deterministic="false", precision="fp16")
+        sgd = ["--nproc", "2", "--set", "train.loss_scale_init=16777216", "--set", "train.loss_scale_interval=6",
+               "--set", "optimizer.name=sgd", "--set", "optimizer.lr=0.05", "--set", "optimizer.weight_decay=0.0005", "--set", "schedule.name=step",
+               "--set", "schedule.step_size=7"]
+        for momentum, states in [("optimizer.nesterov=true", {"momentum_buffer"}), ("optimizer.momentum=0", set())]:
+            settings = [*sgd, "--set", momentum]
+            self.launch(*settings, "--output-dir", self.run_folder("whole"))
+            skipped = [r["step"] for r in self.records("whole") if r["skipped"]]
+            self.assertTrue(skipped)
+            for step in {skipped[-1], 15}:
+                self.launch(*settings, "--stop-after", str(step), "--output-dir", self.run_folder("parts"), expect=75)
+                checkpoint = os.path.join(self.run_folder("parts"), "checkpoints", f"step-{step:08}")
+                with open(os.path.join(checkpoint, "manifest.json"), encoding="utf-8") as file:
+                    self.assertEqual(json.load(file)["optimizer"], {})
+                names = self.tensor_names(os.path.join(checkpoint, "optimizer.safetensors"))
+                self.assertEqual({name.split(".")[0] for name in names}, states)
+                self.launch(*settings, "--resume", "auto", "--output-dir", self.run_folder("parts"))
+                self.assert_same_run("parts", 24)
+                shutil.rmtree(self.run_folder("parts"))
+            shutil.rmtree(self.run_folder("whole"))
+
+    def tensor_names(self, path):
+        with open(path, "rb") as file:
+            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        return set(header) - {"__metadata__"}
+
     def test_weights_serve_every_precision_as_a_start_and_a_sample(self):
         self.config(steps=30)
         self.launch("--output-dir", self.run_folder("fp32"))
