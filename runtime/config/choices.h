@@ -49,9 +49,12 @@ inline constexpr Named<OptimizerName> kOptimizerNames[] = {{OptimizerName::adamw
                                                            {OptimizerName::sgd, "sgd"}};
 constexpr std::span<const Named<OptimizerName>> names_of(OptimizerName) { return kOptimizerNames; }
 
-enum class ScheduleName : uint8_t { cosine, linear, constant };
-inline constexpr Named<ScheduleName> kScheduleNames[] = {
-    {ScheduleName::cosine, "cosine"}, {ScheduleName::linear, "linear"}, {ScheduleName::constant, "constant"}};
+enum class ScheduleName : uint8_t { cosine, linear, polynomial, step, constant };
+inline constexpr Named<ScheduleName> kScheduleNames[] = {{ScheduleName::cosine, "cosine"},
+                                                         {ScheduleName::linear, "linear"},
+                                                         {ScheduleName::polynomial, "polynomial"},
+                                                         {ScheduleName::step, "step"},
+                                                         {ScheduleName::constant, "constant"}};
 constexpr std::span<const Named<ScheduleName>> names_of(ScheduleName) { return kScheduleNames; }
 
 template <class Enum>

@@ -62,6 +62,9 @@ struct ScheduleConfig {
   ScheduleName name = ScheduleName::cosine;
   int64_t warmup_steps = 0;
   double min_lr = 0.0;
+  double power = 2.0;      // polynomial
+  int64_t step_size = 30;  // step
+  double gamma = 0.1;      // step
 };
 
 struct EvalConfig {

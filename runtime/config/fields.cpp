@@ -167,7 +167,7 @@ constexpr Field kTrain[] = {
 
 constexpr Field kOptimizer[] = {
     {.key = "name",
-     .at = choice<&Config::optimizer, &OptimizerConfig::name>,
+     .at = leaf<&Config::optimizer, &OptimizerConfig::name>,
      .meaning = "adamw: Adam with decoupled weight decay; sgd: gradient descent with momentum, as torch.optim.SGD"},
     {.key = "lr",
      .at = leaf<&Config::optimizer, &OptimizerConfig::lr>,
@@ -200,7 +200,8 @@ constexpr Field kSchedule[] = {
     {.key = "name",
      .at = leaf<&Config::schedule, &ScheduleConfig::name>,
      .meaning =
-         "how the learning rate goes from lr at the end of the warm-up to min_lr at the last step; constant: stays lr"},
+         "how the learning rate goes from lr at the end of the warm-up to min_lr at the last step; step: down by gamma "
+         "every step_size steps; constant: stays lr"},
     {.key = "warmup_steps",
      .at = leaf<&Config::schedule, &ScheduleConfig::warmup_steps>,
      .unit = "steps",
@@ -209,7 +210,20 @@ constexpr Field kSchedule[] = {
     {.key = "min_lr",
      .at = leaf<&Config::schedule, &ScheduleConfig::min_lr>,
      .range = {0, 1e6},
-     .meaning = "the learning rate at the last step; at most optimizer.lr"},
+     .meaning = "the learning rate at the last step, and step's lowest; at most optimizer.lr"},
+    {.key = "power",
+     .at = leaf<&Config::schedule, &ScheduleConfig::power>,
+     .range = {0, 100},
+     .meaning = "polynomial: min_lr + (lr - min_lr) (1 - progress)^power, progress 0 to 1 after the warm-up"},
+    {.key = "step_size",
+     .at = leaf<&Config::schedule, &ScheduleConfig::step_size>,
+     .unit = "steps",
+     .range = {1, kMaxCount},
+     .meaning = "step: after each so many steps past the warm-up the learning rate is multiplied by gamma"},
+    {.key = "gamma",
+     .at = leaf<&Config::schedule, &ScheduleConfig::gamma>,
+     .range = {.min = 0, .max = 1, .without_min = true},
+     .meaning = "step: see step_size"},
 };
 
 constexpr Field kEval[] = {

@@ -20,6 +20,12 @@ double learning_rate(const ScheduleConfig& schedule, double lr, int64_t steps, i
       return between(0.5 * (1.0 + std::cos(std::numbers::pi * progress)));
     case ScheduleName::linear:
       return between(1.0 - progress);
+    case ScheduleName::polynomial:
+      return between(std::pow(1.0 - progress, schedule.power));
+    case ScheduleName::step: {  // as torch's StepLR: step_size steps with each rate
+      const int64_t drops = (t - 1 - schedule.warmup_steps) / schedule.step_size;
+      return std::max(schedule.min_lr, lr * std::pow(schedule.gamma, double(drops)));
+    }
     case ScheduleName::constant:
       return lr;
   }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <catch2/catch.hpp>
+#include <cmath>
 
 using namespace ddp;
 
@@ -16,6 +17,35 @@ TEST_CASE("the learning rate rises over the warm-up and ends at its minimum") {
   }
   REQUIRE(learning_rate({.name = ScheduleName::constant, .warmup_steps = 0, .min_lr = 0}, 0.5, 10, 10) == 0.5);
   REQUIRE(learning_rate({.name = ScheduleName::cosine, .warmup_steps = 10, .min_lr = 0}, 0.5, 10, 10) == 0.5);
+}
+
+TEST_CASE("polynomial is PyTorch's PolynomialLR between lr and min_lr, after the warm-up") {
+  ScheduleConfig s;
+  s.name = ScheduleName::polynomial;
+  s.warmup_steps = 10;
+  s.power = 3.0;
+  REQUIRE(learning_rate(s, 1.0, 20, 5) == Approx(0.5));
+  for (int64_t t = 10; t <= 20; ++t)
+    REQUIRE(learning_rate(s, 1.0, 20, t) == Approx(std::pow(1.0 - double(t - 10) / 10, 3.0)).margin(1e-15));
+  s.min_lr = 0.5;
+  REQUIRE(learning_rate(s, 1.0, 20, 15) == Approx(0.5 + 0.5 * 0.125));
+  s.power = 1.0;
+  for (int64_t t = 1; t <= 20; ++t) {
+    ScheduleConfig linear = s;
+    linear.name = ScheduleName::linear;
+    REQUIRE(learning_rate(s, 1.0, 20, t) == Approx(learning_rate(linear, 1.0, 20, t)));
+  }
+}
+
+TEST_CASE("step multiplies the rate by gamma every step_size steps after the warm-up, not below min_lr") {
+  ScheduleConfig s;
+  s.name = ScheduleName::step;
+  s.warmup_steps = 4;
+  s.step_size = 5;
+  s.gamma = 0.5;
+  s.min_lr = 0.2;
+  const double want[] = {0.25, 0.5, 0.75, 1, 1, 1, 1, 1, 1, 0.5, 0.5, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25, 0.25, 0.25, 0.2};
+  for (int64_t t = 1; t <= 20; ++t) REQUIRE(learning_rate(s, 1.0, 20, t) == Approx(want[t - 1]));
 }
 
 TEST_CASE("a step is given the rates of the update after those that are known of, and of the one after it") {
