@@ -79,6 +79,11 @@ TEST_CASE("limits between keys") {
     return f.message;
   };
   CHECK_THAT(message({"optimizer.lr=1e-3", "schedule.min_lr=2e-3"}), Contains("set it to 0.001 or less"));
+  CHECK_THAT(message({"optimizer.name=sgd", "optimizer.betas=[0.9, 0.99]"}),
+             Contains("optimizer.betas is set, which is adamw's, and optimizer.name is sgd"));
+  CHECK_THAT(message({"optimizer.momentum=0.5"}), Contains("optimizer.momentum is set, which is sgd's"));
+  CHECK_THAT(message({"optimizer.name=sgd", "optimizer.momentum=0", "optimizer.nesterov=true"}),
+             Contains("optimizer.nesterov without optimizer.momentum"));
   CHECK_THAT(message({"train.steps=5", "schedule.warmup_steps=6"}), Contains("set it to 5 or less"));
   CHECK_THAT(message({"eval.every=5"}), Contains("data.valid"));
   CHECK_THAT(message({"data.format=bytes", "model.vocab=255"}), Contains("256"));

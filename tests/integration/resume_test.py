@@ -52,8 +52,8 @@ class Resume(harness.IntegrationTest):
     def test_a_resume_with_sgd_is_exact_in_fp16_after_a_skip(self):
         self.config(steps=24, deterministic="false", precision="fp16")
         sgd = ["--nproc", "2", "--set", "train.loss_scale_init=16777216", "--set", "train.loss_scale_interval=6",
-               "--set", "optimizer.name=sgd", "--set", "optimizer.lr=0.05", "--set", "optimizer.weight_decay=0.0005", "--set", "schedule.name=step",
-               "--set", "schedule.step_size=7"]
+               "--set", "optimizer.name=sgd", "--set", "optimizer.lr=0.05", "--set", "optimizer.weight_decay=0.0005",
+               "--set", "schedule.name=step", "--set", "schedule.step_size=7"]
         for momentum, states in [("optimizer.nesterov=true", {"momentum_buffer"}), ("optimizer.momentum=0", set())]:
             settings = [*sgd, "--set", momentum]
             self.launch(*settings, "--output-dir", self.run_folder("whole"))

@@ -71,6 +71,19 @@ TEST_CASE("the loss falls, and metrics say what the update did") {
   REQUIRE(last.step() == 20);
 }
 
+TEST_CASE("a step is enqueued with the state of the step before the last at least") {
+  Run run(tiny_config());
+  const StepState start = run.known;
+  run.train(1);
+  run.train(2);
+  const auto enqueue_with = [&](int64_t number, const StepState& known) {
+    run.step.enqueue(
+        number, [&]() -> const HostBatch& { return run.batch; }, {}, known);
+  };
+  CHECK_THROWS_WITH(enqueue_with(3, start), Catch::Contains("step 3 is enqueued with the state of step 1"));
+  CHECK_THROWS_AS(enqueue_with(1, run.known), Bug);
+}
+
 TEST_CASE("lanes and threads give the same bits in every run") {
   Config config = tiny_config();
   config.train.deterministic = true;
