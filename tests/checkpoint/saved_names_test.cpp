@@ -5,6 +5,8 @@
 namespace ddp {
 namespace {
 
+const ParamLayout kNoState;
+
 // A model with each of the forms.
 ParamLayout made_up_layout() {
   ParamLayout layout;
@@ -144,7 +146,7 @@ TEST_CASE("a published file may use prefixes and aliases, and hold what is passe
     test::write_bytes(path, bytes);
 
     std::vector<float> loaded(flat.size(), 9.0f);
-    load_model(folder.path, layout, loaded.data());
+    load_model(folder.path, {layout, loaded.data(), kNoState, nullptr});
     CHECK(loaded == flat);
     // A checkpoint of one's own is of one form.
     CHECK(test::failure([&] { load_tensors(SafetensorsReader(path), wanted_tensors(layout, loaded.data(), "")); }) ==
@@ -162,7 +164,7 @@ TEST_CASE("a tensor of a published file that is passed over is so by the end of 
     tensors.push_back({name, {1}, zero});
     write_safetensors(folder.path / "m", tensors);
     std::vector<float> loaded(flat.size());
-    return test::failure([&] { load_model(folder.path / "m", layout, loaded.data()); });
+    return test::failure([&] { load_model(folder.path / "m", {layout, loaded.data(), kNoState, nullptr}); });
   };
   CHECK(load_with("embeddings.position_ids") == -1);
   CHECK(load_with("made_up.decoder.weight") == -1);
