@@ -1,10 +1,10 @@
-// Causal attention that never holds a T x T matrix (FlashAttention, Dao et al., 2022), shaped for a CPU: 16 queries at
-// a time against all their keys, a band of scores that stays in L1 or L2, so that each row's softmax is exact and needs
-// no rescaling. Only 16 x 16 tiles on or below the diagonal are computed. Backward recomputes the probabilities from
-// the log-sum-exp and visits each tile once (5 products). A task is a head of a sample (forward: 256 queries of it),
-// sums run over keys and queries in order: the bits depend on T and D alone. With 16-bit storage S, P and dS are
-// rounded to S before they are multiplied, as tensor cores take them; bf16 operands are multiplied in pairs where the
-// machine can, everything else is widened to f32 as it is packed.
+// Attention that never holds a T x T matrix (FlashAttention, Dao et al., 2022), shaped for a CPU: 16 queries at a time
+// against all the keys that they see, a band of scores that stays in L1 or L2, so that each row's softmax is exact and
+// needs no rescaling. Where it is causal only 16 x 16 tiles on or below the diagonal are computed. Backward recomputes
+// the probabilities from the log-sum-exp and visits each tile once (5 products). A task is a head of a sample (forward:
+// 256 queries of it), sums run over keys and queries in order: the bits depend on a sample's length and D alone. With
+// 16-bit storage S, P and dS are rounded to S before they are multiplied, as tensor cores take them; bf16 operands are
+// multiplied in pairs where the machine can, everything else is widened to f32 as it is packed.
 //
 // Legend: B samples, T positions, C width, H heads, D = C / H; Tp, Dp: T and D rounded up to whole vectors, the padding
 // is zero; E element of a product's operand, M its memory (attention_operands.h).
@@ -30,11 +30,41 @@ namespace {
 constexpr int64_t kForwardQueries = 256;  // of a task
 constexpr int64_t kBackwardQueries = 32;  // of a band: sums over queries are this deep before dk and dv are touched
 
-// Scores of the tile on the diagonal: keys after the query become -infinity.
-void mask_diagonal(float* tile, int64_t stride) {
+// Lengths are on the device: one outside 1 ... T must not become an access anywhere in memory.
+template <class Args>
+Head head_of(const Args& a, const HeadShape& s, int64_t head) {
+  const int64_t sample = head / s.h, length = a.lengths ? a.lengths.template as<int32_t>()[sample] : s.t;
+  DDP_CHECK(length >= 1 && length <= s.t, "attention: a length of {} of {} positions", length, s.t);
+  return {.shape = s, .sample = sample, .index = head % s.h, .length = length, .causal = a.causal};
+}
+
+// The dropout of one head's probabilities.
+struct HeadDropout {
+  const DropoutMask& mask;
+  const Head& head;
+
+  bool active() const { return mask.active(); }
+  void tile(int64_t q, int64_t k, v16 (&keep)[kVecWidth]) const {
+    mask.attention_tile(head.sample, head.index, q, k, keep);
+  }
+};
+
+// Scores of 16 queries from `q` on and the first `keys` keys, rows `stride` apart.
+struct Band {
+  float* data;
+  int64_t stride;
+  int64_t q, keys;
+};
+
+// Scores of keys that a query does not see become -infinity: in the tile on the diagonal those after the query, else in
+// the last tile those past the length.
+void hide_keys(Band scores, const Head& head) {
+  const int64_t last = scores.keys - kVecWidth;
+  if (!head.causal && head.length == scores.keys) return;
   for (int i = 0; i < kVecWidth; ++i) {
-    const v16 row = load(tile + i * stride);
-    store(tile + i * stride, kVecIndex <= i ? row : splat(-std::numeric_limits<float>::infinity()));
+    float* tile = scores.data + i * scores.stride + last;
+    const int32_t last_seen = head.causal ? i : int32_t(head.length - last) - 1;
+    store(tile, kVecIndex <= last_seen ? load(tile) : splat(-std::numeric_limits<float>::infinity()));
   }
 }
 
@@ -42,62 +72,91 @@ struct RowSums {
   v16 top, sum;  // lane i: the maximum of row i, and its sum of exp(score - top)
 };
 
-// Scores (16, keys) become dropout(exp(scale * score - top)) in place, as M; the sums are those before dropout.
+// Scores become dropout(exp(scale * score - top)) in place, as M; the sums are those before dropout.
 template <class S>
-RowSums exponentiate(float* band, int64_t stride, int64_t keys, float scale, const DropoutMask& mask, int64_t sample,
-                     int64_t head, int64_t q) {
+RowSums exponentiate(Band scores, float scale, const HeadDropout& dropout) {
   RowSums out;
   v16 sums[kVecWidth] = {}, keep[kVecWidth];
   for (int i = 0; i < kVecWidth; ++i) {
-    v16 top = load(band + i * stride);
-    for (int64_t k = kVecWidth; k < keys; k += kVecWidth) top = max(load(band + i * stride + k), top);
+    const float* row = scores.data + i * scores.stride;
+    v16 top = load(row);
+    for (int64_t k = kVecWidth; k < scores.keys; k += kVecWidth) top = max(load(row + k), top);
     out.top[i] = max(top) * scale;
   }
-  for (int64_t k = 0; k < keys; k += kVecWidth) {
-    if (mask.active()) mask.attention_tile(sample, head, q, k, keep);
+  for (int64_t k = 0; k < scores.keys; k += kVecWidth) {
+    if (dropout.active()) dropout.tile(scores.q, k, keep);
     for (int i = 0; i < kVecWidth; ++i) {
-      const v16 e = expv(load(band + i * stride + k) * scale - out.top[i]);
+      float* row = scores.data + i * scores.stride;
+      const v16 e = expv(load(row + k) * scale - out.top[i]);
       sums[i] += e;
-      store_operand<S>(band + i * stride, k, mask.active() ? e * keep[i] : e);
+      store_operand<S>(row, k, dropout.active() ? e * keep[i] : e);
     }
   }
   for (int i = 0; i < kVecWidth; ++i) out.sum[i] = sum(sums[i]);
   return out;
 }
 
-// Queries [begin, end) of one head.
+// Forward of one head, a task at a time.
 template <class S>
-void forward_head(const HeadShape& s, const AttentionForward& a, const DropoutMask& mask, int64_t sample, int64_t head,
-                  int64_t begin, int64_t end) {
+class ForwardHead {
+ public:
+  ForwardHead(const Head& head, const AttentionForward& a, const DropoutMask& mask)
+      : s_(head.shape), head_(head), a_(a), dropout_{mask, head_} {}
+
+  // Queries [begin, end), those past the length too.
+  void run(int64_t begin, int64_t end) {
+    const int64_t live_end = std::min(end, head_.length);
+    if (begin < live_end) {
+      pack_keys(head_.causal ? live_end : head_.length);
+      for (int64_t q = begin; q < live_end; q += kVecWidth) tile(q, std::min<int64_t>(kVecWidth, live_end - q));
+    }
+    const int64_t past = std::max(begin, head_.length);
+    if (past >= end) return;
+    zero_rows(out_rows(a_.out.as<S>(), head_).part(past, end - past), s_);
+    std::fill(lse() + past, lse() + end, 0.0f);
+  }
+
+ private:
   using E = ElementOf<S>;
   using M = MemoryOf<E>;
-  const S* qkv = a.qkv.as<S>();
-  S* out = a.out.as<S>() + sample * s.t * s.c + head * s.d;
-  float* lse = a.lse.as<float>() + (sample * s.h + head) * s.t;
-  const int64_t stride = 3 * s.c, padded_end = round_up(end, kVecWidth), matrix = s.tp * s.dp;
 
-  Pieces pieces(3 * matrix + kVecWidth * (s.band_stride + 2 * s.dp));
-  E *k_panels = pieces.take<E>(matrix), *v_pairs = pieces.take<E>(matrix);
-  M *rows = pieces.take<M>(matrix), *q = pieces.take<M>(kVecWidth * s.dp);
-  float *band = pieces.take<float>(kVecWidth * s.band_stride), *o = pieces.take<float>(kVecWidth * s.dp);
-  pack_rows(rows, qkv + qkv_at(s, sample, head, kKey, 0), stride, end, padded_end, s, 1.0f);
-  pack_panels(k_panels, rows, padded_end, s);
-  pack_rows(rows, qkv + qkv_at(s, sample, head, kValue, 0), stride, end, padded_end, s, 1.0f);
-  const E* v = depth_rows(v_pairs, rows, padded_end, s.dp, s.dp, s.dp);
+  float* lse() const { return statistics(a_.lse.as<float>(), head_); }
 
-  for (int64_t q0 = begin; q0 < end; q0 += kVecWidth) {
-    const int64_t live = std::min<int64_t>(kVecWidth, end - q0), keys = q0 + kVecWidth;
-    pack_rows(q, qkv + qkv_at(s, sample, head, kQuery, q0), stride, live, kVecWidth, s, s.q_scale);
-    product<false>(band, s.band_stride, kVecWidth, keys / kVecWidth, left_rows<E>(q, s), panels(k_panels, s), s.depth);
-    mask_diagonal(band + q0, s.band_stride);
-    const RowSums sums = exponentiate<S>(band, s.band_stride, keys, s.score_scale, mask, sample, head, q0);
-    product<false>(o, s.dp, kVecWidth, s.dp / kVecWidth, left_band<E>(band, s), RightOperand<E>{v, s.dp, kVecWidth},
-                   keys / s.per_element);
-    const v16 inverse = 1.0f / sums.sum;
-    unpack_rows(out + q0 * s.c, s.c, o, live, s, [&](int64_t r) { return inverse[r]; });
-    store(lse + q0, sums.top + logv(sums.sum), live);
+  void pack_keys(int64_t keys) {
+    const int64_t padded = round_up(keys, kVecWidth);
+    const S* qkv = a_.qkv.as<S>();
+    pack_rows(rows_, part_rows(qkv, head_, kKey).part(0, keys), padded, s_, 1.0f);
+    pack_panels(k_panels_, rows_, padded, s_);
+    pack_rows(rows_, part_rows(qkv, head_, kValue).part(0, keys), padded, s_, 1.0f);
+    v_ = depth_rows(v_pairs_, s_.dp, PackedMatrix<M>{rows_, padded, s_.dp, s_.dp});
   }
-}
+
+  // 16 queries, `live` of them within the length.
+  void tile(int64_t q, int64_t live) {
+    const Band scores{band_, s_.band_stride, q, head_.keys_of(q)};
+    pack_rows(q_, part_rows(a_.qkv.as<S>(), head_, kQuery).part(q, live), kVecWidth, s_, s_.q_scale);
+    product<false>(band_, s_.band_stride, {kVecWidth, scores.keys / kVecWidth, s_.depth}, left_rows<E>(q_, s_),
+                   panels(k_panels_, s_));
+    hide_keys(scores, head_);
+    const RowSums sums = exponentiate<S>(scores, s_.score_scale, dropout_);
+    product<false>(o_, s_.dp, {kVecWidth, s_.dp / kVecWidth, scores.keys / s_.per_element}, left_band<E>(band_, s_),
+                   RightOperand<E>{v_, s_.dp, kVecWidth});
+    const v16 inverse = 1.0f / sums.sum;
+    unpack_rows(out_rows(a_.out.as<S>(), head_).part(q, live), o_, s_, [&](int64_t r) { return inverse[r]; });
+    store(lse() + q, sums.top + logv(sums.sum), live);
+  }
+
+  const HeadShape& s_;
+  const Head head_;
+  const AttentionForward& a_;
+  const HeadDropout dropout_;
+  const int64_t matrix_ = s_.tp * s_.dp, band_size_ = kVecWidth * s_.band_stride, tile_ = kVecWidth * s_.dp;
+  Pieces pieces_{3 * matrix_ + band_size_ + 2 * tile_};
+  E *k_panels_ = pieces_.take<E>(matrix_), *v_pairs_ = pieces_.take<E>(matrix_);
+  M *rows_ = pieces_.take<M>(matrix_), *q_ = pieces_.take<M>(tile_);
+  float *band_ = pieces_.take<float>(band_size_), *o_ = pieces_.take<float>(tile_);
+  const E* v_ = nullptr;
+};
 
 template <class S>
 void run(ThreadPool& pool, const AttentionForward& a) {
@@ -105,119 +164,151 @@ void run(ThreadPool& pool, const AttentionForward& a) {
   const DropoutMask mask(a.dropout);
   const int64_t blocks = ceil_div(s.t, kForwardQueries);
   pool.parallel_for(s.b * s.h * blocks, [&](int64_t task) {
-    const int64_t head = task / blocks, begin = task % blocks * kForwardQueries;
-    forward_head<S>(s, a, mask, head / s.h, head % s.h, begin, std::min(s.t, begin + kForwardQueries));
+    const int64_t begin = task % blocks * kForwardQueries;
+    ForwardHead<S>(head_of(a, s, task / blocks), a, mask).run(begin, std::min(s.t, begin + kForwardQueries));
   });
 }
 
-// delta (T) = row sums of dout * out: what the softmax's gradient subtracts.
+// delta = row sums of dout * out: what the softmax's gradient subtracts.
 template <class S>
-void row_dots(float* delta, const S* dout, const S* out, const HeadShape& s) {
-  for (int64_t t = 0; t < s.t; ++t) {
-    prefetch_row(dout + t * s.c, s.c, s.d);
-    prefetch_row(out + t * s.c, s.c, s.d);
+void row_dots(float* delta, const HeadRows<S>& dout, const HeadRows<S>& out, int64_t d) {
+  for (int64_t t = 0; t < dout.count; ++t) {
+    const S *left = dout.first + t * dout.stride, *right = out.first + t * out.stride;
+    prefetch_row(left, dout.stride, d);
+    prefetch_row(right, out.stride, d);
     v16 total{};
-    for (int64_t i = 0; i < s.d; i += kVecWidth)
-      total += load(dout + t * s.c + i, s.d - i) * load(out + t * s.c + i, s.d - i);
+    for (int64_t i = 0; i < d; i += kVecWidth) total += load(left + i, d - i) * load(right + i, d - i);
     delta[t] = sum(total);
   }
 }
 
-// Scores become dropout(p), p = exp(scale * score - lse), and dp = dout v^T becomes ds = p * (dropout(dp) - delta);
-// both (16, keys), in place as M.
+struct RowStatistics {
+  v16 lse, delta;  // lane i: of row i
+};
+
+// Scores become dropout(p), p = exp(scale * score - lse), and dp = dout v^T, rows as far apart, becomes
+// ds = p * (dropout(dp) - delta); both in place as M.
 template <class S>
-void differentiate(float* scores, float* dp, int64_t stride, int64_t keys, float scale, v16 lse, v16 delta,
-                   const DropoutMask& mask, int64_t sample, int64_t head, int64_t q) {
+void differentiate(Band scores, float* dp, float scale, const RowStatistics& of, const HeadDropout& dropout) {
   v16 keep[kVecWidth];
-  for (int64_t k = 0; k < keys; k += kVecWidth) {
-    if (mask.active()) mask.attention_tile(sample, head, q, k, keep);
+  for (int64_t k = 0; k < scores.keys; k += kVecWidth) {
+    if (dropout.active()) dropout.tile(scores.q, k, keep);
     for (int i = 0; i < kVecWidth; ++i) {
-      const int64_t row = i * stride;
-      const v16 p = expv(load(scores + row + k) * scale - lse[i]), dpi = load(dp + row + k);
-      store_operand<S>(scores + row, k, mask.active() ? p * keep[i] : p);
-      store_operand<S>(dp + row, k, p * ((mask.active() ? dpi * keep[i] : dpi) - delta[i]));
+      float *score_row = scores.data + i * scores.stride, *dp_row = dp + i * scores.stride;
+      const v16 p = expv(load(score_row + k) * scale - of.lse[i]), dpi = load(dp_row + k);
+      store_operand<S>(score_row, k, dropout.active() ? p * keep[i] : p);
+      store_operand<S>(dp_row, k, p * ((dropout.active() ? dpi * keep[i] : dpi) - of.delta[i]));
     }
   }
 }
 
+// Backward of one head: by bands of 32 queries, each of which finishes its dq and adds to dk and dv.
 template <class S>
-void backward_head(const HeadShape& s, const AttentionBackward& a, const DropoutMask& mask, int64_t sample,
-                   int64_t head) {
+class BackwardHead {
+ public:
+  BackwardHead(const Head& head, const AttentionBackward& a, const DropoutMask& mask)
+      : s_(head.shape), head_(head), a_(a), dropout_{mask, head_} {}
+
+  void run() {
+    const auto dout = out_rows(a_.dout.as<S>(), head_).part(0, head_.length);
+    row_dots(delta_, dout, out_rows(a_.out.as<S>(), head_).part(0, head_.length), s_.d);
+    pack_keys();
+    for (int64_t begin = 0; begin < head_.padded_length(); begin += kBackwardQueries) {
+      const int64_t padded = std::min(kBackwardQueries, head_.padded_length() - begin),
+                    live = std::min(padded, head_.length - begin);
+      pack_rows(q_, part(kQuery).part(begin, live), padded, s_, s_.q_scale);
+      pack_rows(dout_, dout.part(begin, live), padded, s_, 1.0f);
+      for (int64_t i = 0; i < padded; i += kVecWidth) tile(begin + i, i);
+      unpack_rows(gradient(kQuery).part(begin, live), dq_, s_, [&](int64_t) { return s_.scale; });
+      add_to_keys(begin, padded);
+    }
+    unpack_rows(gradient(kKey).part(0, head_.length), dk_, s_, [&](int64_t) { return s_.score_scale; });
+    unpack_rows(gradient(kValue).part(0, head_.length), dv_, s_, [](int64_t) { return 1.0f; });
+    for (const Part of : {kQuery, kKey, kValue}) zero_rows(gradient(of).part(head_.length, s_.t - head_.length), s_);
+  }
+
+ private:
   using E = ElementOf<S>;
   using M = MemoryOf<E>;
-  const S* qkv = a.qkv.as<S>();
-  S* dqkv = a.dqkv.as<S>();
-  const S* dout_rows = a.dout.as<S>() + sample * s.t * s.c + head * s.d;
-  const float* lse = a.lse.as<float>() + (sample * s.h + head) * s.t;
-  float* delta = static_cast<float*>(a.workspace.data) + (sample * s.h + head) * s.t;
-  row_dots(delta, dout_rows, a.out.as<S>() + sample * s.t * s.c + head * s.d, s);
 
-  const int64_t stride = 3 * s.c, matrix = s.tp * s.dp, band = kBackwardQueries * s.band_stride,
-                rows_of_band = kBackwardQueries * s.dp;
-  Pieces pieces(6 * matrix + 4 * band + 5 * rows_of_band);
-  E *k_panels = pieces.take<E>(matrix), *v_panels = pieces.take<E>(matrix), *k_pairs = pieces.take<E>(matrix);
-  M* rows = pieces.take<M>(matrix);
-  float *dk = pieces.take<float>(matrix), *dv = pieces.take<float>(matrix);
-  float *p = pieces.take<float>(band), *ds = pieces.take<float>(band);  // (32, Tp)
-  E *p_pairs = pieces.take<E>(band), *ds_pairs = pieces.take<E>(band);
-  M *q = pieces.take<M>(rows_of_band), *dout = pieces.take<M>(rows_of_band);  // (32, Dp)
-  E *q_pairs = pieces.take<E>(rows_of_band), *dout_pairs = pieces.take<E>(rows_of_band);
-  float* dq = pieces.take<float>(rows_of_band);
-  pack_rows(rows, qkv + qkv_at(s, sample, head, kValue, 0), stride, s.t, s.tp, s, 1.0f);
-  pack_panels(v_panels, rows, s.tp, s);
-  pack_rows(rows, qkv + qkv_at(s, sample, head, kKey, 0), stride, s.t, s.tp, s, 1.0f);
-  pack_panels(k_panels, rows, s.tp, s);
-  const E* k = depth_rows(k_pairs, rows, s.tp, s.dp, s.dp, s.dp);
-  std::fill(dk, dk + matrix, 0.0f);
-  std::fill(dv, dv + matrix, 0.0f);
+  HeadRows<const S> part(Part of) const { return part_rows<const S>(a_.qkv.as<S>(), head_, of); }
+  HeadRows<S> gradient(Part of) const { return part_rows(a_.dqkv.as<S>(), head_, of); }
 
-  for (int64_t begin = 0; begin < s.tp; begin += kBackwardQueries) {
-    const int64_t padded = std::min(kBackwardQueries, s.tp - begin), live = std::min(padded, s.t - begin);
-    pack_rows(q, qkv + qkv_at(s, sample, head, kQuery, begin), stride, live, padded, s, s.q_scale);
-    pack_rows(dout, dout_rows + begin * s.c, s.c, live, padded, s, 1.0f);
-    for (int64_t i = 0; i < padded; i += kVecWidth) {
-      const int64_t q0 = begin + i, keys = q0 + kVecWidth;
-      float *pi = p + i * s.band_stride, *dsi = ds + i * s.band_stride;
-      product<false>(pi, s.band_stride, kVecWidth, keys / kVecWidth, left_rows<E>(q + i * s.dp, s), panels(k_panels, s),
-                     s.depth);
-      product<false>(dsi, s.band_stride, kVecWidth, keys / kVecWidth, left_rows<E>(dout + i * s.dp, s),
-                     panels(v_panels, s), s.depth);
-      mask_diagonal(pi + q0, s.band_stride);
-      differentiate<S>(pi, dsi, s.band_stride, keys, s.score_scale, load(lse + q0, s.t - q0),
-                       load(delta + q0, s.t - q0), mask, sample, head, q0);
-      product<false>(dq + i * s.dp, s.dp, kVecWidth, s.dp / kVecWidth, left_band<E>(dsi, s),
-                     RightOperand<E>{k, s.dp, kVecWidth}, keys / s.per_element);
-    }
-    unpack_rows(dqkv + qkv_at(s, sample, head, kQuery, begin), stride, dq, live, s, [&](int64_t) { return s.scale; });
-    // dk += ds^T q and dv += p^T dout: keys up to the first 16 queries' diagonal see all of the band, the last 16 its
-    // second half.
-    const auto by_query = [&](E* pairs, const float* of_band) {
-      return depth_rows(pairs, reinterpret_cast<const M*>(of_band), padded, begin + padded, s.band_stride,
-                        s.band_stride * s.per_element);
-    };
-    const E *p_t = by_query(p_pairs, p), *ds_t = by_query(ds_pairs, ds);
-    const E *q_t = depth_rows(q_pairs, q, padded, s.dp, s.dp, s.dp),
-            *dout_t = depth_rows(dout_pairs, dout, padded, s.dp, s.dp, s.dp);
-    const auto accumulate = [&](int64_t key, int64_t keys, int64_t first) {
-      const int64_t depth = first / s.per_element, at = depth * s.band_stride + key, from = depth * s.dp,
-                    to = key * s.dp, rest = (padded - first) / s.per_element;
-      product<true>(dk + to, s.dp, keys, s.dp / kVecWidth, LeftOperand<E>{ds_t + at, 1, s.band_stride},
-                    RightOperand<E>{q_t + from, s.dp, kVecWidth}, rest);
-      product<true>(dv + to, s.dp, keys, s.dp / kVecWidth, LeftOperand<E>{p_t + at, 1, s.band_stride},
-                    RightOperand<E>{dout_t + from, s.dp, kVecWidth}, rest);
-    };
-    accumulate(0, begin + kVecWidth, 0);
-    if (padded > kVecWidth) accumulate(begin + kVecWidth, kVecWidth, kVecWidth);
+  void pack_keys() {
+    const int64_t rows = head_.padded_length();
+    pack_rows(rows_, part(kValue).part(0, head_.length), rows, s_, 1.0f);
+    pack_panels(v_panels_, rows_, rows, s_);
+    pack_rows(rows_, part(kKey).part(0, head_.length), rows, s_, 1.0f);
+    pack_panels(k_panels_, rows_, rows, s_);
+    k_ = depth_rows(k_pairs_, s_.dp, PackedMatrix<M>{rows_, rows, s_.dp, s_.dp});
+    std::fill(dk_, dk_ + rows * s_.dp, 0.0f);
+    std::fill(dv_, dv_ + rows * s_.dp, 0.0f);
   }
-  unpack_rows(dqkv + qkv_at(s, sample, head, kKey, 0), stride, dk, s.t, s, [&](int64_t) { return s.score_scale; });
-  unpack_rows(dqkv + qkv_at(s, sample, head, kValue, 0), stride, dv, s.t, s, [](int64_t) { return 1.0f; });
-}
+
+  // Probabilities, their gradients and dq of 16 queries from `q` on, row `row` of the band.
+  void tile(int64_t q, int64_t row) {
+    const Band p{p_ + row * s_.band_stride, s_.band_stride, q, head_.keys_of(q)};
+    float* ds = ds_ + row * s_.band_stride;
+    const ProductShape scores{kVecWidth, p.keys / kVecWidth, s_.depth};
+    product<false>(p.data, p.stride, scores, left_rows<E>(q_ + row * s_.dp, s_), panels(k_panels_, s_));
+    product<false>(ds, p.stride, scores, left_rows<E>(dout_ + row * s_.dp, s_), panels(v_panels_, s_));
+    hide_keys(p, head_);
+    const int64_t live = head_.length - q;
+    differentiate<S>(p, ds, s_.score_scale, {load(lse_ + q, live), load(delta_ + q, live)}, dropout_);
+    product<false>(dq_ + row * s_.dp, s_.dp, {kVecWidth, s_.dp / kVecWidth, p.keys / s_.per_element},
+                   left_band<E>(ds, s_), RightOperand<E>{k_, s_.dp, kVecWidth});
+  }
+
+  // dk += ds^T q and dv += p^T dout, from the band of `padded` queries from `begin` on.
+  void add_to_keys(int64_t begin, int64_t padded) {
+    const int64_t keys = head_.keys_of(begin + padded - kVecWidth), band_row = s_.band_stride * s_.per_element;
+    const auto by_query = [&](E* pairs, const float* of_band) {
+      return depth_rows(pairs, s_.band_stride,
+                        PackedMatrix<M>{reinterpret_cast<const M*>(of_band), padded, keys, band_row});
+    };
+    const E *p = by_query(p_pairs_, p_), *ds = by_query(ds_pairs_, ds_);
+    const E *q = depth_rows(q_pairs_, s_.dp, PackedMatrix<M>{q_, padded, s_.dp, s_.dp}),
+            *dout = depth_rows(dout_pairs_, s_.dp, PackedMatrix<M>{dout_, padded, s_.dp, s_.dp});
+    // From the queries `first` ... of the band on to `count` keys from `key` on.
+    const auto accumulate = [&](int64_t key, int64_t count, int64_t first) {
+      const int64_t depth = first / s_.per_element, at = depth * s_.band_stride + key, from = depth * s_.dp;
+      const ProductShape shape{count, s_.dp / kVecWidth, (padded - first) / s_.per_element};
+      product<true>(dk_ + key * s_.dp, s_.dp, shape, LeftOperand<E>{ds + at, 1, s_.band_stride},
+                    RightOperand<E>{q + from, s_.dp, kVecWidth});
+      product<true>(dv_ + key * s_.dp, s_.dp, shape, LeftOperand<E>{p + at, 1, s_.band_stride},
+                    RightOperand<E>{dout + from, s_.dp, kVecWidth});
+    };
+    // Where it is causal, keys up to the first 16 queries' diagonal are seen by all of the band, the last 16 by its
+    // second half.
+    const int64_t seen_by_all = head_.keys_of(begin);
+    accumulate(0, seen_by_all, 0);
+    if (keys > seen_by_all) accumulate(seen_by_all, keys - seen_by_all, kVecWidth);
+  }
+
+  const HeadShape& s_;
+  const Head head_;
+  const AttentionBackward& a_;
+  const HeadDropout dropout_;
+  const float* lse_ = statistics(a_.lse.as<float>(), head_);
+  float* delta_ = statistics(static_cast<float*>(a_.workspace.data), head_);
+  const int64_t matrix_ = s_.tp * s_.dp, band_ = kBackwardQueries * s_.band_stride, tile_ = kBackwardQueries * s_.dp;
+  Pieces pieces_{6 * matrix_ + 4 * band_ + 5 * tile_};
+  E *k_panels_ = pieces_.take<E>(matrix_), *v_panels_ = pieces_.take<E>(matrix_), *k_pairs_ = pieces_.take<E>(matrix_);
+  M* rows_ = pieces_.take<M>(matrix_);
+  float *dk_ = pieces_.take<float>(matrix_), *dv_ = pieces_.take<float>(matrix_);
+  float *p_ = pieces_.take<float>(band_), *ds_ = pieces_.take<float>(band_);  // (32, Tp)
+  E *p_pairs_ = pieces_.take<E>(band_), *ds_pairs_ = pieces_.take<E>(band_);
+  M *q_ = pieces_.take<M>(tile_), *dout_ = pieces_.take<M>(tile_);  // (32, Dp)
+  E *q_pairs_ = pieces_.take<E>(tile_), *dout_pairs_ = pieces_.take<E>(tile_);
+  float* dq_ = pieces_.take<float>(tile_);
+  const E* k_ = nullptr;
+};
 
 template <class S>
 void run(ThreadPool& pool, const AttentionBackward& a) {
   const HeadShape s = HeadShape::of<ElementOf<S>>(a.qkv, a.heads);
   const DropoutMask mask(a.dropout);
-  pool.parallel_for(s.b * s.h, [&](int64_t head) { backward_head<S>(s, a, mask, head / s.h, head % s.h); });
+  pool.parallel_for(s.b * s.h, [&](int64_t head) { BackwardHead<S>(head_of(a, s, head), a, mask).run(); });
 }
 
 }  // namespace

@@ -67,12 +67,41 @@ class Pieces {
   float* next_;
 };
 
+// One head of one sample.
+struct Head {
+  const HeadShape& shape;
+  int64_t sample, index;
+  int64_t length;  // positions that take part
+  bool causal;
+
+  int64_t padded_length() const { return round_up(length, kVecWidth); }
+  // Keys, padded, that a tile of 16 queries from `q` on sees.
+  int64_t keys_of(int64_t q) const { return causal ? q + kVecWidth : padded_length(); }
+};
+
+// `count` rows of D elements, `stride` apart.
+template <class S>
+struct HeadRows {
+  S* first;
+  int64_t stride, count;
+
+  HeadRows part(int64_t begin, int64_t n) const { return {first + begin * stride, stride, n}; }
+};
+
 enum Part : int64_t { kQuery, kKey, kValue };
 
-// Offset in (B,T,3C) of one head's queries, keys or values at position `t`.
-inline int64_t qkv_at(const HeadShape& s, int64_t sample, int64_t head, Part part, int64_t t) {
-  return (sample * s.t + t) * 3 * s.c + part * s.c + head * s.d;
+// A head's queries, keys or values in (B,T,3C), its rows in (B,T,C), its T numbers in (B,H,T).
+template <class S>
+HeadRows<S> part_rows(S* qkv, const Head& h, Part part) {
+  const HeadShape& s = h.shape;
+  return {qkv + h.sample * s.t * 3 * s.c + part * s.c + h.index * s.d, 3 * s.c, s.t};
 }
+template <class S>
+HeadRows<S> out_rows(S* out, const Head& h) {
+  const HeadShape& s = h.shape;
+  return {out + h.sample * s.t * s.c + h.index * s.d, s.c, s.t};
+}
+inline float* statistics(float* rows, const Head& h) { return rows + (h.sample * h.shape.h + h.index) * h.shape.t; }
 
 // A head's rows lie 3C apart, each on another page, where the hardware does not prefetch: ask for the row 16 further
 // on.
@@ -81,16 +110,15 @@ void prefetch_row(const S* row, int64_t stride, int64_t d) {
   for (int64_t i = 0; i < d; i += 64 / int64_t(sizeof(S))) __builtin_prefetch(row + kVecWidth * stride + i);
 }
 
-// to (padded_rows, Dp) = scale * from (rows, D) with rows `stride` apart; zero padding.
+// to (padded_rows, Dp) = scale * from (rows, D), zero padding.
 template <class M, class S>
-void pack_rows(M* to, const S* from, int64_t stride, int64_t rows, int64_t padded_rows, const HeadShape& s,
-               float scale) {
-  for (int64_t r = 0; r < rows; ++r) {
-    prefetch_row(from + r * stride, stride, s.d);
-    for (int64_t i = 0; i < s.dp; i += kVecWidth)
-      store(to + r * s.dp + i, load(from + r * stride + i, s.d - i) * scale);
+void pack_rows(M* to, const HeadRows<S>& from, int64_t padded_rows, const HeadShape& s, float scale) {
+  for (int64_t r = 0; r < from.count; ++r) {
+    const S* row = from.first + r * from.stride;
+    prefetch_row(row, from.stride, s.d);
+    for (int64_t i = 0; i < s.dp; i += kVecWidth) store(to + r * s.dp + i, load(row + i, s.d - i) * scale);
   }
-  std::fill(to + rows * s.dp, to + padded_rows * s.dp, M{});
+  std::fill(to + from.count * s.dp, to + padded_rows * s.dp, M{});
 }
 
 // to = panels of the transpose of packed rows: panel j (elements of a row, 16) holds rows 16 j ... 16 j + 15 as
@@ -110,14 +138,20 @@ void pack_panels(E* to, const MemoryOf<E>* packed, int64_t rows, const HeadShape
   }
 }
 
-// A matrix of `rows` rows (even; `columns` a multiple of 16) as an operand whose depth runs over its rows: f32 is that
-// already, each two rows of bf16 become a row of `pairs`, `stride` apart.
-inline const float* depth_rows(float*, const float* matrix, int64_t, int64_t, int64_t, int64_t) { return matrix; }
-inline const BFloat16Pair* depth_rows(BFloat16Pair* pairs, const BFloat16* matrix, int64_t rows, int64_t columns,
-                                      int64_t stride, int64_t matrix_stride) {
-  for (int64_t r = 0; r < rows; r += 2) {
-    const BFloat16 *first = matrix + r * matrix_stride, *second = first + matrix_stride;
-    for (int64_t i = 0; i < columns; i += kVecWidth) {
+// A matrix of `rows` rows, an even number, of which `columns`, a multiple of 16, are read.
+template <class M>
+struct PackedMatrix {
+  const M* data;
+  int64_t rows, columns, stride;
+};
+
+// A matrix as an operand whose depth runs over its rows: f32 is that already, each two rows of bf16 become a row of
+// `pairs`, `stride` apart.
+inline const float* depth_rows(float*, int64_t, const PackedMatrix<float>& matrix) { return matrix.data; }
+inline const BFloat16Pair* depth_rows(BFloat16Pair* pairs, int64_t stride, const PackedMatrix<BFloat16>& matrix) {
+  for (int64_t r = 0; r < matrix.rows; r += 2) {
+    const BFloat16 *first = matrix.data + r * matrix.stride, *second = first + matrix.stride;
+    for (int64_t i = 0; i < matrix.columns; i += kVecWidth) {
       const v16 pair = v16(v16u(load(first + i)) >> 16 | v16u(load(second + i)));
       store(reinterpret_cast<float*>(pairs + r / 2 * stride + i), pair);
     }
@@ -125,13 +159,18 @@ inline const BFloat16Pair* depth_rows(BFloat16Pair* pairs, const BFloat16* matri
   return pairs;
 }
 
-// to (rows, D), rows `stride` apart, = factor[row] * from (rows, Dp).
+// to = factor(row) * from (rows, Dp).
 template <class S, class Factor>
-void unpack_rows(S* to, int64_t stride, const float* from, int64_t rows, const HeadShape& s, Factor factor) {
-  for (int64_t r = 0; r < rows; ++r) {
+void unpack_rows(const HeadRows<S>& to, const float* from, const HeadShape& s, Factor factor) {
+  for (int64_t r = 0; r < to.count; ++r) {
     for (int64_t i = 0; i < s.d; i += kVecWidth)
-      store(to + r * stride + i, load(from + r * s.dp + i) * factor(r), s.d - i);
+      store(to.first + r * to.stride + i, load(from + r * s.dp + i) * factor(r), s.d - i);
   }
+}
+
+template <class S>
+void zero_rows(const HeadRows<S>& to, const HeadShape& s) {
+  for (int64_t r = 0; r < to.count; ++r) std::fill_n(to.first + r * to.stride, s.d, S{});
 }
 
 // Packed rows, and the in-place results in a band of scores, as left operands whose depth runs along the row.

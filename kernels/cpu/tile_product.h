@@ -80,20 +80,24 @@ template <int kVecs, bool kAccumulate, class E>
     for (int v = 0; v < kVecs; ++v) store(c + i * c_row + v * kVecWidth, total[i][v]);
 }
 
-// C (rows, 16 vecs) (=|+=) A B over `depth`; rows a multiple of 8, C with rows of c_row floats. A pair of B's panels
-// stays in L1 while all rows pass.
+// Of a product: rows of C, a multiple of 8, vectors of 16 in a row, and the depth of the sums.
+struct ProductShape {
+  int64_t rows, vecs, depth;
+};
+
+// C (=|+=) A B, C with rows of c_row floats. A pair of B's panels stays in L1 while all rows pass.
 template <bool kAccumulate, class E>
-inline void product(float* c, int64_t c_row, int64_t rows, int64_t vecs, LeftOperand<E> a, RightOperand<E> b,
-                    int64_t depth) {
-  for (int64_t v = 0; v < vecs; v += 2) {
+inline void product(float* c, int64_t c_row, const ProductShape& shape, const LeftOperand<E>& a,
+                    const RightOperand<E>& b) {
+  for (int64_t v = 0; v < shape.vecs; v += 2) {
     const RightOperand<E> panel = {b.data + v * b.vec, b.depth, b.vec};
-    for (int64_t i = 0; i < rows; i += kTileRows) {
+    for (int64_t i = 0; i < shape.rows; i += kTileRows) {
       const LeftOperand<E> band = {a.data + i * a.row, a.row, a.depth};
       float* out = c + i * c_row + v * kVecWidth;
-      if (vecs - v >= 2) {
-        tile_product<2, kAccumulate>(out, c_row, band, panel, depth);
+      if (shape.vecs - v >= 2) {
+        tile_product<2, kAccumulate>(out, c_row, band, panel, shape.depth);
       } else {
-        tile_product<1, kAccumulate>(out, c_row, band, panel, depth);
+        tile_product<1, kAccumulate>(out, c_row, band, panel, shape.depth);
       }
     }
   }

@@ -12,15 +12,27 @@ AttentionDropout kernel_dropout(const Dropout& d) {
           .site = d.site,
           .keep_from = first_kept_word(d.p),
           .inv_keep = kept_scale(d.p),
-          .step = d.step,
+          .step = d.p > 0.0f ? d.step : nullptr,
           .sample_ids = d.sample_ids};
 }
 
-void check_head_width(const TensorView& qkv, int64_t heads) {
-  const int64_t width = qkv.dim(2) / 3 / heads;
-  if (width != kHeadDim)
-    throw Error(ExitCode::config, fmt::format("attention heads are {} wide, on CUDA they must be {}", width, kHeadDim),
-                fmt::format("choose as many heads as the model's width / {}", kHeadDim));
+// Of a call whose qkv (B,T,3C) this is.
+template <class Args>
+AttentionProblem problem_of(const Args& a) {
+  const int64_t d = a.qkv.dim(2) / 3 / a.heads;
+  if (d % 8 != 0 || d > kMaxDim)
+    throw Error(
+        ExitCode::config,
+        fmt::format("attention heads are {} wide, on CUDA that must be a multiple of 8, at most {}", d, kMaxDim),
+        fmt::format("choose another number of heads: the model's width is {}", d * a.heads));
+  return {.samples = int(a.qkv.dim(0)),
+          .t = int(a.qkv.dim(1)),
+          .heads = int(a.heads),
+          .d = int(d),
+          .scale = float(1.0 / std::sqrt(double(d))),
+          .causal = a.causal,
+          .lengths = a.lengths ? a.lengths.template as<int32_t>() : nullptr,
+          .dropout = kernel_dropout(a.dropout)};
 }
 
 // Rows are multiples of 16 bytes long: with an aligned base every 16-byte access is.
@@ -32,40 +44,32 @@ T* aligned(const TensorView& x) {
 
 template <class T>
 void forward(Stream& stream, const AttentionForward& a) {
-  const AttentionForwardArgs<T> args{.out = aligned<T>(a.out),
-                                     .lse = a.lse.as<float>(),
-                                     .qkv = aligned<T>(a.qkv),
-                                     .t = int(a.qkv.dim(1)),
-                                     .heads = int(a.heads),
-                                     .dropout = kernel_dropout(a.dropout)};
-  launch_attention(stream, int(a.qkv.dim(0)), a.dropout.p > 0.0f, args);
+  launch_attention(
+      stream,
+      AttentionForwardArgs<T>{
+          .out = aligned<T>(a.out), .lse = a.lse.as<float>(), .qkv = aligned<T>(a.qkv), .problem = problem_of(a)});
 }
 
 template <class T>
 void backward(Stream& stream, const AttentionBackward& a) {
-  const AttentionBackwardArgs<T> args{.dqkv = aligned<T>(a.dqkv),
-                                      .dout = aligned<T>(a.dout),
-                                      .out = aligned<T>(a.out),
-                                      .qkv = aligned<T>(a.qkv),
-                                      .lse = a.lse.as<float>(),
-                                      .delta = static_cast<float*>(a.workspace.data),
-                                      .t = int(a.qkv.dim(1)),
-                                      .heads = int(a.heads),
-                                      .dropout = kernel_dropout(a.dropout)};
-  launch_attention(stream, int(a.qkv.dim(0)), a.dropout.p > 0.0f, args);
+  launch_attention(stream, AttentionBackwardArgs<T>{.dqkv = aligned<T>(a.dqkv),
+                                                    .dout = aligned<T>(a.dout),
+                                                    .out = aligned<T>(a.out),
+                                                    .qkv = aligned<T>(a.qkv),
+                                                    .lse = a.lse.as<float>(),
+                                                    .delta = static_cast<float*>(a.workspace.data),
+                                                    .problem = problem_of(a)});
 }
 
 }  // namespace
 
 template <>
 void run(Stream& stream, const AttentionForward& a) {
-  check_head_width(a.qkv, a.heads);
   with_storage(a.qkv.dtype, [&](auto s) { forward<decltype(s)>(stream, a); });
 }
 
 template <>
 void run(Stream& stream, const AttentionBackward& a) {
-  check_head_width(a.qkv, a.heads);
   with_storage(a.qkv.dtype, [&](auto s) { backward<decltype(s)>(stream, a); });
 }
 

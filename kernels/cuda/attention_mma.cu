@@ -1,7 +1,8 @@
 // Attention in f16 and bf16 with f32 sums, on tensor cores, T the type of 16 bits. A block of 4 warps owns 64 rows, 16
-// a warp, whose operands stay in registers as A fragments; tiles of other rows pass through shared memory. Scores come
-// out of mma as C fragments, become probabilities or gradients in place, and go into the next product as its A
-// fragments. No cp.async, no larger mma: sm_75 has neither. See mma.cuh for which lane owns what.
+// a warp; tiles of other rows pass through shared memory. Scores come out of mma as C fragments, become probabilities
+// or gradients in place, and go into the next product as its A fragments. Own rows stay in registers as A fragments
+// where they fit beside the sums, in heads of up to 64 columns; of wider ones they stay in shared memory, and the tiles
+// of other rows are half as long. No cp.async, no larger mma: sm_75 has neither. See mma.cuh for which lane owns what.
 //
 // Legend: attention.cuh. own, other: the block's rows and those of the tile; g = lane / 4, t = lane % 4.
 #include "kernels/cuda/attention.cuh"
@@ -11,60 +12,108 @@ namespace ddp::cuda {
 namespace {
 
 constexpr int kThreads = 128;
-constexpr int kRowLanes = 4;           // that share own rows: t = 0 ... 3
-constexpr int kSteps = kHeadDim / 8;   // blocks of 8 columns of D: k-steps of a score, n-blocks of an output
-constexpr int kStride = kHeadDim + 8;  // ldmatrix reads 8 rows of 16 bytes: 144-byte rows lie in all 32 banks
+constexpr int kOwnRows = 64;
+constexpr int kRowLanes = 4;  // that share own rows: t = 0 ... 3
+constexpr int kQueries =
+    32;  // of a tile for dk and dv: with 64 both sums and both score tiles would not fit in 255 registers
 
-template <class T>
-using Tile = T[kOwnRows][kStride];
+template <int kDim>
+inline constexpr bool kOwnInRegisters = kDim <= 64;
+template <int kDim>
+inline constexpr int kKeys = kOwnInRegisters<kDim> ? 64 : 32;  // of a tile for out and dq
+// Blocks of 8 columns of D: k-steps of a score, n-blocks of an output.
+template <int kDim>
+inline constexpr int kSteps = kDim / 8;
 
-template <class T>
+// ldmatrix reads 8 rows of 16 bytes: of rows kDim + 8 long they lie in all 32 banks.
+template <class T, int kDim, int kRows = kOwnRows>
+using Tile = T[kRows][kDim + 8];
+
+template <class T, int kDim, bool kShared = kOwnInRegisters<kDim>>
 struct Tiles {
-  alignas(16) Tile<T> first, second;
+  alignas(16) Tile<T, kDim> first, second;
   float lse[kOwnRows], delta[kOwnRows];
+  __device__ Tile<T, kDim>& own_first() { return first; }
+  __device__ Tile<T, kDim>& own_second() { return second; }
 };
 
-using Rows = unsigned[kSteps][2];  // A fragments of 16 rows of D
-using Output = float[kSteps][4];   // C fragments of 16 rows of D
+template <class T, int kDim>
+struct Tiles<T, kDim, false> {
+  alignas(16) Tile<T, kDim> own[2];
+  Tile<T, kDim, kKeys<kDim>> first, second;
+  float lse[kOwnRows], delta[kOwnRows];
+  __device__ Tile<T, kDim>& own_first() { return own[0]; }
+  __device__ Tile<T, kDim>& own_second() { return own[1]; }
+};
+
+template <int kDim>
+using Output = float[kSteps<kDim>][4];  // C fragments of 16 rows of D
 
 __device__ __forceinline__ int lane() { return int(threadIdx.x) % kWarp; }
 __device__ __forceinline__ int warp_row() { return int(threadIdx.x) / kWarp * 16; }
 __device__ __forceinline__ int own_row() { return warp_row() + lane() / 4; }  // of c[0], c[1]; c[2], c[3] are 8 below
 __device__ __forceinline__ int first_column() { return lane() % 4 * 2; }  // of c[0], c[2]; c[1], c[3] are next to it
 
-template <class T>
-__device__ __forceinline__ void load_own(Rows& a, const Tile<T>& tile) {
+// The warp's 16 rows of an own tile as A fragments.
+template <class T, int kDim>
+class OwnRows {
+ public:
+  __device__ __forceinline__ explicit OwnRows(const Tile<T, kDim>& tile) : tile_(tile) {
+    if constexpr (kOwnInRegisters<kDim>) {
 #pragma unroll
-  for (int s = 0; s < kSteps; s += 2) {
-    unsigned r[4];
-    ldmatrix_x4(r, &tile[warp_row() + lane() % 16][s * 8 + lane() / 16 * 8]);
-    a[s][0] = r[0], a[s][1] = r[1], a[s + 1][0] = r[2], a[s + 1][1] = r[3];
+      for (int s = 0; s < kSteps<kDim>; s += 2) load(kept_[s], kept_[s + 1], s);
+    }
   }
-}
+  // Of the k-steps s and s + 1, s even.
+  __device__ __forceinline__ void pair(unsigned (&a)[2][2], int s) const {
+    if constexpr (kOwnInRegisters<kDim>) {
+      a[0][0] = kept_[s][0], a[0][1] = kept_[s][1], a[1][0] = kept_[s + 1][0], a[1][1] = kept_[s + 1][1];
+    } else {
+      load(a[0], a[1], s);
+    }
+  }
+
+ private:
+  __device__ __forceinline__ void load(unsigned (&a0)[2], unsigned (&a1)[2], int s) const {
+    unsigned r[4];
+    ldmatrix_x4(r, &tile_[warp_row() + lane() % 16][s * 8 + lane() / 16 * 8]);
+    a0[0] = r[0], a0[1] = r[1], a1[0] = r[2], a1[1] = r[3];
+  }
+
+  const Tile<T, kDim>& tile_;
+  unsigned kept_[kOwnInRegisters<kDim> ? kSteps<kDim> : 1][2];
+};
 
 // c (16 x 8 N) = a (16 x D) other^T, other: 8 N rows.
-template <int N, class T>
-__device__ __forceinline__ void multiply_transposed(float (&c)[N][4], const Rows& a, const Tile<T>& other) {
+template <int N, int kDim, int kRows, class T>
+__device__ __forceinline__ void multiply_transposed(float (&c)[N][4], const OwnRows<T, kDim>& a,
+                                                    const T (&other)[kRows][kDim + 8]) {
 #pragma unroll
   for (int j = 0; j < N; ++j)
 #pragma unroll
     for (int e = 0; e < 4; ++e) c[j][e] = 0.0f;
 #pragma unroll
-  for (int s = 0; s < kSteps; ++s) {
-    unsigned b[N];
+  for (int s = 0; s < kSteps<kDim>; s += 2) {
+    unsigned own[2][2];
+    a.pair(own, s);
 #pragma unroll
-    for (int j = 0; j < N; j += 4) {
-      unsigned r[4];
-      ldmatrix_x4(r, &other[j * 8 + lane()][s * 8]);
-      b[j] = r[0], b[j + 1] = r[1], b[j + 2] = r[2], b[j + 3] = r[3];
+    for (int half = 0; half < 2; ++half) {
+      unsigned b[N];
+#pragma unroll
+      for (int j = 0; j < N; j += 4) {
+        unsigned r[4];
+        ldmatrix_x4(r, &other[j * 8 + lane()][(s + half) * 8]);
+        b[j] = r[0], b[j + 1] = r[1], b[j + 2] = r[2], b[j + 3] = r[3];
+      }
+      mma_row<T>(c, own[half], b);
     }
-    mma_row<T>(c, a[s], b);
   }
 }
 
 // acc (16 x D) += p (16 x 8 N) other, other: 8 N rows.
-template <int N, class T>
-__device__ __forceinline__ void multiply_add(Output& acc, const unsigned (&p)[N][2], const Tile<T>& other) {
+template <int N, int kSteps, int kRows, int kStride, class T>
+__device__ __forceinline__ void multiply_add(float (&acc)[kSteps][4], const unsigned (&p)[N][2],
+                                             const T (&other)[kRows][kStride]) {
 #pragma unroll
   for (int s = 0; s < N; ++s) {
     unsigned b[kSteps];
@@ -85,43 +134,46 @@ __device__ __forceinline__ void pack(unsigned (&a)[N][2], const float (&c)[N][4]
   for (int j = 0; j < N; ++j) a[j][0] = pack_pair<T>(c[j][0], c[j][1]), a[j][1] = pack_pair<T>(c[j][2], c[j][3]);
 }
 
-// Rows [begin, begin + 64) of a head = factor * acc, by way of the warp's own rows of `tile`, which no warp reads any
-// more: 16-byte stores. factor[i] belongs to row own_row() + 8 i.
-template <class T>
-__device__ __forceinline__ void store_rows(HeadRows<T> to, const Output& acc, const float (&factor)[2], Tile<T>& tile,
-                                           int begin, int t) {
+// The block's rows of a head, from `begin` on, = factor * acc, by way of the warp's own rows of `tile`, which no warp
+// reads any more: 16-byte stores. factor[i] belongs to row own_row() + 8 i.
+template <class T, int kDim, Rules kRules>
+__device__ __forceinline__ void store_rows(HeadRows<T> to, const Output<kDim>& acc, const float (&factor)[2],
+                                           Tile<T, kDim>& tile, const Head<kDim, kRules>& head, int begin) {
 #pragma unroll
-  for (int j = 0; j < kSteps; ++j)
+  for (int j = 0; j < kSteps<kDim>; ++j)
 #pragma unroll
     for (int i = 0; i < 2; ++i)
       *reinterpret_cast<unsigned*>(&tile[own_row() + 8 * i][j * 8 + first_column()]) =
           pack_pair<T>(factor[i] * acc[j][2 * i], factor[i] * acc[j][2 * i + 1]);
   __syncwarp();
+  const unsigned past = pack_pair<T>(head.past_length(), head.past_length());
 #pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    const int row = warp_row() + 4 * i + lane() / 8, column = lane() % 8 * 8;
-    if (begin + row < t) store16(to.at(begin + row) + column, load16(&tile[row][column]));
+  for (int i = 0; i < kDim / 16; ++i) {
+    const int piece = i * kWarp + lane(), row = warp_row() + piece / kSteps<kDim>, column = piece % kSteps<kDim> * 8;
+    if (begin + row < head.positions() && column < head.width())
+      store16(to.at(begin + row) + column,
+              begin + row < head.length() ? load16(&tile[row][column]) : make_uint4(past, past, past, past));
   }
 }
 
-template <class T, bool kDropout>
+template <class T, int kDim, Rules kRules>
 __global__ void __launch_bounds__(kThreads) forward_kernel(AttentionForwardArgs<T> a) {
-  constexpr int kKeys = 64, N = kKeys / 8;
-  auto& tiles = shared_memory<Tiles<T>>();
-  const int q0 = first_own_query(), row = q0 + own_row();
-  const HeadRows<const T> k = qkv_rows(a.qkv, Part::key, a.t, a.heads), v = qkv_rows(a.qkv, Part::value, a.t, a.heads);
-  const HeadDropout<kDropout> dropout(a.dropout, a.heads);
-  load_rows<kThreads, kOwnRows>(tiles.first, qkv_rows(a.qkv, Part::query, a.t, a.heads), q0, a.t);
+  constexpr int N = kKeys<kDim> / 8;
+  auto& tiles = shared_memory<Tiles<T, kDim>>();
+  const Head<kDim, kRules> head(a.problem);
+  const HeadDropout<kRules> dropout(a.problem);
+  const int q0 = first_own_query<kOwnRows>(), row = q0 + own_row();
+  const HeadRows<const T> k = head.qkv(a.qkv, Part::key), v = head.qkv(a.qkv, Part::value);
+  load_rows<kThreads, kOwnRows>(tiles.own_first(), head, head.qkv(a.qkv, Part::query), q0);
   __syncthreads();
-  Rows q;
-  load_own(q, tiles.first);
+  const OwnRows<T, kDim> q(tiles.own_first());
 
-  Output acc = {};
+  Output<kDim> acc = {};
   float top[2] = {-INFINITY, -INFINITY}, sum[2] = {};  // sum: of this lane's keys
-  for (int k0 = 0; k0 < min(a.t, q0 + kOwnRows); k0 += kKeys) {
+  for (int k0 = 0; k0 < head.keys_end(q0, kOwnRows); k0 += kKeys<kDim>) {
     __syncthreads();
-    load_rows<kThreads, kKeys>(tiles.first, k, k0, a.t);
-    load_rows<kThreads, kKeys>(tiles.second, v, k0, a.t);
+    load_rows<kThreads, kKeys<kDim>>(tiles.first, head, k, k0);
+    load_rows<kThreads, kKeys<kDim>>(tiles.second, head, v, k0);
     __syncthreads();
     float s[N][4];
     multiply_transposed(s, q, tiles.first);
@@ -133,8 +185,8 @@ __global__ void __launch_bounds__(kThreads) forward_kernel(AttentionForwardArgs<
       for (int j = 0; j < N; ++j)
 #pragma unroll
         for (int e = 2 * i; e < 2 * i + 2; ++e) {
-          const bool seen = k0 + j * 8 + first_column() + e % 2 <= row + 8 * i;
-          s[j][e] = seen ? s[j][e] * kScoreScale : -INFINITY;
+          const bool seen = k0 + j * 8 + first_column() + e % 2 <= head.last_key(row + 8 * i);
+          s[j][e] = seen ? s[j][e] * head.scale() : -INFINITY;
           tile_top = fmaxf(tile_top, s[j][e]);
         }
       // Finite from the first tile on: key 0 is seen by every query.
@@ -144,7 +196,7 @@ __global__ void __launch_bounds__(kThreads) forward_kernel(AttentionForwardArgs<
       sum[i] *= rescale[i];
     }
 #pragma unroll
-    for (int j = 0; j < kSteps; ++j)
+    for (int j = 0; j < kSteps<kDim>; ++j)
 #pragma unroll
       for (int e = 0; e < 4; ++e) acc[j][e] *= rescale[e / 2];
 #pragma unroll
@@ -171,22 +223,28 @@ __global__ void __launch_bounds__(kThreads) forward_kernel(AttentionForwardArgs<
 #pragma unroll
   for (int i = 0; i < 2; ++i) {
     const float total = lanes_sum<kRowLanes>(sum[i]);
-    factor[i] = a.dropout.inv_keep / total;
-    if (lane() % 4 == 0 && row + 8 * i < a.t) a.lse[int64_t(blockIdx.x) * a.t + row + 8 * i] = top[i] + logf(total);
+    factor[i] = a.problem.dropout.inv_keep / total;
+    const int at = row + 8 * i;
+    if (lane() % 4 == 0 && at < head.positions())
+      head.statistics(a.lse)[at] = at < head.length() ? top[i] + logf(total) : head.past_length();
   }
   __syncthreads();
-  store_rows(out_rows(a.out, a.t, a.heads), acc, factor, tiles.first, q0, a.t);
+  store_rows<T>(head.out(a.out), acc, factor, tiles.own_first(), head, q0);
 }
 
-// delta of the block's 64 queries, to shared and to global memory. tiles.first holds dout; 8 threads a row.
-template <class T>
-__device__ __forceinline__ void row_dots(Tiles<T>& tiles, HeadRows<const T> out, float* delta, int begin, int t) {
+// delta of the block's 64 queries, to shared and to global memory. own_first holds dout; 8 threads a row.
+template <class T, int kDim, Rules kRules>
+__device__ __forceinline__ void row_dots(Tiles<T, kDim>& tiles, const Head<kDim, kRules>& head, HeadRows<const T> out,
+                                         float* delta, int begin) {
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
-    const int row = i * 16 + int(threadIdx.x) / 8, column = int(threadIdx.x) % 8 * 8;
+    const int row = i * 16 + int(threadIdx.x) / 8;
     float sum = 0.0f;
-    if (begin + row < t) {
-      const uint4 left = load16(out.at(begin + row) + column), right = load16(&tiles.first[row][column]);
+#pragma unroll
+    for (int group = 0; group < kDim; group += 64) {
+      const int column = group + int(threadIdx.x) % 8 * 8;
+      if (begin + row >= head.length() || column >= head.width()) continue;
+      const uint4 left = load16(out.at(begin + row) + column), right = load16(&tiles.own_first()[row][column]);
 #pragma unroll
       for (int e = 0; e < 4; ++e) {
         const float2 x = unpack_pair<T>(reinterpret_cast<const unsigned*>(&left)[e]),
@@ -195,42 +253,41 @@ __device__ __forceinline__ void row_dots(Tiles<T>& tiles, HeadRows<const T> out,
       }
     }
     sum = lanes_sum<8>(sum);
-    if (column == 0) {
+    if (threadIdx.x % 8 == 0) {
       tiles.delta[row] = sum;
-      if (begin + row < t) delta[begin + row] = sum;
+      if (begin + row < head.length()) delta[begin + row] = sum;
     }
   }
 }
 
-// Writes delta too, which dkv_kernel reads.
-template <class T, bool kDropout>
-__global__ void __launch_bounds__(kThreads) dq_kernel(AttentionBackwardArgs<T> a) {
-  constexpr int kKeys = 64, N = kKeys / 8;
-  auto& tiles = shared_memory<Tiles<T>>();
-  const int q0 = first_own_query(), row = q0 + own_row();
-  const HeadRows<const T> k = qkv_rows(a.qkv, Part::key, a.t, a.heads), v = qkv_rows(a.qkv, Part::value, a.t, a.heads);
-  const HeadDropout<kDropout> dropout(a.dropout, a.heads);
-  const int64_t head_row = int64_t(blockIdx.x) * a.t;
-  load_rows<kThreads, kOwnRows>(tiles.first, out_rows(a.dout, a.t, a.heads), q0, a.t);
-  load_rows<kThreads, kOwnRows>(tiles.second, qkv_rows(a.qkv, Part::query, a.t, a.heads), q0, a.t);
+// Writes delta too, which dkv_kernel reads. Unless bounded, ptxas aims at three resident blocks of the widest and
+// spills on sm_90.
+template <class T, int kDim, Rules kRules>
+__global__ void __launch_bounds__(kThreads, kOwnInRegisters<kDim> ? 0 : 1) dq_kernel(AttentionBackwardArgs<T> a) {
+  constexpr int N = kKeys<kDim> / 8;
+  auto& tiles = shared_memory<Tiles<T, kDim>>();
+  const Head<kDim, kRules> head(a.problem);
+  const HeadDropout<kRules> dropout(a.problem);
+  const int q0 = first_own_query<kOwnRows>(), row = q0 + own_row();
+  const HeadRows<const T> k = head.qkv(a.qkv, Part::key), v = head.qkv(a.qkv, Part::value);
+  load_rows<kThreads, kOwnRows>(tiles.own_first(), head, head.out(a.dout), q0);
+  load_rows<kThreads, kOwnRows>(tiles.own_second(), head, head.qkv(a.qkv, Part::query), q0);
   __syncthreads();
-  row_dots(tiles, out_rows(a.out, a.t, a.heads), a.delta + head_row, q0, a.t);
-  Rows dout, q;
-  load_own(dout, tiles.first);
-  load_own(q, tiles.second);
+  row_dots(tiles, head, head.out(a.out), head.statistics(a.delta), q0);
+  const OwnRows<T, kDim> dout(tiles.own_first()), q(tiles.own_second());
   __syncthreads();
   float lse[2], delta[2];
 #pragma unroll
   for (int i = 0; i < 2; ++i) {
-    lse[i] = row + 8 * i < a.t ? a.lse[head_row + row + 8 * i] : 0.0f;
+    lse[i] = row + 8 * i < head.length() ? head.statistics(a.lse)[row + 8 * i] : 0.0f;
     delta[i] = tiles.delta[own_row() + 8 * i];
   }
 
-  Output acc = {};
-  for (int k0 = 0; k0 < min(a.t, q0 + kOwnRows); k0 += kKeys) {
+  Output<kDim> acc = {};
+  for (int k0 = 0; k0 < head.keys_end(q0, kOwnRows); k0 += kKeys<kDim>) {
     __syncthreads();
-    load_rows<kThreads, kKeys>(tiles.first, k, k0, a.t);
-    load_rows<kThreads, kKeys>(tiles.second, v, k0, a.t);
+    load_rows<kThreads, kKeys<kDim>>(tiles.first, head, k, k0);
+    load_rows<kThreads, kKeys<kDim>>(tiles.second, head, v, k0);
     __syncthreads();
     float s[N][4], dp[N][4];
     multiply_transposed(s, q, tiles.first);
@@ -247,8 +304,8 @@ __global__ void __launch_bounds__(kThreads) dq_kernel(AttentionBackwardArgs<T> a
           for (int h = 0; h < 2; ++h) {
             const int e = 2 * i + column;
             float& sij = s[jj + h][e];
-            const float p = key + 8 * h <= row + 8 * i ? __expf(sij * kScoreScale - lse[i]) : 0.0f;
-            sij = p * ((kept.at(i, h) ? dp[jj + h][e] * a.dropout.inv_keep : 0.0f) - delta[i]);
+            const float p = key + 8 * h <= head.last_key(row + 8 * i) ? __expf(sij * head.scale() - lse[i]) : 0.0f;
+            sij = p * ((kept.at(i, h) ? dp[jj + h][e] * a.problem.dropout.inv_keep : 0.0f) - delta[i]);
           }
       }
     unsigned ds[N][2];
@@ -256,34 +313,31 @@ __global__ void __launch_bounds__(kThreads) dq_kernel(AttentionBackwardArgs<T> a
     multiply_add(acc, ds, tiles.first);
   }
   __syncthreads();
-  store_rows(qkv_rows(a.dqkv, Part::query, a.t, a.heads), acc, {kScoreScale, kScoreScale}, tiles.first, q0, a.t);
+  store_rows<T>(head.qkv(a.dqkv, Part::query), acc, {head.scale(), head.scale()}, tiles.own_first(), head, q0);
 }
 
-// 32 queries at a time: with 64 the two accumulators and both score tiles would not fit in 255 registers.
-template <class T, bool kDropout>
+template <class T, int kDim, Rules kRules>
 __global__ void __launch_bounds__(kThreads) dkv_kernel(AttentionBackwardArgs<T> a) {
-  constexpr int kQueries = 32, N = kQueries / 8;
-  auto& tiles = shared_memory<Tiles<T>>();
-  const int k0 = first_own_key(), row = k0 + own_row();
-  const HeadRows<const T> q = qkv_rows(a.qkv, Part::query, a.t, a.heads), dout = out_rows(a.dout, a.t, a.heads);
-  const HeadDropout<kDropout> dropout(a.dropout, a.heads);
-  const int64_t head_row = int64_t(blockIdx.x) * a.t;
-  load_rows<kThreads, kOwnRows>(tiles.first, qkv_rows(a.qkv, Part::key, a.t, a.heads), k0, a.t);
-  load_rows<kThreads, kOwnRows>(tiles.second, qkv_rows(a.qkv, Part::value, a.t, a.heads), k0, a.t);
+  constexpr int N = kQueries / 8;
+  auto& tiles = shared_memory<Tiles<T, kDim>>();
+  const Head<kDim, kRules> head(a.problem);
+  const HeadDropout<kRules> dropout(a.problem);
+  const int k0 = first_own_key<kOwnRows>(), row = k0 + own_row();
+  const HeadRows<const T> q = head.qkv(a.qkv, Part::query), dout = head.out(a.dout);
+  load_rows<kThreads, kOwnRows>(tiles.own_first(), head, head.qkv(a.qkv, Part::key), k0);
+  load_rows<kThreads, kOwnRows>(tiles.own_second(), head, head.qkv(a.qkv, Part::value), k0);
   __syncthreads();
-  Rows k, v;
-  load_own(k, tiles.first);
-  load_own(v, tiles.second);
+  const OwnRows<T, kDim> k(tiles.own_first()), v(tiles.own_second());
 
-  Output dk = {}, dv = {};
-  for (int q0 = k0; q0 < a.t; q0 += kQueries) {
+  Output<kDim> dk = {}, dv = {};
+  for (int q0 = head.queries_begin(k0); q0 < head.length(); q0 += kQueries) {
     __syncthreads();
-    load_rows<kThreads, kQueries>(tiles.first, q, q0, a.t);
-    load_rows<kThreads, kQueries>(tiles.second, dout, q0, a.t);
+    load_rows<kThreads, kQueries>(tiles.first, head, q, q0);
+    load_rows<kThreads, kQueries>(tiles.second, head, dout, q0);
     if (threadIdx.x < kQueries) {
       const int query = q0 + int(threadIdx.x);
-      tiles.lse[threadIdx.x] = query < a.t ? a.lse[head_row + query] : 0.0f;
-      tiles.delta[threadIdx.x] = query < a.t ? a.delta[head_row + query] : 0.0f;
+      tiles.lse[threadIdx.x] = query < head.length() ? head.statistics(a.lse)[query] : 0.0f;
+      tiles.delta[threadIdx.x] = query < head.length() ? head.statistics(a.delta)[query] : 0.0f;
     }
     __syncthreads();
     float s[N][4], dp[N][4];  // transposed: rows are keys
@@ -302,11 +356,11 @@ __global__ void __launch_bounds__(kThreads) dkv_kernel(AttentionBackwardArgs<T> 
 #pragma unroll
           for (int i = 0; i < 2; ++i) {
             const int e = 2 * i + column;
-            const bool seen = query < a.t && row + 8 * i <= query, keep = kept.at(h, i);
+            const bool seen = query < head.length() && head.first_query(row + 8 * i) <= query, keep = kept.at(h, i);
             float &sij = s[jj + h][e], &dpij = dp[jj + h][e];
-            const float p = seen ? __expf(sij * kScoreScale - lse) : 0.0f;
+            const float p = seen ? __expf(sij * head.scale() - lse) : 0.0f;
             sij = keep ? p : 0.0f;
-            dpij = p * ((keep ? dpij * a.dropout.inv_keep : 0.0f) - delta);
+            dpij = p * ((keep ? dpij * a.problem.dropout.inv_keep : 0.0f) - delta);
           }
         }
       }
@@ -317,39 +371,48 @@ __global__ void __launch_bounds__(kThreads) dkv_kernel(AttentionBackwardArgs<T> 
     multiply_add(dk, packed, tiles.first);
   }
   __syncthreads();
-  store_rows(qkv_rows(a.dqkv, Part::key, a.t, a.heads), dk, {kScoreScale, kScoreScale}, tiles.first, k0, a.t);
-  store_rows(qkv_rows(a.dqkv, Part::value, a.t, a.heads), dv, {a.dropout.inv_keep, a.dropout.inv_keep}, tiles.second,
-             k0, a.t);
+  const float scale = head.scale(), inv_keep = a.problem.dropout.inv_keep;
+  store_rows<T>(head.qkv(a.dqkv, Part::key), dk, {scale, scale}, tiles.own_first(), head, k0);
+  store_rows<T>(head.qkv(a.dqkv, Part::value), dv, {inv_keep, inv_keep}, tiles.own_second(), head, k0);
+}
+
+// f(Variant, shape(name)) of the kernel that runs.
+template <class T, class F>
+void with_kernel(const AttentionProblem& a, F f) {
+  with_variant<32, 64, 96, 128>(a, [&]<class V>(V variant) {
+    f(variant,
+      [&](const char* name) { return attention_shape(name, a, kOwnRows, kThreads, sizeof(Tiles<T, V::kDim>)); });
+  });
 }
 
 template <class T>
-void run(const Stream& stream, int samples, bool dropout, const char* name, const AttentionForwardArgs<T>& a) {
-  launch(stream, attention_shape(name, samples, a, kThreads, sizeof(Tiles<T>)),
-         dropout ? forward_kernel<T, true> : forward_kernel<T, false>, a);
+void run(const Stream& stream, const char* name, const AttentionForwardArgs<T>& a) {
+  with_kernel<T>(a.problem, [&]<class V>(V, auto shape) {
+    launch(stream, shape(name), forward_kernel<T, V::kDim, V::kRules>, a);
+  });
 }
 
 template <class T>
-void run(const Stream& stream, int samples, bool dropout, const char* dq, const char* dkv,
-         const AttentionBackwardArgs<T>& a) {
-  launch(stream, attention_shape(dq, samples, a, kThreads, sizeof(Tiles<T>)),
-         dropout ? dq_kernel<T, true> : dq_kernel<T, false>, a);
-  launch(stream, attention_shape(dkv, samples, a, kThreads, sizeof(Tiles<T>)),
-         dropout ? dkv_kernel<T, true> : dkv_kernel<T, false>, a);
+void run(const Stream& stream, const char* dq, const char* dkv, const AttentionBackwardArgs<T>& a) {
+  with_kernel<T>(a.problem, [&]<class V>(V, auto shape) {
+    launch(stream, shape(dq), dq_kernel<T, V::kDim, V::kRules>, a);
+    launch(stream, shape(dkv), dkv_kernel<T, V::kDim, V::kRules>, a);
+  });
 }
 
 }  // namespace
 
-void launch_attention(const Stream& stream, int samples, bool dropout, const AttentionForwardArgs<half>& a) {
-  run(stream, samples, dropout, "attention_forward_f16", a);
+void launch_attention(const Stream& stream, const AttentionForwardArgs<half>& a) {
+  run(stream, "attention_forward_f16", a);
 }
-void launch_attention(const Stream& stream, int samples, bool dropout, const AttentionForwardArgs<bfloat16>& a) {
-  run(stream, samples, dropout, "attention_forward_bf16", a);
+void launch_attention(const Stream& stream, const AttentionForwardArgs<bfloat16>& a) {
+  run(stream, "attention_forward_bf16", a);
 }
-void launch_attention(const Stream& stream, int samples, bool dropout, const AttentionBackwardArgs<half>& a) {
-  run(stream, samples, dropout, "attention_dq_f16", "attention_dkv_f16", a);
+void launch_attention(const Stream& stream, const AttentionBackwardArgs<half>& a) {
+  run(stream, "attention_dq_f16", "attention_dkv_f16", a);
 }
-void launch_attention(const Stream& stream, int samples, bool dropout, const AttentionBackwardArgs<bfloat16>& a) {
-  run(stream, samples, dropout, "attention_dq_bf16", "attention_dkv_bf16", a);
+void launch_attention(const Stream& stream, const AttentionBackwardArgs<bfloat16>& a) {
+  run(stream, "attention_dq_bf16", "attention_dkv_bf16", a);
 }
 
 }  // namespace ddp::cuda

@@ -5,10 +5,11 @@
 namespace ddp {
 namespace {
 
-// Products of causal attention, computed blocks only: T (T + 1) / 2 scores a head, D wide.
-int64_t attention_flops(const TensorView& qkv, int products) {
+// Products of attention, D wide: T (T + 1) / 2 scores a head where it is causal, as computed, else T T. Lengths are
+// known on the device alone: they count as T.
+int64_t attention_flops(const TensorView& qkv, bool causal, int products) {
   const int64_t b = qkv.dim(0), t = qkv.dim(1), c = qkv.dim(2) / 3;
-  return 2 * products * b * c * (t * (t + 1) / 2);
+  return 2 * products * b * c * (causal ? t * (t + 1) / 2 : t * t);
 }
 
 }  // namespace
@@ -21,8 +22,9 @@ void attention_forward(const Exec& exec, const AttentionForward& a) {
   const DType type = storage_type(kOp, exec, a.qkv);
   check_shape(kOp, "out", a.out, {b, t, c}, type);
   check_shape(kOp, "lse", a.lse, {b, a.heads, t}, wide(type));
+  check_optional(kOp, "lengths", a.lengths, {b}, DType::i32);
   check_dropout(kOp, a.dropout, a.heads);
-  submit(exec, kOp, attention_flops(a.qkv, 2), a, {a.qkv}, {a.out, a.lse});
+  submit(exec, kOp, attention_flops(a.qkv, a.causal, 2), a, {a.qkv, a.lengths}, {a.out, a.lse});
 }
 
 void attention_backward(const Exec& exec, const AttentionBackward& a) {
@@ -35,10 +37,12 @@ void attention_backward(const Exec& exec, const AttentionBackward& a) {
   check_shape(kOp, "dout", a.dout, {b, t, c}, type);
   check_shape(kOp, "out", a.out, {b, t, c}, type);
   check_shape(kOp, "lse", a.lse, {b, a.heads, t}, wide(type));
+  check_optional(kOp, "lengths", a.lengths, {b}, DType::i32);
   check_dropout(kOp, a.dropout, a.heads);
   DDP_CHECK(a.workspace && a.workspace.bytes() >= attention_workspace(b, t, a.heads), "{}: workspace of {} bytes", kOp,
             a.workspace.bytes());
-  submit(exec, kOp, attention_flops(a.qkv, 5), a, {a.dout, a.out, a.qkv, a.lse}, {a.dqkv, a.workspace});
+  submit(exec, kOp, attention_flops(a.qkv, a.causal, 5), a, {a.dout, a.out, a.qkv, a.lse, a.lengths},
+         {a.dqkv, a.workspace});
 }
 
 }  // namespace ddp

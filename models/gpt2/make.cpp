@@ -15,7 +15,8 @@ constexpr int64_t kCudaLogitsBytes = 128 << 20;  // fill the GPU
 // Rows of logits alive at once: on CUDA the largest power of two within 128 MiB.
 int64_t logits_rows(const Config& config, DeviceKind device) {
   if (device != DeviceKind::cuda) return kCpuLogitsRows;
-  const int64_t row = padded_vocab(options_of<Options>(config).vocab) * int64_t(dtype_bytes(precision_of(config.train).storage));
+  const int64_t row =
+      padded_vocab(options_of<Options>(config).vocab) * int64_t(dtype_bytes(precision_of(config.train).storage));
   return int64_t(std::bit_floor(uint64_t(std::max<int64_t>(1, kCudaLogitsBytes / row))));
 }
 

@@ -79,8 +79,8 @@ std::optional<Checkpoint> find_newest_verified(const std::filesystem::path& fold
 TrainingState load_checkpoint(const std::filesystem::path& path, const ModelFlats& model,
                               const std::vector<NamedFlat>& optimizer);
 
-// The model only, to start from: a safetensors file under the layout's saved names, in whose prefixes and aliases it may
-// come, or a folder with a model.safetensors. Errors: as above.
+// The model only, to start from: a safetensors file under the layout's saved names, in whose prefixes and aliases it
+// may come, or a folder with a model.safetensors. Errors: as above.
 void load_model(const std::filesystem::path& path, const ModelFlats& model);
 
 }  // namespace ddp

@@ -9,7 +9,7 @@ import tempfile
 import unittest
 
 BENCH = os.environ["BENCH_STEP"]  # set by meson
-LAYERS, WIDTH, VOCAB, CONTEXT, BATCH, STEPS = 1, 64, 100, 32, 2, 3  # CUDA's attention heads are 64 wide
+LAYERS, WIDTH, VOCAB, CONTEXT, BATCH, STEPS = 1, 64, 100, 32, 2, 3  # a head of 64: the width that CUDA's attention is tuned for
 TOY = ("--layers", LAYERS, "--width", WIDTH, "--heads", 1, "--vocab", VOCAB, "--context", CONTEXT, "--batch", BATCH, "--steps", STEPS)
 FIELDS = {"device", "precision", "graphs", "batch", "context", "parameters", "step_ms", "step_ms_all", "host_ms", "tokens_per_s",
           "flops_per_step", "ceiling_tflops", "mfu", "planned_bytes", "used_bytes", "loss", "ops"}

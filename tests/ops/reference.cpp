@@ -168,10 +168,11 @@ size_t qkv_index(const AttentionShape& s, int64_t b, int64_t t, int64_t part, in
   return size_t(((b * s.t + t) * 3 + part) * s.c() + h * s.d);
 }
 
-// Softmax over the keys 0..q of one query; returns the log-sum-exp.
+// Softmax over the keys that one query sees; returns the log-sum-exp.
 double probabilities(const Vec& qkv, const AttentionShape& s, int64_t b, int64_t h, int64_t q, Round round, Vec& p) {
-  p.assign(size_t(q + 1), 0.0);
-  for (int64_t k = 0; k <= q; ++k) {
+  const int64_t keys = s.keys(b, q);
+  p.assign(size_t(keys), 0.0);
+  for (int64_t k = 0; k < keys; ++k) {
     double score = 0.0;
     for (int64_t i = 0; i < s.d; ++i)
       score += qkv[qkv_index(s, b, q, 0, h) + size_t(i)] * qkv[qkv_index(s, b, k, 1, h) + size_t(i)];
@@ -192,10 +193,10 @@ AttentionOut attention(const Vec& qkv, const Vec& mask, const AttentionShape& s,
   Vec p;
   for (int64_t b = 0; b < s.b; ++b)
     for (int64_t h = 0; h < s.h; ++h)
-      for (int64_t q = 0; q < s.t; ++q) {
+      for (int64_t q = 0; q < s.length(b); ++q) {
         const int64_t row = (b * s.h + h) * s.t + q;
         out.lse[size_t(row)] = probabilities(qkv, s, b, h, q, round, p);
-        for (int64_t k = 0; k <= q; ++k) {
+        for (int64_t k = 0; k < s.keys(b, q); ++k) {
           const double weight = round(p[size_t(k)] * (mask.empty() ? 1.0 : mask[size_t(row * s.t + k)]));
           for (int64_t i = 0; i < s.d; ++i)
             out.out[size_t((b * s.t + q) * s.c() + h * s.d + i)] += weight * qkv[qkv_index(s, b, k, 2, h) + size_t(i)];
@@ -208,12 +209,12 @@ Vec attention_grad(const Vec& dout, const Vec& qkv, const Vec& mask, const Atten
   Vec dqkv(qkv.size(), 0.0), p, dp;
   for (int64_t b = 0; b < s.b; ++b)
     for (int64_t h = 0; h < s.h; ++h)
-      for (int64_t q = 0; q < s.t; ++q) {
+      for (int64_t q = 0; q < s.length(b); ++q) {
         probabilities(qkv, s, b, h, q, round, p);
         const double* dout_row = &dout[size_t((b * s.t + q) * s.c() + h * s.d)];
         dp.assign(p.size(), 0.0);
         double delta = 0.0;
-        for (int64_t k = 0; k <= q; ++k) {
+        for (int64_t k = 0; k < s.keys(b, q); ++k) {
           const double keep = mask.empty() ? 1.0 : mask[size_t(((b * s.h + h) * s.t + q) * s.t + k)];
           const double weight = round(p[size_t(k)] * keep);
           double dweight = 0.0;
@@ -224,7 +225,7 @@ Vec attention_grad(const Vec& dout, const Vec& qkv, const Vec& mask, const Atten
           dp[size_t(k)] = round(round(dweight) * keep);
           delta += p[size_t(k)] * dp[size_t(k)];
         }
-        for (int64_t k = 0; k <= q; ++k) {
+        for (int64_t k = 0; k < s.keys(b, q); ++k) {
           const double ds = round(round(p[size_t(k)] * (dp[size_t(k)] - delta)) / std::sqrt(double(s.d)));
           for (int64_t i = 0; i < s.d; ++i) {
             dqkv[qkv_index(s, b, q, 0, h) + size_t(i)] += ds * qkv[qkv_index(s, b, k, 1, h) + size_t(i)];

@@ -55,7 +55,11 @@ double gelu_slope(double x, GeluForm form = GeluForm::tanh);
 
 struct AttentionShape {
   int64_t b, t, h, d;
+  bool causal = true;
+  std::vector<int32_t> lengths = {};  // (B), or none: all T
   int64_t c() const { return h * d; }
+  int64_t length(int64_t sample) const { return lengths.empty() ? t : lengths[size_t(sample)]; }
+  int64_t keys(int64_t sample, int64_t q) const { return causal ? q + 1 : length(sample); }  // that q sees
 };
 struct AttentionOut {
   Vec out, lse;

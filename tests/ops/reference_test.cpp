@@ -28,8 +28,11 @@ TEST_CASE("reference GELU: the slope is that of the function") {
             Approx((gelu(x + 1e-5, form) - gelu(x - 1e-5, form)) / 2e-5).epsilon(1e-6).margin(1e-9));
 }
 
-TEST_CASE("reference attention: the gradient is that of the forward, with and without dropout") {
-  const AttentionShape s{.b = 2, .t = 5, .h = 2, .d = 3};
+TEST_CASE("reference attention: the gradient is that of the forward, causal or not, with lengths, with dropout") {
+  const auto s = GENERATE(AttentionShape{.b = 2, .t = 5, .h = 2, .d = 3},
+                          AttentionShape{.b = 2, .t = 5, .h = 2, .d = 3, .causal = false},
+                          AttentionShape{.b = 2, .t = 5, .h = 2, .d = 3, .causal = false, .lengths = {1, 4}},
+                          AttentionShape{.b = 2, .t = 5, .h = 2, .d = 3, .lengths = {3, 5}});
   const Vec qkv = widen(randoms(5, s.b * s.t * 3 * s.c())), dout = widen(randoms(6, s.b * s.t * s.c()));
   Vec mask = widen(randoms(7, s.b * s.h * s.t * s.t));
   for (double& m : mask) m = m > -0.3 ? 1.5 : 0.0;

@@ -102,8 +102,15 @@ void run(const GeluBackward& a) {
   store(a.dx, product(slope, load(a.dy)));
 }
 
-AttentionShape shape_of(const TensorView& qkv, int64_t heads) {
-  return {.b = qkv.dim(0), .t = qkv.dim(1), .h = heads, .d = qkv.dim(2) / (3 * heads)};
+template <class Args>
+AttentionShape shape_of(const Args& a) {
+  AttentionShape s{
+      .b = a.qkv.dim(0), .t = a.qkv.dim(1), .h = a.heads, .d = a.qkv.dim(2) / (3 * a.heads), .causal = a.causal};
+  if (a.lengths) {
+    const int32_t* lengths = a.lengths.template as<int32_t>();
+    s.lengths.assign(lengths, lengths + s.b);
+  }
+  return s;
 }
 
 Vec mask_of(const Dropout& d, const AttentionShape& s) {
@@ -111,13 +118,13 @@ Vec mask_of(const Dropout& d, const AttentionShape& s) {
 }
 
 void run(const AttentionForward& a) {
-  const AttentionShape s = shape_of(a.qkv, a.heads);
+  const AttentionShape s = shape_of(a);
   const AttentionOut out = attention(load(a.qkv), mask_of(a.dropout, s), s, rounding_to(a.qkv.dtype));
   store(a.out, out.out), store(a.lse, out.lse);
 }
 
 void run(const AttentionBackward& a) {
-  const AttentionShape s = shape_of(a.qkv, a.heads);
+  const AttentionShape s = shape_of(a);
   store(a.dqkv, attention_grad(load(a.dout), load(a.qkv), mask_of(a.dropout, s), s, rounding_to(a.qkv.dtype)));
 }
 
