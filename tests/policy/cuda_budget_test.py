@@ -54,7 +54,8 @@ readable = run("c++filt", *[row[1] for row in rows]).splitlines() if rows else [
 print(f"{'file':20} {'registers':>9} {'threads':>7} {'local B':>7} {'shared B':>8}  kernel")
 over = []
 for (file, _, registers, local, shared, threads), name in zip(rows, readable):
-    name = re.sub(r"^void |\(anonymous namespace\)::|ddp::cuda::|\(.*\)$", "", name)
+    name = re.sub(r"^void |\(anonymous namespace\)::|ddp::cuda::", "", name)
+    name = re.sub(r"\(\w+\)(?=-?\d)", "", name).partition("(")[0]  # an enumerator is (Enum)2
     line = f"{file:20} {registers:9} {threads:7} {local:7} {shared:8}  {name}"
     print(line)
     if registers > MAX_REGISTERS or registers * threads > REGISTERS_OF_A_BLOCK or local > 0 or shared > MAX_SHARED_BYTES:
