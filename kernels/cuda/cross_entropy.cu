@@ -52,7 +52,7 @@ __device__ __forceinline__ float log_sum_exp(const S* x, int64_t live, Shared& s
     }
     if (top != mine.x) mine = {top, mine.y * exp_for<S>(mine.x - top)};
 #pragma unroll
-    for (float e : v.x) mine.y += exp_for<S>(e - top);
+    for (float e : v.x) mine.y += e == -INFINITY ? 0.0f : exp_for<S>(e - top);  // top may be -infinity too
   }
   const float2 all = block_reduce(mine, MergeSums{}, float2{-INFINITY, 0.0f}, shared.scratch);
   return all.x + logf(all.y);
