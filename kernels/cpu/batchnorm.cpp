@@ -68,7 +68,7 @@ void tile_moments(const Tile& tile, float* partials, const S* x, int64_t c) {
   });
 }
 
-// The moments of all rows from those of blocks; writes mean, rstd and statistics of `width` columns from `column` on.
+// The moments of all rows from those of blocks; writes mean, rstd and what was seen of `width` columns from `column` on.
 template <class S>
 void merge_moments(const BatchNormForward& a, int64_t column, int64_t width) {
   const int64_t m = a.x.dim(0), c = a.x.dim(1);
@@ -90,12 +90,12 @@ void merge_moments(const BatchNormForward& a, int64_t column, int64_t width) {
     out_mean[i] = float(mean[i]);
     rstd[i] = float(1.0 / std::sqrt(squares[i] / double(m) + double(a.eps)));
   }
-  if (!a.statistics) return;
-  double *mean_sum = a.statistics.as<double>() + column, *variance_sum = mean_sum + c;
+  if (!a.mean_seen) return;
+  double *mean_sum = a.mean_seen.as<double>() + column, *variance_sum = a.variance_seen.as<double>() + column;
   for (int64_t i = 0; i < width; ++i) {
     const double variance = squares[i] / double(m - 1);
-    mean_sum[i] = a.accumulate_statistics ? mean_sum[i] + mean[i] : mean[i];
-    variance_sum[i] = a.accumulate_statistics ? variance_sum[i] + variance : variance;
+    mean_sum[i] = a.accumulate_seen ? mean_sum[i] + mean[i] : mean[i];
+    variance_sum[i] = a.accumulate_seen ? variance_sum[i] + variance : variance;
   }
 }
 

@@ -80,12 +80,12 @@ struct MergeShared {
 template <class S>
 struct Merge {
   float *mean, *rstd;
-  double* statistics;  // (2, C), nullptr: none
+  double *mean_seen, *variance_seen;  // (C), nullptr: none
   const float* partials;
   const S* x;
   int64_t m, c;
   float eps;
-  bool accumulate_statistics;
+  bool accumulate_seen;
 };
 
 template <class S>
@@ -110,10 +110,10 @@ __global__ void __launch_bounds__(kMergeSlices* kWarp) merge_moments(Merge<S> a)
   const double mean = all.mean + double(float(a.x[column])), variance = all.squares / double(a.m - 1);
   a.mean[column] = float(mean);
   a.rstd[column] = float(1.0 / sqrt(all.squares / double(a.m) + double(a.eps)));
-  if (a.statistics == nullptr) return;
-  double *mean_sum = a.statistics + column, *variance_sum = mean_sum + a.c;
-  *mean_sum = a.accumulate_statistics ? *mean_sum + mean : mean;
-  *variance_sum = a.accumulate_statistics ? *variance_sum + variance : variance;
+  if (a.mean_seen == nullptr) return;
+  double *mean_sum = a.mean_seen + column, *variance_sum = a.variance_seen + column;
+  *mean_sum = a.accumulate_seen ? *mean_sum + mean : mean;
+  *variance_sum = a.accumulate_seen ? *variance_sum + variance : variance;
 }
 
 template <class S>
@@ -232,13 +232,14 @@ void run_forward(Stream& stream, const BatchNormForward& a) {
          a.x.as<S>(), m, c);
   const Merge<S> merge = {.mean = a.mean.as<float>(),
                           .rstd = a.rstd.as<float>(),
-                          .statistics = a.statistics ? a.statistics.as<double>() : nullptr,
+                          .mean_seen = a.mean_seen ? a.mean_seen.as<double>() : nullptr,
+                          .variance_seen = a.variance_seen ? a.variance_seen.as<double>() : nullptr,
                           .partials = partials,
                           .x = a.x.as<S>(),
                           .m = m,
                           .c = c,
                           .eps = a.eps,
-                          .accumulate_statistics = a.accumulate_statistics};
+                          .accumulate_seen = a.accumulate_seen};
   launch(stream,
          {"batchnorm_merge_moments", blocks(ceil_div(c, kWarp)), dim3(kWarp, kMergeSlices), sizeof(MergeShared)},
          merge_moments<S>, merge);

@@ -65,10 +65,12 @@ void batchnorm_forward(const Exec& exec, const BatchNormForward& args) {
   DDP_CHECK(m >= 2, "{}: {} rows have no variance", kOp, m);
   check_shape(kOp, "y", a.y, {m, c}, type);
   for (const TensorView* x : {&a.mean, &a.rstd}) check_shape(kOp, "mean, rstd", *x, {c}, wide(type));
-  check_optional(kOp, "statistics", a.statistics, {2, c}, DType::f64);
+  check_optional(kOp, "mean_seen", a.mean_seen, {c}, DType::f64);
+  check_optional(kOp, "variance_seen", a.variance_seen, a.mean_seen.shape, DType::f64);
+  DDP_CHECK(bool(a.mean_seen) == bool(a.variance_seen), "{}: one of two statistics", kOp);
   for (const TensorView* x : {&a.w, &a.b}) check_shape(kOp, "w, b", *x, {c}, type);
   check_workspace(kOp, a.workspace, batchnorm_workspace(m, c));
-  submit(exec, kOp, 0, a, {a.x, a.w, a.b}, {a.y, a.mean, a.rstd, a.statistics, a.workspace});
+  submit(exec, kOp, 0, a, {a.x, a.w, a.b}, {a.y, a.mean, a.rstd, a.mean_seen, a.variance_seen, a.workspace});
 }
 
 void batchnorm_evaluate(const Exec& exec, const BatchNormEvaluate& args) {

@@ -41,17 +41,18 @@ int64_t layernorm_workspace(int64_t m, int64_t c);  // bytes
 
 inline constexpr int64_t kBatchNormRows = 128;  // that one partial sum covers
 
-// y (M,C) = (x - mean) rstd w + b with rstd = 1 / sqrt(biased variance + eps); mean, rstd (C) f32. statistics (2,C) f64
-// (=|+= where accumulate_statistics) the mean and the unbiased variance of these rows; may be empty. M >= 2. A block of
+// y (M,C) = (x - mean) rstd w + b with rstd = 1 / sqrt(biased variance + eps); mean, rstd (C) f32. mean_seen,
+// variance_seen (C) f64 (=|+= where accumulate_seen) the mean and the unbiased variance of these rows; may be empty. M
+// >= 2. A block of
 // kBatchNormRows rows is summed in f32 by its distances from the first row of x; blocks are merged in double, by the
 // formula of Chan, Golub and LeVeque (1979), so that a mean many deviations from zero costs no accuracy. workspace:
 // batchnorm_workspace(M, C) bytes.
 struct BatchNormForward {
   TensorView y, mean, rstd;
-  TensorView statistics = {};
+  TensorView mean_seen = {}, variance_seen = {};
   TensorView x, w, b, workspace;
   float eps = 1e-5f;
-  bool accumulate_statistics = false;
+  bool accumulate_seen = false;
 };
 void batchnorm_forward(const Exec& exec, const BatchNormForward& a);
 

@@ -47,19 +47,23 @@ void check_forward(DType type, Size size, float offset, bool accumulate) {
   const auto [m, c] = size;
   CAPTURE(dtype_name(type), m, c, offset, accumulate);
   const Stored x = inputs(type, size, offset), w(type, randoms(2, c)), b(type, randoms(3, c));
-  std::vector<double> before(size_t(2 * c), NAN);
-  for (size_t i = 0; accumulate && i < before.size(); ++i) before[i] = double(i) - 3.5;
+  std::vector<double> mean_before(size_t(c), NAN), variance_before(size_t(c), NAN);
+  for (size_t i = 0; accumulate && i < size_t(c); ++i) {
+    mean_before[i] = double(i) - 3.5;
+    variance_before[i] = double(i) + 7.5;
+  }
   const Outputs got = in_every_setting([&](Run& run) {
     batchnorm_forward(run.exec(), {.y = run.output({m, c}, type),
                                    .mean = run.output({c}),
                                    .rstd = run.output({c}),
-                                   .statistics = run.output(before, {2, c}),
+                                   .mean_seen = run.output(mean_before, {c}),
+                                   .variance_seen = run.output(variance_before, {c}),
                                    .x = x.view({m, c}),
                                    .w = w.view({c}),
                                    .b = b.view({c}),
                                    .workspace = run.output({batchnorm_workspace(m, c) / 4}),
                                    .eps = kEps,
-                                   .accumulate_statistics = accumulate});
+                                   .accumulate_seen = accumulate});
   });
   const Columns want = columns_of(x.wide(), m, c);
   // The mean is rounded as it is kept: y's error is that of a number of `offset`, in deviations.
@@ -68,11 +72,11 @@ void check_forward(DType type, Size size, float offset, bool accumulate) {
   check_close(got[2], want.rstd, m == 2 ? 1e-4 : 2e-6, 1e-12);
   check_close(got.values(0, type), normed(x.wide(), want.mean, want.rstd, w.wide(), b.wide()),
               m == 2 ? 1e-4 : 1e-6 * deviations, 3.0, type);
-  const std::vector<double> statistics = got.as<double>(3);
+  const std::vector<double> mean_seen = got.as<double>(3), variance_seen = got.as<double>(4);
   for (size_t i = 0; i < size_t(c); ++i) {
-    const double old_mean = accumulate ? before[i] : 0.0, old_variance = accumulate ? before[size_t(c) + i] : 0.0;
-    CHECK(statistics[i] == Approx(old_mean + want.mean[i]).epsilon(1e-7).margin(2e-6));
-    CHECK(statistics[size_t(c) + i] ==
+    const double old_mean = accumulate ? mean_before[i] : 0.0, old_variance = accumulate ? variance_before[i] : 0.0;
+    CHECK(mean_seen[i] == Approx(old_mean + want.mean[i]).epsilon(1e-7).margin(2e-6));
+    CHECK(variance_seen[i] ==
           Approx(old_variance + want.variance[i] * double(m) / double(m - 1)).epsilon(2e-6).margin(1e-9));
   }
 }
@@ -89,7 +93,7 @@ TEST_CASE("batchnorm forward: a mean of a hundred deviations") {
     for (const Size& size : kSizes) check_forward(type, size, 60.0f, false);
 }
 
-TEST_CASE("batchnorm forward: statistics may be absent, one row is refused") {
+TEST_CASE("batchnorm forward: what is seen may be left out, one row is refused") {
   const Stored x(DType::f32, randoms(1, 4 * 3)), w(DType::f32, randoms(2, 3));
   const auto run_rows = [&](int64_t m) {
     return in_every_setting([&](Run& run) {
