@@ -1,6 +1,7 @@
 // A model's running statistics: few elements, once a step.
-#include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/warp.cuh"
 
+#include "kernels/cuda/pack.cuh"
 #include "kernels/cuda/run.h"
 #include "kernels/ops/step.h"
 

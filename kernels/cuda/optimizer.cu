@@ -62,7 +62,7 @@ __global__ void __launch_bounds__(kFinalizeThreads) finalize(Finalize a) {
 // ---- the update ----
 
 // By one thread.
-__global__ void correct(double* powers, AdamWCorrection* correction, const StepScalars* scalars, double beta1,
+__global__ void __launch_bounds__(1) correct(double* powers, AdamWCorrection* correction, const StepScalars* scalars, double beta1,
                         double beta2) {
   if (scalars->skips()) return;
   powers[0] *= beta1, powers[1] *= beta2;

@@ -142,7 +142,7 @@ void TrainStep::enqueue_update(MetricsRing::Entry* stamps) {
                          .partials = reducer_.partials(),
                          .sums = reducer_.sums(),
                          .statistics = reducer_.statistics(),
-                         .num_ranks = parts_.ranks,
+                         .num_ranks = parts_.comm.size(),
                          .rates = reducer_.rates(),
                          .rule = {.clip_norm = train.clip_norm,
                                   .full_targets = double(shape_.global_targets),

@@ -80,7 +80,7 @@ void write_json(const StepResult& r, const std::filesystem::path& path) {
       {"precision", name_of(config.train.precision)},
       {"graphs", r.graphs},
       {"batch", config.train.micro_batch},
-      {"context", model.context},
+      {"context", options_of<gpt2::Options>(config).context},
       {"parameters", r.parameters},
       {"step_ms", ms},
       {"step_ms_all", r.step_ms},

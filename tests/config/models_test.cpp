@@ -1,5 +1,6 @@
 // Several models in one registry: whose keys there are, formats of data, keys of the past.
 #include <catch2/catch.hpp>
+#include <sstream>
 
 #include "runtime/base/fs.h"
 #include "runtime/config/fields.h"
@@ -139,8 +140,17 @@ TEST_CASE("a retired key means in a stored text what it means now, and a user is
   CHECK_THAT(message(kMinimal, {"schedule.decay=9"}), Contains("it has no effect any more"));
 }
 
-TEST_CASE("the text that an old run stored reads and prints to itself") {
+TEST_CASE("the text that an old run stored reads and prints to itself, but for keys that came later") {
   const std::string text =
       read_text(std::filesystem::path(DDP_SOURCE_DIR) / "tests/integration/old_run/run/config.yaml");
-  CHECK(to_yaml(parse_stored_config(text, "config.yaml", config_registry())) == text);
+  const std::string now = to_yaml(parse_stored_config(text, "config.yaml", config_registry()));
+  std::istringstream lines(text);
+  size_t at = 0;
+  for (std::string line; std::getline(lines, line);) {
+    CAPTURE(line);
+    const size_t found = now.find(line + "\n", at);
+    REQUIRE(found != std::string::npos);
+    at = found + line.size() + 1;
+  }
+  CHECK(at == now.size());
 }

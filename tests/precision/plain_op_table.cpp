@@ -237,7 +237,7 @@ void run(const Sgd& a) {
   const Vec g = load(a.g), chunk_decay = load(a.chunk_decay);
   Vec p = load(a.p), m = a.m ? load(a.m) : Vec(p.size(), 0.0);
   const double momentum = double(a.momentum);
-  for_row_groups(a.chunk_begin, [&](size_t chunk, size_t begin, size_t end) {
+  for_chunks(a.chunk_begin, [&](size_t chunk, size_t begin, size_t end) {
     for (size_t i = begin; i < end; ++i) {
       const double gi = g[i] * double(s.grad_scale) + double(a.weight_decay) * chunk_decay[chunk] * p[i];
       m[i] = momentum * m[i] + gi;
