@@ -1,0 +1,43 @@
+#include "tests/toy/options.h"
+
+#include <vector>
+
+#include "models/options_registry.h"
+#include "runtime/config/fields.h"
+
+namespace ddp::toy {
+namespace {
+
+constexpr Field kModel[] = {
+    {.key = "features", .at = option<Options, &Options::features>, .range = {1, 1000}, .meaning = "numbers of a sample"},
+    {.key = "width", .at = option<Options, &Options::width>, .range = {1, 1000}, .meaning = "channels of both layers"},
+    {.key = "classes", .at = option<Options, &Options::classes>, .range = {2, 1000}, .meaning = "what a sample may be"},
+};
+constexpr Section kSections[] = {{"model", kModel}};
+
+}  // namespace
+
+constinit const ModelKind kKind = {
+    .name = "toy",
+    .sections = kSections,
+    .initial_options = [] { return std::any(Options{}); },
+    .resolve = [](Config&, const GivenKeys&) {},
+    .check = [](const Config&) {},
+};
+
+const ConfigRegistry& config_registry() {
+  static const std::vector<const ModelKind*> models = [] {
+    std::vector<const ModelKind*> all(ddp::config_registry().models.begin(), ddp::config_registry().models.end());
+    all.push_back(&kKind);
+    return all;
+  }();
+  static const std::vector<DataFormat> formats = [] {
+    std::vector<DataFormat> all(std::begin(kDataFormats), std::end(kDataFormats));
+    all.push_back({.name = "clouds"});
+    return all;
+  }();
+  static const ConfigRegistry registry = {.models = models, .formats = formats};
+  return registry;
+}
+
+}  // namespace ddp::toy
