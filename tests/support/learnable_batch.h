@@ -1,4 +1,4 @@
-// Batches without a data file: random tokens, each followed by one that depends on it.
+// Batches without a data file.
 #pragma once
 
 #include <numeric>
@@ -8,7 +8,7 @@
 
 namespace ddp::test {
 
-// The same for the same seed; the samples are first_sample, first_sample + 1, ... of the global batch.
+// Random tokens, each followed by one that depends on it. The same for the same seed; the samples are first_sample, first_sample + 1, ... of the global batch.
 inline void fill_learnable(HostBatch& batch, int64_t vocab, uint32_t seed, int32_t first_sample = 0) {
   std::mt19937 random(seed);
   const std::span<int32_t> tokens = batch.values<int32_t>("tokens"), targets = batch.values<int32_t>("targets");
@@ -17,6 +17,24 @@ inline void fill_learnable(HostBatch& batch, int64_t vocab, uint32_t seed, int32
     targets[i] = int32_t((tokens[i] * 7 + 3) % vocab);
   }
   std::iota(batch.sample_ids().begin(), batch.sample_ids().end(), first_sample);
+  batch.derive();
+}
+
+// Values of every input that is not derived: integers below their limit, floats of deviation 1.
+inline void fill_random(HostBatch& batch, uint32_t seed) {
+  std::mt19937 random(seed);
+  std::normal_distribution<float> normal;
+  for (const BatchLayout::Field& field : batch.layout().fields()) {
+    const Input& input = field.input;
+    if (input.derive != nullptr || input.name == kSampleIds) continue;
+    if (input.dtype == DType::f32) {
+      for (float& x : batch.values<float>(input.name)) x = normal(random);
+    } else {
+      DDP_CHECK(input.dtype == DType::i32 && input.limit > 0, "no values for input {}", input.name);
+      for (int32_t& x : batch.values<int32_t>(input.name)) x = int32_t(random() % uint64_t(input.limit));
+    }
+  }
+  std::iota(batch.sample_ids().begin(), batch.sample_ids().end(), 0);
   batch.derive();
 }
 

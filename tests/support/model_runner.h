@@ -10,26 +10,9 @@
 #include "kernels/op_table.h"
 #include "runtime/state/init.h"
 #include "runtime/state/model.h"
+#include "tests/support/learnable_batch.h"
 
 namespace ddp::test {
-
-// Values of every input that is not derived: integers below their limit, floats of deviation 1.
-inline void fill_random(HostBatch& batch, uint32_t seed) {
-  std::mt19937 random(seed);
-  std::normal_distribution<float> normal;
-  for (const BatchLayout::Field& field : batch.layout().fields()) {
-    const Input& input = field.input;
-    if (input.derive != nullptr || input.name == kSampleIds) continue;
-    if (input.dtype == DType::f32) {
-      for (float& x : batch.values<float>(input.name)) x = normal(random);
-    } else {
-      DDP_CHECK(input.dtype == DType::i32 && input.limit > 0, "no values for input {}", input.name);
-      for (int32_t& x : batch.values<int32_t>(input.name)) x = int32_t(random() % uint64_t(input.limit));
-    }
-  }
-  std::iota(batch.sample_ids().begin(), batch.sample_ids().end(), 0);
-  batch.derive();
-}
 
 class ModelRunner {
  public:

@@ -15,10 +15,10 @@ namespace ddp::test {
 
 struct StepRunner {
   explicit StepRunner(const Config& c, std::unique_ptr<Device> on_device = make_cpu_device({.num_threads = 2}),
-                      const OpTable& table = cpu_op_table())
+                      const OpTable& table = cpu_op_table(), ModelMakers makers = model_makers())
       : config(c),
         device(std::move(on_device)),
-        model(make_model(c, device->kind())),
+        model(make_model(c, device->kind(), makers)),
         plan(dry_run(c, 1, *model, device->kind())),
         comm(make_solo_comm(*device)),
         arena_memory(*device, plan.arena.arena_bytes),
@@ -30,6 +30,11 @@ struct StepRunner {
     ThreadPool pool({});
     init_params(model->layout(), params.values(), 1, pool);
     params.upload();
+    if (step.model_state()) {
+      HostFlat state = host_state();
+      init_params(model->state_layout(), state.values(), 1, pool);
+      state.upload();
+    }
     step.round_params();
   }
 
@@ -39,8 +44,12 @@ struct StepRunner {
     step.enqueue(
         number,
         [&]() -> const HostBatch& {
-          fill_learnable(batch, model->language_model()->vocab(), uint32_t(number * 100 + micro_step),
-                         int32_t(micro_step * config.train.micro_batch));
+          const auto seed = uint32_t(number * 100 + micro_step);
+          if (model->language_model() != nullptr)
+            fill_learnable(batch, model->language_model()->vocab(), seed,
+                           int32_t(micro_step * config.train.micro_batch));
+          else
+            fill_random(batch, seed);
           ++micro_step;
           return batch;
         },
@@ -53,6 +62,14 @@ struct StepRunner {
 
   std::vector<float> params() {
     HostFlat host = host_params();
+    host.download();
+    return {host.values().begin(), host.values().end()};
+  }
+
+  // Empty where the model has none.
+  std::vector<float> model_state() {
+    if (!step.model_state()) return {};
+    HostFlat host = host_state();
     host.download();
     return {host.values().begin(), host.values().end()};
   }
@@ -71,6 +88,7 @@ struct StepRunner {
 
  private:
   HostFlat host_params() { return {*device, step.params(), step.compute(), kWait}; }
+  HostFlat host_state() { return {*device, step.model_state(), step.compute(), kWait}; }
 };
 
 }  // namespace ddp::test

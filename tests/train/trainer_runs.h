@@ -13,6 +13,7 @@
 #include "runtime/base/fs.h"
 #include "runtime/checkpoint/manifest.h"
 #include "runtime/device/cpu_device.h"
+#include "runtime/rank/known.h"
 #include "runtime/train/trainer.h"
 #include "tests/comm/rank_harness.h"
 #include "tests/support/temporary_folder.h"
@@ -30,8 +31,11 @@ struct TrainerRuns {
 
   TemporaryFolder folder;
   std::string base;  // the configuration but for output_dir; {0} is the folder
+  Known known;
 
-  explicit TrainerRuns(std::string base_config) : base(std::move(base_config)) {
+  explicit TrainerRuns(std::string base_config,
+                       const Known& with = {config_registry(), model_makers(), source_makers()})
+      : base(std::move(base_config)), known(with) {
     std::string text;
     for (int i = 0; i < 400; ++i) text += fmt::format("{} bottles of beer on the wall, ", i % 61);
     write_text_atomically(folder.path / "train.txt", text);
@@ -60,8 +64,8 @@ struct TrainerRuns {
                               const How& how) const {
     const Config config =
         parse_config(fmt::format(fmt::runtime(base), folder.path.string()) + "output_dir: " + path(name).string(),
-                     "test", config_registry(), settings);
-    const DryRun plan = dry_run(config, ranks, *make_model(config, DeviceKind::cpu));
+                     "test", known.config, settings);
+    const DryRun plan = dry_run(config, ranks, *make_model(config, DeviceKind::cpu, known.models));
     const auto body = [&](RankContext& c) {
       RankEnv env;
       env.rank = c.comm.rank();
@@ -70,7 +74,7 @@ struct TrainerRuns {
       env.stop_after = how.stop_after;
       std::freopen(path(fmt::format("{}-{}.out", name, env.rank)).c_str(), "w", stdout);
       how.before(c);
-      const auto model = make_model(config, DeviceKind::cpu);
+      const auto model = make_model(config, DeviceKind::cpu, known.models);
       const ExitCode end = Trainer({.config = config,
                                     .env = env,
                                     .board = c.board,
@@ -78,7 +82,7 @@ struct TrainerRuns {
                                     .table = how.table,
                                     .comm = c.comm,
                                     .model = *model,
-                                    .sources = source_makers(),
+                                    .sources = known.sources,
                                     .plan = plan,
                                     .wait = c.wait})
                                .run();

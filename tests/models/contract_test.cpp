@@ -1,0 +1,249 @@
+// What the trainer relies on, of every model that is registered, and of a toy that only tests know.
+#include <algorithm>
+#include <catch2/catch.hpp>
+#include <cmath>
+#include <set>
+
+#include "tests/support/model_runner.h"
+#include "tests/support/step_runner.h"
+#include "tests/toy/toy.h"
+#include "tests/train/trainer_runs.h"
+
+using namespace ddp;
+using namespace ddp::test;
+
+namespace {
+
+const Known kKnown = {toy::config_registry(), toy::model_makers(), toy::source_makers()};
+
+// A model as small as its structure allows, with padding and odd sizes.
+struct Case {
+  std::string_view model;
+  std::string_view yaml;  // {0}: the folder of the data
+  std::string targets;    // the input that they are
+};
+const Case kCases[] = {
+    {"gpt2",
+     "model: {{name: gpt2, layers: 2, heads: 2, width: 24, context: 9, vocab: 300, dropout: 0.1}}\n"
+     "data: {{format: bytes, train: {0}/train.txt, valid: {0}/train.txt}}\n",
+     "targets"},
+    {"toy",
+     "model: {{name: toy, features: 5, width: 12, classes: 7}}\n"
+     "data: {{format: clouds, train: {0}/count, valid: {0}/count}}\n",
+     "label"},
+};
+
+std::string with_steps(const Case& c) {
+  return std::string(c.yaml) +
+         "train: {{steps: 6, micro_batch: 4, global_batch: 32, deterministic: true, bucket_mb: 0.001}}\n"
+         "optimizer: {{lr: 1e-2}}\n"
+         "eval: {{every: 3, batches: 3}}\n"
+         "checkpoint: {{every: 3}}\n";
+}
+
+Config config_of(const Case& c) {
+  return parse_config(fmt::format(fmt::runtime(with_steps(c)), "none"), "test", kKnown.config);
+}
+std::unique_ptr<Model> model_of(const Case& c) { return make_model(config_of(c), DeviceKind::cpu, kKnown.models); }
+
+// Larger values than the initial ones, biases and norms not at their neutral ones: every path matters.
+void scramble(const Model& model, std::vector<float>& params) {
+  std::mt19937 random(11);
+  std::normal_distribution<float> normal(0.0f, 0.2f);
+  for (const Param& p : model.layout().params()) {
+    DDP_CHECK(p.live.numel() == p.numel || p.live[0] < p.shape[0], "{} is padded in another dimension", p.name);
+    for (int64_t i = 0; i < p.live.numel(); ++i) params[size_t(p.offset + i)] += normal(random);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("contract: every model that is registered has a case here") {
+  for (const ModelKind* kind : kKnown.config.models) {
+    CAPTURE(kind->name);
+    CHECK(std::ranges::count(kCases, kind->name, &Case::model) == 1);
+    CHECK(std::ranges::any_of(kKnown.models, [&](const ModelMaker& maker) { return maker.kind == kind; }));
+  }
+}
+
+TEST_CASE("contract: the gradient of every parameter agrees with finite differences of the loss") {
+  const Case c = GENERATE_REF(from_range(std::begin(kCases), std::end(kCases)));
+  CAPTURE(c.model);
+  const std::unique_ptr<Model> model = model_of(c);
+  ModelRunner run(*model, 4);
+  scramble(*model, run.params);
+  run.train();
+  const std::vector<float> grads = run.grads, params = run.params;
+  std::mt19937 random(12);
+  std::normal_distribution<double> normal;
+  double largest_rms = 0;
+  const auto rms_of = [&](const Param& p) {
+    double squares = 0;
+    for (int64_t i = 0; i < p.live.numel(); ++i) squares += std::pow(grads[size_t(p.offset + i)], 2);
+    return std::sqrt(squares / double(p.live.numel()));
+  };
+  for (const Param& p : model->layout().params()) largest_rms = std::max(largest_rms, rms_of(p));
+  for (const Param& p : model->layout().params()) {
+    CAPTURE(p.name);
+    const size_t n = size_t(p.live.numel()), at = size_t(p.offset);
+    // Along the gradient mixed with noise, so that the change is far from zero and every element takes part. A bias
+    // before a batch norm has none: then along noise alone.
+    const double rms = std::max(rms_of(p), 1e-3 * largest_rms);
+    std::vector<double> direction(n);
+    double norm = 0, expected = 0;
+    for (size_t i = 0; i < n; ++i) {
+      direction[i] = double(grads[at + i]) / rms + normal(random);
+      norm += direction[i] * direction[i];
+    }
+    norm = std::sqrt(norm);
+    for (size_t i = 0; i < n; ++i) expected += double(grads[at + i]) * direction[i] / norm;
+    constexpr double kStep = 2e-3;
+    const auto loss_at = [&](double step) {
+      for (size_t i = 0; i < n; ++i) run.params[at + i] = float(double(params[at + i]) + step * direction[i] / norm);
+      const double loss = run.train();
+      run.params = params;
+      return loss;
+    };
+    const double measured = (loss_at(kStep) - loss_at(-kStep)) / (2 * kStep);
+    CHECK(measured == Approx(expected).epsilon(1e-2).margin(4e-3));
+  }
+}
+
+TEST_CASE("contract: each parameter is announced once, whether gradients are written or added") {
+  const Case c = GENERATE_REF(from_range(std::begin(kCases), std::end(kCases)));
+  CAPTURE(c.model);
+  const std::unique_ptr<Model> model = model_of(c);
+  ModelRunner run(*model, 4);
+  for (const bool accumulate : {false, true}) {
+    run.train(accumulate);
+    CHECK(run.announced.size() == model->layout().params().size());
+    CHECK(std::set<int>(run.announced.begin(), run.announced.end()).size() == run.announced.size());
+  }
+}
+
+TEST_CASE("contract: a second pass adds what a first one writes: gradients, sums and statistics") {
+  const Case c = GENERATE_REF(from_range(std::begin(kCases), std::end(kCases)));
+  CAPTURE(c.model);
+  const std::unique_ptr<Model> model = model_of(c);
+  ModelRunner run(*model, 4);
+  for (const Param& p : model->layout().params())  // "=" must not read what was there; padding stays as it is
+    std::fill_n(run.grads.begin() + p.offset, p.numel, 1e30f);
+  for (const Param& p : model->state_layout().params())
+    std::fill_n(run.statistics.begin() + p.offset, p.numel, 1e300);
+  std::ranges::fill(run.sums, 1e300);
+  run.train();
+  const auto grads = run.grads;
+  const auto sums = run.sums, statistics = run.statistics;
+  run.train(/*accumulate=*/true);
+  for (size_t i = 0; i < grads.size(); ++i)
+    REQUIRE(run.grads[i] == Approx(2 * double(grads[i])).epsilon(1e-5).margin(1e-6));
+  for (size_t i = 0; i < kNumTrainSums; ++i) CHECK(run.sums[i] == 2 * sums[i]);
+  for (size_t i = 0; i < statistics.size(); ++i) CHECK(run.statistics[i] == 2 * statistics[i]);
+}
+
+TEST_CASE("contract: targets below 0 are neither added nor counted, in training and in evaluation") {
+  const Case c = GENERATE_REF(from_range(std::begin(kCases), std::end(kCases)));
+  CAPTURE(c.model);
+  const std::unique_ptr<Model> model = model_of(c);
+  ModelRunner run(*model, 5);
+  const std::span<int32_t> targets = run.batch.values<int32_t>(c.targets);
+  REQUIRE(int64_t(targets.size()) == 5 * model->targets_per_sample());
+  const double all = run.train();
+  CHECK(run.sums[kCountedTargets] == double(targets.size()));
+  for (size_t i = 1; i < targets.size(); i += 2) targets[i] = -1 - int32_t(i);
+  const double counted = double((targets.size() + 1) / 2);
+  const double half = run.train();
+  CHECK(run.sums[kCountedTargets] == counted);
+  CHECK(half < all);
+  CHECK(half > 0);
+  run.evaluate();
+  CHECK(run.sums[kCountedTargets] == counted);
+  for (size_t s = kTop1; s < run.sums.size(); ++s) CHECK((run.sums[s] >= 0 && run.sums[s] <= counted));
+  std::ranges::fill(targets, -1);
+  CHECK(run.train() == 0.0);
+  CHECK(run.sums[kCountedTargets] == 0.0);
+  CHECK(std::ranges::all_of(run.grads, [](float g) { return g == 0.0f; }));
+}
+
+TEST_CASE("contract: the plan is what a run takes, and nothing is allocated after the first step") {
+  const Case c = GENERATE_REF(from_range(std::begin(kCases), std::end(kCases)));
+  CAPTURE(c.model);
+  StepRunner run(config_of(c), make_cpu_device({.num_threads = 2}), cpu_op_table(), kKnown.models);
+  run.train(1);
+  const int64_t allocations = run.device->num_allocations();
+  CHECK(run.device->memory_info().in_use_bytes == run.plan.device_bytes());
+  for (int64_t s = 2; s <= 4; ++s) run.train(s);
+  CHECK(run.device->num_allocations() == allocations);
+}
+
+TEST_CASE("contract: a skipped step changes neither parameters nor state; the next one changes both") {
+  const Case c = GENERATE_REF(from_range(std::begin(kCases), std::end(kCases)));
+  CAPTURE(c.model);
+  StepRunner run(config_of(c), make_cpu_device({.num_threads = 2}), cpu_op_table(), kKnown.models);
+  CHECK(run.train(1).update == kApplied);
+  float& weight = run.step.params().as<float>()[run.model->layout().params().back().offset];
+  const float before = std::exchange(weight, INFINITY);
+  const std::vector<float> params = run.params(), state = run.model_state();
+  CHECK(run.train(2).update == kNotFinite);
+  CHECK(run.params() == params);
+  CHECK(run.model_state() == state);
+  weight = before;
+  CHECK(run.train(3).update == kApplied);
+  CHECK(run.params() != params);
+  CHECK((state.empty() || run.model_state() != state));
+}
+
+TEST_CASE("contract: 1, 2 and 4 ranks, and a run in pieces on other numbers of ranks, give the same bits") {
+  const Case c = GENERATE_REF(from_range(std::begin(kCases), std::end(kCases)));
+  CAPTURE(c.model);
+  const TrainerRuns runs(with_steps(c), kKnown);
+  write_text_atomically(runs.folder.path / "count", "400");
+  const auto model_bytes = [&](const std::string& name, int64_t step) {
+    return read_text(runs.checkpoint(name, step) / kModelFile);
+  };
+  const auto losses = [&](const std::string& name) {
+    std::string text;
+    for (const nlohmann::json& r : runs.metrics(name)) {
+      text += fmt::format("{} {} {}", r["type"].get<std::string>(), r["step"].get<int64_t>(), r["loss"].dump());
+      text += fmt::format(" {} {}\n", r.value("top1", 0.0), r.value("top5", 0.0));
+    }
+    return text;
+  };
+  REQUIRE(failures(runs.run("1", 1, {}, {})) == "");
+  for (const int ranks : {2, 4}) {
+    CAPTURE(ranks);
+    const std::string name = std::to_string(ranks);
+    REQUIRE(failures(runs.run(name, ranks, {}, {})) == "");
+    CHECK(losses(name) == losses("1"));
+    CHECK(model_bytes(name, 6) == model_bytes("1", 6));
+  }
+  REQUIRE(failures(runs.run("pieces", 2, {}, {.stop_after = 2})) == "");
+  REQUIRE(failures(runs.run("pieces", 4, {}, {.resume = "auto", .stop_after = 4})) == "");
+  REQUIRE(failures(runs.run("pieces", 1, {}, {.resume = "auto"})) == "");
+  CHECK(losses("pieces") == losses("1"));
+  CHECK(model_bytes("pieces", 6) == model_bytes("1", 6));
+}
+
+TEST_CASE("contract: a saved model loads, and saves to the same bytes") {
+  const Case c = GENERATE_REF(from_range(std::begin(kCases), std::end(kCases)));
+  CAPTURE(c.model);
+  const std::unique_ptr<Model> model = model_of(c);
+  ModelRunner run(*model, 4);
+  scramble(*model, run.params);
+  for (float& x : run.state) x += 0.5f;
+  for (const Param& p : model->state_layout().params()) {  // padding is not saved
+    const int64_t end = model->state_layout().chunk_begin()[size_t(p.first_chunk + p.num_chunks)];
+    std::fill(run.state.begin() + p.offset + p.numel, run.state.begin() + end, 0.0f);
+  }
+  const TemporaryFolder folder;
+  const auto save = [&](const char* name, std::vector<float>& params, std::vector<float>& state) {
+    const ModelFlats flats = {model->layout(), params.data(), model->state_layout(), state.data()};
+    return write_checkpoint(folder.path / name, {.model = flats, .optimizer = {}, .state = {}}, 1).checkpoint.path;
+  };
+  const std::filesystem::path first = save("first", run.params, run.state);
+  std::vector<float> params(run.params.size(), 9.0f), state(run.state.size(), 9.0f);
+  load_model(first, {model->layout(), params.data(), model->state_layout(), state.data()});
+  CHECK(params == run.params);
+  CHECK(state == run.state);
+  CHECK(read_text(save("second", params, state) / kModelFile) == read_text(first / kModelFile));
+}
