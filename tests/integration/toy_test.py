@@ -1,0 +1,101 @@
+#!/usr/bin/env python3
+"""A model that the product does not know, trained by ddp-launch and ddp-rank that were given a list with one line more."""
+import os
+import unittest
+
+import harness
+from harness import IntegrationTest, main
+
+TOY = os.environ["DDP_TOY_LAUNCH"], os.environ["DDP_TOY_RANK"]
+
+CONFIG = """
+model: {{name: toy, features: 6, width: 16, classes: 7}}
+data: {{format: clouds, train: {folder}/train.count, valid: {folder}/valid.count}}
+train: {{steps: 60, micro_batch: 8, global_batch: 32, seed: 3, deterministic: {deterministic}}}
+optimizer: {{name: sgd, lr: 0.1, momentum: 0.9, weight_decay: 1e-4}}
+schedule: {{name: step, step_size: 25, gamma: 0.5}}
+eval: {{every: 20, batches: 12}}
+checkpoint: {{every: 0}}
+output_dir: {folder}/run
+"""
+
+
+class Toy(IntegrationTest):
+    def setUp(self):
+        super().setUp()
+        self.write("train.count", "3000")
+        self.write("valid.count", "500")
+        self.configure()
+
+    def configure(self, deterministic="true"):
+        self.write("train.yaml", CONFIG.format(folder=self.folder, deterministic=deterministic))
+
+    def use_toys(self):
+        launch, rank = TOY
+        self.addCleanup(setattr, harness, "LAUNCH", harness.LAUNCH)
+        self.addCleanup(os.environ.pop, "DDP_RANK", None)
+        harness.LAUNCH = launch
+        os.environ["DDP_RANK"] = rank
+
+    def train(self, name, ranks, *args, expect=0):
+        return self.launch("--device", "cpu", "--nproc", str(ranks), *args, "--output-dir", self.run_folder(name), expect=expect)
+
+    def test_the_product_does_not_know_it(self):
+        line = self.train("run", 1, expect=78).last_line
+        self.assertIn("toy", line)
+        self.assertIn("gpt2", line)
+
+    def test_it_learns_the_same_on_1_and_4_ranks_and_says_so_in_its_own_unit(self):
+        self.use_toys()
+        out = self.train("one", 1).out
+        self.train("four", 4)
+        for kind, keys in (("step", ("loss", "grad_norm")), ("eval", ("loss", "top1", "top5"))):
+            for key in keys:
+                self.assertEqual(self.column(key, "one", kind), self.column(key, "four", kind))
+        self.assertEqual(self.weights_hash(60, "one"), self.weights_hash(60, "four"))
+        evals = self.records("one", "eval")
+        self.assertGreater(evals[-1]["top1"], 0.8)  # of 7 classes
+        self.assertGreaterEqual(evals[-1]["top5"], evals[-1]["top1"])
+        self.assertIn(" pt/s ", out)
+        self.assertIn("points_per_s", self.records("one")[0])
+        self.assertRegex(out, r"top1 \d+\.\d+%")
+        self.assertNotIn("sample      ddp-launch sample", out)
+
+    def test_a_run_in_pieces_is_the_unbroken_run(self):
+        self.use_toys()
+        self.train("whole", 2)
+        self.train("pieces", 1, "--stop-after", "31", expect=75)
+        self.train("pieces", 4, "--resume", "auto")
+        self.assertEqual(self.column("loss", "whole", "eval"), self.column("loss", "pieces", "eval"))
+        self.assertEqual(self.weights_hash(60, "whole"), self.weights_hash(60, "pieces"))
+
+    def test_it_writes_no_text(self):
+        self.use_toys()
+        self.train("run", 1, "--stop-after", "1", expect=75)
+        line = self.launch("sample", "--prompt", "x", config=self.run_folder("run"), expect=64).last_line
+        self.assertIn("toy", line)
+        self.assertIn("writes no text", line)
+
+    def test_the_plan_has_a_line_for_its_state(self):
+        self.use_toys()
+        out = self.launch("plan", "--device", "cpu").out
+        self.assertIn("model state", out)
+        self.assertIn("samples of 1 points", out)
+
+    @unittest.skipUnless(os.environ.get("DDP_CUDA_MODULE"), "no CUDA headers: nothing to simulate")
+    def test_on_simulated_gpus_it_is_within_1e_5_of_the_cpu(self):
+        self.use_toys()
+        for name, value in (("DDP_SIM_GPUS", "4"), ("DDP_SIM_STREAMS", "random"), ("DDP_SIM_SEED", "5")):
+            os.environ[name] = value
+            self.addCleanup(os.environ.pop, name, None)
+        self.train("cpu", 1, "--set", "train.steps=12")
+        for gpus in ("0", "0,1,2,3"):
+            name = "gpus " + gpus
+            self.launch("--gpus", gpus, "--set", "train.steps=12", "--output-dir", self.run_folder(name))
+            for want, got in zip(self.records("cpu"), self.records(name), strict=True):
+                self.assertLess(abs(got["loss"] - want["loss"]) / want["loss"], 1e-5, f"step {got['step']}")
+        self.assertEqual(self.weights_hash(12, "gpus 0"), self.weights_hash(12, "gpus 0,1,2,3"))
+
+
+if __name__ == "__main__":
+    main()
