@@ -7,7 +7,7 @@
 namespace ddp {
 
 // Prints the start-up budget: medians of each stage's slowest rank. `launched_ns`: when the program's main began.
-// Errors: 70 when a rank fails, 71.
+// Errors: internal (70) when a rank fails, os_resource (71).
 void bench_launch(const BenchOptions& options, int64_t launched_ns, const Signals& signals);
 
 }  // namespace ddp

@@ -59,10 +59,10 @@ struct Command {
   std::string text;         // of Verb::show
 };
 
-// `args` without the program's name. A first argument that names no subcommand means `run`. Errors: 64.
+// `args` without the program's name. A first argument that names no subcommand means `run`. Errors: usage (64).
 Command parse_command_line(std::span<const std::string> args);
 
-// "11GiB", "500 MB", "4096" as bytes. Errors: 64.
+// "11GiB", "500 MB", "4096" as bytes. Errors: usage (64).
 int64_t parse_bytes(std::string_view text);
 
 // The same command with another --resume (empty: without one) and without --stop-after, quoted for a shell. It is for

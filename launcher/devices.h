@@ -23,7 +23,7 @@ struct HostDevices {
   // The variables of CUDA and of NVIDIA's container toolkit, where they are set.
   std::optional<std::string> cuda_visible_devices, nvidia_visible_devices;
 };
-// Nothing, and in no time, for --device cpu. Errors: 71 when the driver is there and fails.
+// Nothing, and in no time, for --device cpu. Errors: os_resource (71) when the driver is there and fails.
 HostDevices probe_host(const TrainOptions& train);
 
 struct Placement {
@@ -36,10 +36,10 @@ struct Placement {
   std::string label(int rank) const;  // "GPU 3", "cpu 2"
 };
 
-// `auto` is GPUs where there are some, and the CPU where nothing says that there should be. Errors: 64, saying what to
-// do; also for `auto` where a variable names GPUs, or the driver is there, and none can be used.
+// `auto` is GPUs where there are some, and the CPU where nothing says that there should be. Errors: usage (64), saying
+// what to do; also for `auto` where a variable names GPUs, or the driver is there, and none can be used.
 Placement place_ranks(const TrainOptions& train, const HostDevices& host);
-// That what ranks are placed on computes in `precision` (train.precision). Errors: 78, naming the GPU.
+// That what ranks are placed on computes in `precision` (train.precision). Errors: config (78), naming the GPU.
 void check_precision(PrecisionName precision, const Placement& placement, const HostDevices& host);
 // For a plan, which touches no device: GPUs that are asked for need not be there.
 Placement place_plan(const TrainOptions& train, const HostDevices& host);

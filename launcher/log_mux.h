@@ -33,7 +33,7 @@ class LineSplitter {
 class LogMux {
  public:
   // `logs` is an open folder, empty for no log files. Files are appended to, so that a resumed run keeps its history.
-  // On a full disk their lines wait. Errors: 71, 73.
+  // On a full disk their lines wait. Errors: os_resource (71), cannot_create (73).
   LogMux(int num_ranks, Fd logs, Console& console);
 
   void feed(int rank, std::string_view bytes);

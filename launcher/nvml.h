@@ -20,7 +20,7 @@ struct DriverInfo {
   bool is_loaded = false;
   std::vector<GpuInfo> gpus;
 };
-// Errors: 71 when the driver fails.
+// Errors: os_resource (71) when the driver fails.
 DriverInfo ask_driver();
 
 // Those of `all` that CUDA_VISIBLE_DEVICES names (indices or beginnings of UUIDs), in the order of `all`. `visible`

@@ -27,15 +27,16 @@ struct Continuation {
 class Resume {
  public:
   // `wanted` is what --resume says: auto, none, PATH of a checkpoint; `with_auto` the same command with auto, for
-  // errors. The folder exists and is locked. Errors: 73 where it holds a run that this would not go on with, or
-  // cannot be read (71 without descriptors); 65, 66 where its origin is damaged or gone; 66 where PATH is.
+  // errors. The folder exists and is locked. Errors: cannot_create (73) where it holds a run that this would not go on
+  // with, or cannot be read; os_resource (71) where descriptors run out; data (65) where its origin is damaged;
+  // no_input (66) where its origin or PATH is gone.
   Resume(const std::filesystem::path& folder, const std::string& wanted, const std::string& with_auto);
 
   // What the ranks are told: auto, none, or the path of a checkpoint.
   const std::string& for_ranks() const { return for_ranks_; }
 
   // Before the ranks are started: remembers, durably, where the run comes from, if not from its own checkpoints.
-  // Errors: 74.
+  // Errors: io (74).
   void record_origin() const;
 
   // After a start that nothing came of: undoes record_origin() where the folder holds nothing else of a run, so that it

@@ -14,14 +14,14 @@
 
 namespace ddp {
 
-// The configuration of `run` and `plan`, checked against the number of ranks. Errors: 66, 78.
+// The configuration of `run` and `plan`, checked against the number of ranks. Errors: no_input (66), config (78).
 Config resolve_config(const TrainOptions& train, const Placement& placement, const ConfigRegistry& registry);
 
 // The command with another --resume; empty: without one.
 using CommandAgain = std::function<std::string(std::string_view resume)>;
 
 // Says and writes how the run ended, and by which command it goes on, before it returns. Errors: all that is found
-// before the first fork, and 71 when the ranks cannot be started.
+// before the first fork, and os_resource (71) when the ranks cannot be started.
 Outcome run_training(const TrainOptions& train, const ConfigRegistry& registry, const CommandAgain& again,
                      int64_t launched_ns, const Signals& signals);
 

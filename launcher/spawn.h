@@ -27,7 +27,8 @@ struct RankProcess {
 
 class RankGroup {
  public:
-  // Starts `program` once for each environment. Errors: 71 (fork, descriptors); ranks already started are gone by then.
+  // Starts `program` once for each environment. Errors: os_resource (71) where fork fails or descriptors run out; ranks
+  // already started are gone by then.
   RankGroup(const std::filesystem::path& program, const std::vector<RankEnv>& envs, Board& board);
   RankGroup(const RankGroup&) = delete;
   RankGroup& operator=(const RankGroup&) = delete;
@@ -50,14 +51,14 @@ class RankGroup {
   std::vector<RankProcess> ranks_;
 };
 
-// A memfd without a name or size, that ranks can size and seal. Errors: 71.
+// A memfd without a name or size, that ranks can size and seal. Errors: os_resource (71).
 Fd create_segment();
 
 // Replaces this process by `program` with these arguments; `input` becomes its standard input, when not empty.
-// Errors: 71.
+// Errors: os_resource (71).
 [[noreturn]] void exec_program(const std::filesystem::path& program, const std::vector<std::string>& args, Fd input);
 
-// A descriptor from which `text` can be read. Errors: 71.
+// A descriptor from which `text` can be read. Errors: os_resource (71).
 Fd text_as_input(std::string_view text);
 
 }  // namespace ddp

@@ -24,7 +24,7 @@ struct Supervision {
   std::function<void(int64_t now_ns)> on_tick;  // ten times a second, may be empty
 };
 
-// Returns when every rank is gone and all its output has been taken. Errors: 71.
+// Returns when every rank is gone and all its output has been taken. Errors: os_resource (71).
 Outcome supervise(const Supervision& job);
 
 // The newest step that a rank is in or has done.

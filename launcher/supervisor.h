@@ -46,7 +46,7 @@ struct Action {
   enum class Kind {
     abort,               // set the abort word to 1 + rank (or kAbortByUser for rank -1), wake the waiters
     kill,                // SIGKILL the process groups of all ranks that still live
-    request_stop,        // finish the step, commit, exit 75
+    request_stop,        // finish the step, commit, exit with stopped_early (75)
     request_checkpoint,  // commit at the next step and go on
     suspend,             // stop the ranks and the launcher itself until it is continued, then on_continued
     say,                 // `text` to the user

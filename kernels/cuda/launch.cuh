@@ -54,7 +54,8 @@ inline void check_launch(cudaError_t error, const char* name) {
               is_other_gpus ? "this build is for other GPUs: see meson's -Dgpu_arch" : "");
 }
 
-// Enqueues kernel(args...) on the stream. A grid of no blocks is no work. Errors: 71 naming the kernel and the cause.
+// Enqueues kernel(args...) on the stream. A grid of no blocks is no work. Errors: os_resource (71) naming the kernel
+// and the cause.
 template <class... Parameters, class... Args>
 void launch(const Stream& stream, const LaunchShape& shape, void (*kernel)(Parameters...), Args&&... args) {
   if (shape.grid.x == 0 || shape.grid.y == 0 || shape.grid.z == 0) return;

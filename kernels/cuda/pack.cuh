@@ -21,7 +21,7 @@ struct alignas(2 * W) Pairs {
 
 template <int W, class S>
 __device__ __forceinline__ Pack<W> load(const S* from) {
-  // The sanitizer checks where references are made.
+  // A named reference, not *reinterpret_cast: under simulation UBSan then checks the alignment of the access.
   if constexpr (!kIs16Bit<S>) {
     const auto& pack = *reinterpret_cast<const Pack<W>*>(from);
     return pack;

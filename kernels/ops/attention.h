@@ -16,7 +16,7 @@ namespace ddp {
 // length outside is an error of the op on the CPU; CUDA cannot raise one, there all of the sample's rows are NaN. Keeps
 // only lse (B,H,T), the log-sum-exp of each row of scores: never a T x T matrix in memory (FlashAttention, Dao et al.).
 // lse is f32. With 16-bit storage probabilities are rounded to S before the product with v, as tensor cores take them.
-// D is any on the CPU, on CUDA a multiple of 8, at most 128 (78).
+// D is any on the CPU, on CUDA a multiple of 8, at most 128; otherwise config (78).
 struct AttentionForward {
   TensorView out, lse, qkv;
   TensorView lengths = {};

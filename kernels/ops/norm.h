@@ -43,10 +43,9 @@ inline constexpr int64_t kBatchNormRows = 128;  // that one partial sum covers
 
 // y (M,C) = (x - mean) rstd w + b with rstd = 1 / sqrt(biased variance + eps); mean, rstd (C) f32. mean_seen,
 // variance_seen (C) f64 (=|+= where accumulate_seen) the mean and the unbiased variance of these rows; may be empty. M
-// >= 2. A block of
-// kBatchNormRows rows is summed in f32 by its distances from the first row of x; blocks are merged in double, by the
-// formula of Chan, Golub and LeVeque (1979), so that a mean many deviations from zero costs no accuracy. workspace:
-// batchnorm_workspace(M, C) bytes.
+// is at least 2: one row has no unbiased variance. A block of kBatchNormRows rows is summed in f32 by its distances
+// from the first row of x; blocks are merged in double, by the formula of Chan, Golub and LeVeque (1979), so that a
+// mean many deviations from zero costs no accuracy. workspace: batchnorm_workspace(M, C) bytes.
 struct BatchNormForward {
   TensorView y, mean, rstd;
   TensorView mean_seen = {}, variance_seen = {};

@@ -47,12 +47,12 @@ struct Block {
   // Returns to the arena what backward computes again. With Recompute::block that is saved.ln_2.residual too, unless
   // the caller has moved it out: the next norm reads it.
   void forget(BlockSaved& saved) const;
-  // grad: of (r2 + branch2) before, of (r1 and the branch before) after. Returns what it can of `saved` to the arena on
-  // the way.
+  // On entry `grad` is the gradient of (r2 + branch2), on return that of r1 and of the branch of the block before. Each
+  // tensor of `saved` goes back to the arena after its last use.
   void backward(const Pass& pass, BlockSaved& saved, ResidualGrad& grad, int64_t batch) const;
 
  private:
-  // From saved.ln_1 all that is left of `saved`.
+  // Fills the rest of `saved` from saved.ln_1: in forward, and again in backward with Recompute::block.
   void inner_forward(const Pass& pass, BlockSaved& saved, int64_t batch) const;
   void gelu(const Pass& pass, BlockSaved& saved) const;  // saved.gelu from saved.fc
 };

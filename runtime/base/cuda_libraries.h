@@ -23,15 +23,15 @@ struct CudaLibraryPlaces {
   std::filesystem::path conda;                       // $CONDA_PREFIX/lib
 };
 // For programs in `program_folder`: the environment's, those that the backend's file names, and the site-packages that
-// this package may lie in. What Python says of its own the launcher hands to ranks in DDP_SITE_PACKAGES. Errors: 65, 66
-// when the backend is there and cannot be read.
+// this package may lie in. What Python says of its own the launcher hands to ranks in DDP_SITE_PACKAGES. Errors: data
+// (65), no_input (66) when the backend is there and cannot be read.
 CudaLibraryPlaces cuda_library_places(const std::filesystem::path& program_folder);
 
 // The CUDA backend of programs in `program_folder`: $DDP_CUDA_MODULE where set, else libddp-cuda.so beside them or in
 // ../lib. It need not exist.
 std::filesystem::path cuda_module_path(const std::filesystem::path& program_folder);
 // NVIDIA's libraries among those that a backend needs, and NCCL where there are several ranks. A backend that says it
-// is one of them itself, as the simulator does of NCCL, does not need that one. Errors: 65, 66.
+// is one of them itself, as the simulator does of NCCL, does not need that one. Errors: data (65), no_input (66).
 std::vector<std::string> needed_cuda_libraries(const std::filesystem::path& module, bool several_ranks);
 
 // Existing files of that name, in order; and at its place the bare name, for the loader to look up.
@@ -39,7 +39,7 @@ std::vector<std::filesystem::path> cuda_library_candidates(const std::string& na
 
 // The handle of the first candidate that opens (RTLD_NOW, RTLD_LOCAL). Errors: missing_cuda_library.
 void* open_cuda_library(const std::string& name, const CudaLibraryPlaces& places);
-// Exit code 64; tells where it was looked for, why a file that is there does not open, and what installs it.
+// Throws usage (64): tells where it was looked for, why a file that is there does not open, and what installs it.
 [[noreturn]] void missing_cuda_library(const std::string& name, const CudaLibraryPlaces& places,
                                        const std::string& why = {});
 

@@ -1,6 +1,6 @@
 // The two ways to fail. An Error is the environment's or the user's: it says what happened, where, and what to do, and
-// carries the exit code. A Bug (thrown by DDP_CHECK) is ours and exits 70. main() of each program catches once and
-// prints one line.
+// carries the exit code. A Bug (thrown by DDP_CHECK) is ours and exits with internal (70). main() of each program
+// catches once and prints one line.
 #pragma once
 
 #include <stdexcept>

@@ -21,14 +21,14 @@ struct RankEnv {
   int device_index = 0;         // DDP_DEVICE_INDEX: the GPU; on the CPU the number of the rank
   bool tty = false;             // DDP_TTY: the launcher's stdout is a terminal, so transient status lines are welcome
   std::string resume = "none";  // DDP_RESUME: auto | none | PATH of a checkpoint
-  int64_t stop_after = 0;       // DDP_STOP_AFTER: commit and exit 75 after this step; 0: never
+  int64_t stop_after = 0;       // DDP_STOP_AFTER: commit and exit with stopped_early (75) after this step; 0: never
   bool shares_gpu = false;      // DDP_SHARE_GPU: other ranks are on the same GPU, in a test
   std::string site_packages = {};  // DDP_SITE_PACKAGES: Python's, where NVIDIA's libraries are found only there
   std::string visible_gpu = {};    // CUDA_VISIBLE_DEVICES: the UUID of the rank's one GPU; empty: left as it is
 };
 
-// From the environment of this process. Errors: 69 when a variable is missing or a descriptor is not open (not started
-// by ddp-launch), 64 when a value does not parse or is out of range. Both name the variable.
+// From the environment of this process. Errors: rendezvous (69) when a variable is missing or a descriptor is not open
+// (not started by ddp-launch), usage (64) when a value does not parse or is out of range. Both name the variable.
 RankEnv read_rank_env();
 
 // The same as (name, value) pairs, for the launcher.

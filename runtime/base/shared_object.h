@@ -14,8 +14,8 @@ struct SharedObject {
   std::string runpath;              // DT_RUNPATH or DT_RPATH: folders between colons, some with $ORIGIN
 };
 
-// Of an ELF file of this machine's kind (64 bits, little-endian). Errors: 66 when it cannot be read, 65 when it is no
-// such file or is damaged.
+// Of an ELF file of this machine's kind (64 bits, little-endian). Errors: no_input (66) when it cannot be read, data
+// (65) when it is no such file or is damaged.
 SharedObject read_shared_object(const std::filesystem::path& path);
 
 }  // namespace ddp

@@ -28,7 +28,7 @@ std::optional<TextFlaw> find_text_flaw(std::string_view text, TextForm form);
 // message of one line.
 std::string one_line(std::string_view text, size_t most_bytes = std::string_view::npos);
 
-// The environment of this process has no flawed value in our variables (DDP_*). Errors: 64 naming the variable.
+// The environment of this process has no flawed value in our variables (DDP_*). Errors: usage (64) naming the variable.
 void check_own_environment();
 
 // The value of a variable; empty where it is not set, or not one line of text.

@@ -83,7 +83,7 @@ struct BoardLayout {
   int64_t launched_ns;                   // when the launcher's main began
   FutexWord abort_word;                  // non-zero: stop now, another rank failed (1 + that rank), or kAbortByUser
   std::atomic<uint32_t> first_failure;   // 1 + the first rank to fail, by compare-and-swap; 0: none
-  std::atomic<uint32_t> stop_requested;  // 1: finish the step, commit, exit 75
+  std::atomic<uint32_t> stop_requested;  // 1: finish the step, commit, exit with stopped_early (75)
   std::atomic<uint32_t> checkpoint_requests;  // counts SIGUSR1: commit at the next step and go on
   std::atomic<uint32_t> progress;             // changes while the launcher sees ranks advance: renews their deadlines
   BoardBarrier barrier;
@@ -99,9 +99,10 @@ inline constexpr uint32_t kAbortByUser = 0xFFFFFFFFu;
 // Owns one mapping of a board; move-only.
 class Board {
  public:
-  // Creates the memory (memfd, 0600, size sealed, pages reserved) for `world_size` ranks. Errors: 71.
+  // Creates the memory (memfd, 0600, size sealed, pages reserved) for `world_size` ranks. Errors: os_resource (71).
   static Board create(int world_size);
-  // Maps an inherited board and checks magic, version, size and seals. Takes ownership of the descriptor. Errors: 69.
+  // Maps an inherited board and checks magic, version, size and seals. Takes ownership of the descriptor. Errors:
+  // rendezvous (69).
   static Board attach(Fd fd);
   Board(Board&&) noexcept;
   Board& operator=(Board&&) = delete;

@@ -19,7 +19,7 @@ struct Abandoned {
 // Moves the checkpoints of `folder` of steps later than `step`, whole or damaged, to a new abandoned-<step>-<time>/
 // after it wrote `metrics`, where not empty, as metrics.jsonl there; all of it durably. Whatever stops it, each
 // checkpoint is in one of the two places. Returns nothing, and does nothing, where there are no later ones.
-// Errors: 74.
+// Errors: io (74).
 std::optional<Abandoned> abandon_later_checkpoints(const std::filesystem::path& folder, int64_t step,
                                                    std::string_view metrics);
 

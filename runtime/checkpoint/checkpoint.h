@@ -50,13 +50,13 @@ struct CommittedCheckpoint {
 
 // Commits `content` as the step-... of its state, in place of an older one of that step, then removes what is not among
 // the `keep` (at least 1) newest up to that step. Those of later steps stay: a resume before them has moved them away
-// (abandoned.h). Errors: 74 when something could not be written; then this checkpoint is void, its partial gone, and
-// the others untouched.
+// (abandoned.h). Errors: io (74) when something could not be written; then this checkpoint is void, its partial gone,
+// and the others untouched.
 CommittedCheckpoint write_checkpoint(const std::filesystem::path& folder, const CheckpointContent& content,
                                      int64_t keep);
 
 // Makes step-<step> of `folder` a second name of the checkpoint `from`: by hard links, or copies where the disk has
-// none. `from` stays. Errors: 66, 74.
+// none. `from` stays. Errors: no_input (66), io (74).
 void link_checkpoint(const std::filesystem::path& from, const std::filesystem::path& folder, int64_t step);
 
 // Clears away what a run that died left half-written or half-removed. To be called before find_newest_verified, by a
@@ -66,16 +66,18 @@ void recover_checkpoints(const std::filesystem::path& folder);
 // Oldest first, not verified.
 std::vector<Checkpoint> list_checkpoints(const std::filesystem::path& folder);
 
-// Reads all of the checkpoint and compares sizes and hashes. Returns the manifest. Errors: 65 or 66 naming the file.
+// Reads all of the checkpoint and compares sizes and hashes. Returns the manifest. Errors: data (65) or no_input (66)
+// naming the file.
 Manifest verify_checkpoint(const std::filesystem::path& path);
 
 // The newest one that verifies; `warn` gets a line for each newer one that does not. Empty when there are no
-// checkpoints at all. Errors: 65 when there are some and none verifies: never a silent restart.
+// checkpoints at all. Errors: data (65) when there are some and none verifies: never a silent restart.
 std::optional<Checkpoint> find_newest_verified(const std::filesystem::path& folder,
                                                const std::function<void(const std::string&)>& warn);
 
-// Fills the flat buffers, padding with zeros. Verifies nothing but form: call verify_checkpoint first. Errors: 78
-// naming tensors when it is a checkpoint of another model or optimizer; 65 or 66 when files are malformed or missing.
+// Fills the flat buffers, padding with zeros. Verifies nothing but form: call verify_checkpoint first. Errors: config
+// (78) naming tensors when it is a checkpoint of another model or optimizer; data (65) or no_input (66) when files are
+// malformed or missing.
 TrainingState load_checkpoint(const std::filesystem::path& path, const ModelFlats& model,
                               const std::vector<NamedFlat>& optimizer);
 

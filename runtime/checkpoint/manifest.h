@@ -40,7 +40,7 @@ struct Manifest {
 };
 
 std::string manifest_text(const Manifest& manifest);
-// `file` stands for the file in errors. Errors: 65 when it is malformed, of another format version, or its hash
+// `file` stands for the file in errors. Errors: data (65) when it is malformed, of another format version, or its hash
 // differs.
 Manifest parse_manifest(const std::string& text, const std::string& file);
 

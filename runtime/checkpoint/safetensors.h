@@ -31,7 +31,7 @@ struct WrittenFile {
 };
 
 // Writes the tensors as F32 in the order given and fsyncs. The bytes are a function of names, shapes and values alone;
-// nothing but the header is copied. Errors: 74.
+// nothing but the header is copied. Errors: io (74).
 WrittenFile write_safetensors(const std::filesystem::path& path, std::span<const TensorToSave> tensors);
 
 // A tensor as a header describes it.
@@ -46,20 +46,20 @@ struct SavedTensor {
 
 // The tensors of a header whose file holds `data_bytes` bytes of data, in the order of their bytes: known dtypes,
 // unique names, sizes that agree with the shapes, neither holes nor overlaps. `file` stands for the file in errors.
-// Errors: 65.
+// Errors: data (65).
 std::vector<SavedTensor> parse_safetensors_header(std::string_view header, int64_t data_bytes, const std::string& file);
 
-// The one form of these errors: exit code 65.
+// The one form of these errors: data (65).
 Error malformed_safetensors(const std::string& file, const std::string& why);
 
 class SafetensorsReader {
  public:
-  // Errors: 66 when there is no such file, 65 when it is malformed.
+  // Errors: no_input (66) when there is no such file, data (65) when it is malformed.
   explicit SafetensorsReader(const std::filesystem::path& path);
   const std::filesystem::path& path() const { return path_; }
   const std::vector<SavedTensor>& tensors() const { return tensors_; }
-  // Reads tensor.numel() elements into `out`, whose size must agree; F16 and BF16 are widened. Errors: 65 for another
-  // dtype.
+  // Reads tensor.numel() elements into `out`, whose size must agree; F16 and BF16 are widened. Errors: data (65) for
+  // another dtype.
   void read_f32(const SavedTensor& tensor, std::span<float> out) const;
 
  private:

@@ -26,8 +26,8 @@ struct Wanted {
 std::vector<Wanted> wanted_tensors(const ParamLayout& layout, float* flat, const std::string& prefix);
 
 // Fills every parameter, padding with zeros. Names and shapes must match exactly, but for the prefixes, aliases and
-// tensors to pass over of `published`, by default none. Errors: 78 naming the first tensors that differ, before
-// anything is read; 65 when the file is corrupt.
+// tensors to pass over of `published`, by default none. Errors: config (78) naming the first tensors that differ,
+// before anything is read; data (65) when the file is corrupt.
 void load_tensors(const SafetensorsReader& file, std::span<const Wanted> wanted, const SavedNames& published = {});
 
 }  // namespace ddp

@@ -26,7 +26,7 @@ class Communicator {
 
   // Device memory on which collectives need no copy (on the CPU: inside the shared segment, read in place by the
   // peers). Collective: every rank asks for the same sizes in the same order. Lives as long as the communicator.
-  // 256-byte aligned, zero-filled. Errors: 71 when the segment planned at construction is used up.
+  // 256-byte aligned, zero-filled. Errors: os_resource (71) when the segment planned at construction is used up.
   virtual void* allocate_symmetric(int64_t bytes) = 0;
 
   // x = sum over ranks of x, in place. Of kSummedTypes, any memory; symmetric memory is reduced without a copy.
@@ -50,7 +50,8 @@ struct ShmCommOptions {
   WaitPolicy wait;
 };
 // CPU ranks of one host over `segment`, a nameless shared memory that is empty when the ranks inherit it: rank 0 sizes
-// and seals it, the others map it after a board barrier. Collective. Errors: 71 when the memory is not there.
+// and seals it, the others map it after a board barrier. Collective. Errors: os_resource (71) when the memory is not
+// there.
 std::unique_ptr<Communicator> make_shm_comm(Device& device, Board& board, Fd segment, const ShmCommOptions& options);
 
 }  // namespace ddp

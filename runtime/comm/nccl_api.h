@@ -22,13 +22,13 @@ struct NcclApi {
 #undef DDP_MEMBER
 
   int version() const;  // 22809 for 2.28.9; makes NCCL read no variable of the environment
-  // Errors: 71 naming the call and NCCL's reason. `comm` may be null.
+  // Errors: os_resource (71) naming the call and NCCL's reason. `comm` may be null.
   void check(ncclResult_t result, ncclComm_t comm, const char* call) const;
   std::string error_text(ncclResult_t result, ncclComm_t comm, const char* call) const;
 };
 
-// Of a handle that dlopen gave; it stays open as long as the table is used. Errors: 64 naming the first function that
-// it lacks, and its version.
+// Of a handle that dlopen gave; it stays open as long as the table is used. Errors: usage (64) naming the first
+// function that it lacks, and its version.
 NcclApi load_nccl(void* library);
 
 std::string nccl_version_text(int version);  // "2.28.9"

@@ -39,8 +39,8 @@ struct NcclCommOptions {
 };
 
 // Collective: meets over the board. Sets NCCL_SOCKET_IFNAME=lo where the user did not, and logs the NCCL_* variables in
-// force, and whether calls block and why. Device and board outlive it. Errors: 69 naming NCCL's reason when the ranks
-// cannot meet; 64 when the library lacks a function.
+// force, and whether calls block and why. Device and board outlive it. Errors: rendezvous (69) naming NCCL's reason
+// when the ranks cannot meet; usage (64) when the library lacks a function.
 std::unique_ptr<Communicator> make_nccl_comm(Device& device, Board& board, const NcclCommOptions& options);
 
 }  // namespace ddp

@@ -14,8 +14,8 @@
 
 namespace ddp {
 
-// Held by whoever calls NCCL on a communicator, the query of its errors included: a call that was begun leaves NCCL a
-// record, and the query that finds it done frees it, without a lock.
+// To be held during every call of NCCL on a communicator. The trainer's thread makes such calls and the watchdog's
+// thread queries errors; NCCL itself does not lock, although the query frees the record of a call that it finds done.
 using NcclCalls = std::timed_mutex;
 
 class NcclWatchdog {
@@ -31,7 +31,7 @@ class NcclWatchdog {
   // Reports the error, with step and bucket, and ends the process.
   [[noreturn]] void fail(ExitCode code, const std::string& what);
 
-  // Of a call that blocks in NCCL, for as long as this lives: after the deadline the process ends with 124.
+  // Of a call that blocks in NCCL, for as long as this lives: after the deadline the process ends with hang (124).
   class Limit {
    public:
     Limit(NcclWatchdog& watchdog, const char* call, const WaitPolicy& policy);

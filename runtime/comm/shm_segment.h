@@ -23,10 +23,10 @@ struct alignas(64) RankLine {
 
 class ShmSegment {
  public:
-  // Sizes and seals an empty memfd and reserves its pages. By one rank. Errors: 71.
+  // Sizes and seals an empty memfd and reserves its pages. By one rank. Errors: os_resource (71).
   static void reserve(const Fd& memory, int num_ranks, int64_t symmetric_bytes);
-  // Maps a reserved segment. Errors: 71 when it cannot be mapped or is not sealed, 76 when it was sized for another
-  // plan.
+  // Maps a reserved segment. Errors: os_resource (71) when it cannot be mapped or is not sealed, disagree (76) when it
+  // was sized for another plan.
   ShmSegment(const Fd& memory, int num_ranks, int64_t symmetric_bytes);
   ~ShmSegment();
   ShmSegment(const ShmSegment&) = delete;

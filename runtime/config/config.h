@@ -37,7 +37,7 @@ struct TrainConfig {
   std::optional<double> loss_scale;  // of fp16; none: dynamic
   double loss_scale_init = 65536;
   int64_t loss_scale_interval = 2000;  // updates in a row that double it
-  int64_t max_floor_skips = 20;        // skipped steps in a row, with the scale at its floor, that end the run with 79
+  int64_t max_floor_skips = 20;        // skips in a row, the scale at its floor, that end the run: non_finite (79)
   GradDtype grad_dtype = GradDtype::automatic;
   int64_t seed = 1;
   bool deterministic = false;
@@ -46,7 +46,7 @@ struct TrainConfig {
   NcclBlocking nccl_blocking = NcclBlocking::automatic;
   double bucket_mb = 25;         // MiB of gradients in an all-reduce bucket
   int64_t threads_per_rank = 0;  // 0: cores / ranks, at least 1
-  double hang_timeout_s = 600;   // a rank that makes no progress for so long ends the run with 124
+  double hang_timeout_s = 600;   // a rank that makes no progress for so long ends the run with hang (124)
 };
 
 struct OptimizerConfig {
@@ -114,7 +114,7 @@ Config initial_config(const ConfigRegistry& registry, std::string_view model = {
 
 // Parses, applies `overrides` ("key.path=value") and then `output_dir`, as it is and where not empty, resolves the
 // defaults that depend on other keys, and checks every value by itself (type, range, choice). model.name comes first,
-// wherever it is given: it says which keys there are. Errors: 66 when the file is missing; 78 as
+// wherever it is given: it says which keys there are. Errors: no_input (66) when the file is missing; config (78) as
 // "file:line:column: ..." with the nearest known key for an unknown one, the model that a key of another model belongs
 // to, and the new key for a retired one.
 Config load_config(const std::filesystem::path& file, const ConfigRegistry& registry,
@@ -127,7 +127,8 @@ Config parse_config(std::string_view text, const std::string& name, const Config
 Config parse_stored_config(std::string_view text, const std::string& name, const ConfigRegistry& registry);
 
 // Checks the values against each other and against `ranks`: global_batch = micro_batch x ranks x accumulation,
-// deterministic with this number of ranks, and what the model says. Errors: 78 with the values that would work.
+// deterministic with this number of ranks, and what the model says. Errors: config (78) with the values that would
+// work.
 void check_config(const Config& config, int ranks);
 // Micro-batches a rank runs in a step: global_batch / (micro_batch * ranks). check_config has passed.
 int64_t accumulation_steps(const Config& config, int ranks);
@@ -144,7 +145,7 @@ std::string config_digest(const Config& config);
 // The keys that differ between a run and its continuation and may not, as "train.seed: 1 became 2".
 std::vector<std::string> resume_conflicts(const Config& before, const Config& now);
 // Text for `--explain key` (one key), `--explain section` or `--explain` (all): type, unit, default, range, meaning;
-// the common keys and then each model's. Errors: 64 with the nearest key.
+// the common keys and then each model's. Errors: usage (64) with the nearest key.
 std::string explain(std::string_view key, const ConfigRegistry& registry);
 
 }  // namespace ddp

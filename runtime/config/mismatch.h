@@ -8,7 +8,7 @@
 
 namespace ddp {
 
-Error mismatch(const std::string& what, const std::string& hint);  // exit code 78
+Error mismatch(const std::string& what, const std::string& hint);  // config (78)
 
 // Up to six divisors of n, those nearest to `wanted`, in ascending order, as "4, 8, 16".
 std::string divisors_near(int64_t n, int64_t wanted);

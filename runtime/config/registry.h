@@ -26,11 +26,11 @@ struct ModelKind {
   std::any (*initial_options)();
   // Dependent defaults: what a key that was not given becomes. Errors: none.
   void (*resolve)(Config& config, const GivenKeys& given);
-  // Its values against each other and against the rest. Errors: 78.
+  // Its values against each other and against the rest. Errors: config (78).
   void (*check)(const Config& config);
   // The config.json that others read and write beside the model's weights; nullptr: nobody does. export_json: that of
   // the configuration. import_json: the overrides ("model.layers=12") that make such a model; `name` stands for the
-  // file in errors. Errors: 78, naming what cannot be computed.
+  // file in errors. Errors: config (78), naming what cannot be computed.
   std::string (*export_json)(const Config& config) = nullptr;
   std::vector<std::string> (*import_json)(std::string_view text, const std::string& name) = nullptr;
 };

@@ -10,7 +10,7 @@
 
 namespace ddp {
 
-// `key` is the full key for errors. Errors: 78 at the node's position, with what would be accepted.
+// `key` is the full key for errors. Errors: config (78) at the node's position, with what would be accepted.
 Value read_value(const Field& field, const std::string& key, const YamlNode& node, const ConfigRegistry& registry);
 
 // As YAML on one line: doubles with the fewest digits that round-trip, text in quotes where it needs them.

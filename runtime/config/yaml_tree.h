@@ -29,16 +29,16 @@ struct YamlSource {
   bool has_lines = true;
 };
 
-// A configuration is small; what is larger was given by mistake. Errors: 78.
+// A configuration is small; what is larger was given by mistake. Errors: config (78).
 void check_yaml_size(int64_t size_bytes, const std::string& name);
 
-// An empty text is a null node. Errors: 78.
+// An empty text is a null node. Errors: config (78).
 YamlNode read_yaml(std::string_view text, const YamlSource& source);
 
-// A value that is taken as it is, not read as YAML, under the limits of one that was read. Errors: 78.
+// A value that is taken as it is, not read as YAML, under the limits of one that was read. Errors: config (78).
 YamlNode literal_scalar(const std::string& text, const std::string& where);
 
-// "where: what; hint", exit code 78.
+// "where: what; hint" with config (78).
 Error config_error(const std::string& where, const std::string& what, const std::string& hint = {});
 // The text in quotes for a one-line message: shortened, without control characters.
 std::string in_quotes(std::string_view text);

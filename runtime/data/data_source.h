@@ -39,7 +39,7 @@ class DataSource {
   // number of threads may call it at once, each with a batch of its own. Errors: as fill_sample.
   void fill(HostBatch& batch, uint64_t first) const;
 
-  // What a checkpoint keeps, to notice that the data changed between runs; one line. Errors: 65, 74.
+  // What a checkpoint keeps, to notice that the data changed between runs; one line. Errors: data (65), io (74).
   virtual std::string fingerprint() const = 0;
   // Bytes of the data that a target stands for on average; 0 where that is not known, or means nothing.
   virtual double bytes_per_target() const { return 0; }
@@ -47,7 +47,7 @@ class DataSource {
   virtual std::string example_prompt() const { return {}; }
 
  protected:
-  // Fills sample `i` of the batch. Errors: 65 when the data is corrupt, naming file and place; 74 for I/O.
+  // Fills sample `i` of the batch. Errors: data (65) when the data is corrupt, naming file and place; io (74) for I/O.
   virtual void fill_sample(HostBatch& batch, int64_t i, const Draw& draw) const = 0;
 
  private:
@@ -65,7 +65,7 @@ struct SourceRequest {
 // What opens data of a format; the caller passes a table of them as a value, so that a test's program has more.
 struct SourceMaker {
   std::string_view format;  // a value of data.format
-  // Errors: 65, 66; 78 where the format does not give what the model takes.
+  // Errors: data (65), no_input (66); config (78) where the format does not give what the model takes.
   std::unique_ptr<DataSource> (*open)(const SourceRequest&);
 };
 

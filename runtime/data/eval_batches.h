@@ -16,8 +16,8 @@ struct EvalOptions {
 
 class EvalBatches {
  public:
-  // `source` is in file order; it and `layout`, of a micro-batch, outlive this. Errors: 65 when it holds less than a
-  // micro-batch.
+  // `source` is in file order; it and `layout`, of a micro-batch, outlive this. Errors: data (65) when it holds less
+  // than a micro-batch.
   EvalBatches(const DataSource& source, const BatchLayout& layout, const EvalOptions& options);
 
   // Micro-batches over all ranks: eval.batches, or as many as the file holds.

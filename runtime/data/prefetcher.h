@@ -26,8 +26,8 @@ struct PrefetchOptions {
 
 class Prefetcher {
  public:
-  // Starts reading at once. `source` and `layout`, of a micro-batch, outlive the prefetcher. Errors: 71 when no thread
-  // can be started.
+  // Starts reading at once. `source` and `layout`, of a micro-batch, outlive the prefetcher. Errors: os_resource (71)
+  // when no thread can be started.
   Prefetcher(const DataSource& source, const BatchLayout& layout, const PrefetchOptions& options);
   // Stops the threads: waits for reads in flight, at most a batch a thread.
   ~Prefetcher();

@@ -31,7 +31,7 @@ enum class TokenFormat : uint8_t { bytes, tokens };
 
 class TokenFile {
  public:
-  // Every token must be below `vocab`. Errors: 66 when the file is missing; 65 when it is
+  // Every token must be below `vocab`. Errors: no_input (66) when the file is missing; data (65) when it is
   // shorter than a sample, its size is not whole tokens, or it contradicts its header.
   TokenFile(const std::filesystem::path& path, TokenFormat format, int64_t context, int64_t vocab);
 
@@ -41,12 +41,12 @@ class TokenFile {
   bool is_bytes() const { return format_ == TokenFormat::bytes; }
 
   // Sample i: tokens [i * context, (i + 1) * context) of the file, and as targets the same shifted by one; (T) each.
-  // Thread-safe with a scratch per thread. Errors: 65 at a token >= vocab, naming file, sample and place, or when the
-  // file became shorter.
+  // Thread-safe with a scratch per thread. Errors: data (65) at a token >= vocab, naming file, sample and place, or
+  // when the file became shorter.
   void read_sample(int64_t sample, std::span<int32_t> tokens, std::span<int32_t> targets,
                    std::vector<std::byte>& scratch) const;
 
-  // Reads up to 1 MiB. Errors: 65, 74.
+  // Reads up to 1 MiB. Errors: data (65), io (74).
   DataFingerprint fingerprint() const;
 
  private:

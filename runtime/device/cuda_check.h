@@ -1,5 +1,5 @@
-// DDP_CUDA(call): every call of the CUDA runtime goes through it. An error becomes an Error (71) that names the call,
-// file, line and rank, so that one line of a log is enough.
+// DDP_CUDA(call): every call of the CUDA runtime goes through it. An error becomes an Error (os_resource, 71) that
+// names the call, file, line and rank, so that one line of a log is enough.
 #pragma once
 
 #include <cuda_runtime_api.h>

@@ -30,18 +30,20 @@ class Stream;
 class Event;
 class Graph;
 
-// About ten coarse calls, of which a backend implements all; what concerns a stream is called through Stream, Event and
-// Graph, which own the opaque handles. Thread-compatible: one host thread enqueues.
+// What a backend implements; host memory and graphs have defaults for devices without either. The protected calls take
+// opaque handles and are reached through Stream, Event and Graph, which own these. Thread-compatible: one host thread
+// enqueues.
 class Device {
  public:
   virtual ~Device() = default;
   virtual DeviceKind kind() const = 0;
   virtual std::string name() const = 0;  // "cpu", "NVIDIA H100 80GB HBM3"
-  // Memory of the device, 256-byte aligned, uninitialised. Errors: 71 naming the bytes asked for and what is free.
+  // Memory of the device, 256-byte aligned, uninitialised. Errors: os_resource (71) naming the bytes asked for and what
+  // is free.
   virtual void* allocate(int64_t bytes) = 0;
   virtual void deallocate(void* memory, int64_t bytes) noexcept = 0;
   // Host memory that copies to and from the device may use while the host runs on: pinned on CUDA, plain elsewhere.
-  // 64-byte aligned, uninitialised. Errors: 71.
+  // 64-byte aligned, uninitialised. Errors: os_resource (71).
   virtual void* allocate_host(int64_t bytes);
   virtual void deallocate_host(void* memory) noexcept;
   virtual MemoryInfo memory_info() const = 0;
@@ -73,7 +75,7 @@ class Device {
   // Graphs, where the device has them. Between begin and end, what the calling thread enqueues on `stream`, and on
   // streams that wait for its events, is recorded instead of run; end returns a graph. Work of a graph is ordered by
   // these streams and events alone, so all streams must be joined by events before the end, and none may wait for an
-  // event from before the beginning. Nothing may allocate, query or block meanwhile. Errors: 71.
+  // event from before the beginning. Nothing may allocate, query or block meanwhile. Errors: os_resource (71).
   virtual void begin_capture(void* stream);
   virtual void* end_capture(void* stream);
   virtual void launch_graph(void* graph, void* stream);

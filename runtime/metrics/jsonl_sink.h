@@ -19,7 +19,8 @@ namespace ddp {
 std::string json_line(const StepRecord& record);
 std::string json_line(const EvalRecord& record);
 
-// Whether the file holds step `step`, or a gap there, but no evaluation of it. Errors: 66 where it cannot be read.
+// Whether the file holds step `step`, or a gap there, but no evaluation of it. Errors: no_input (66) where it cannot be
+// read.
 bool lacks_evaluation(const std::filesystem::path& path, int64_t step);
 // The whole lines of a metrics.jsonl's `text` about the steps from `first_step` (at least 0) to `last_step`; a
 // gap is cut to them.
@@ -33,7 +34,7 @@ class JsonlSink {
   // Opens `path` for a run that continues after `resumed_step` (0: from the start). Lines of later steps, and what a
   // dying run left of a line, are cut; where the lines before the resumed step do not reach it, a gap line follows
   // them. A full disk is no error: cutting needs no room, but for lines of others between ours, which then stay.
-  // Tells nothing yet: flush() does. Errors: 74, and 66 where the old file cannot be read.
+  // Tells nothing yet: flush() does. Errors: io (74), and no_input (66) where the old file cannot be read.
   explicit JsonlSink(const std::filesystem::path& path, int64_t resumed_step, Tell tell = {});
   // Appends a line; what cannot be written waits.
   void write(const StepRecord& record) { append(json_line(record), record.step); }

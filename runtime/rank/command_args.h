@@ -13,7 +13,7 @@ class CommandArgs {
   explicit CommandArgs(std::span<char*> args);
 
   bool has(const std::string& name) const { return values_.contains(name); }
-  // Errors: 64 when the argument is missing or no number.
+  // Errors: usage (64) when the argument is missing or no number.
   const std::string& text(const std::string& name) const;
   int64_t integer(const std::string& name) const;
   double number(const std::string& name) const;

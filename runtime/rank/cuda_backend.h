@@ -17,11 +17,12 @@ struct CudaBackend {
 };
 
 // Opens the backend (base/cuda_libraries.h: which, and where its own needs are looked for); it stays open until the
-// process ends. Errors: 64 when it or a library is not there or does not load, 65 when its file is damaged.
+// process ends. Errors: usage (64) when it or a library is not there or does not load, data (65) when its file is
+// damaged.
 const CudaBackend& open_cuda_backend();
 
 // The handle of NCCL's library, for NcclCommOptions; it stays open until the process ends. To be called after
-// open_cuda_backend: a simulated module holds a NCCL of its own. Errors: 64 when there is none.
+// open_cuda_backend: a simulated module holds a NCCL of its own. Errors: usage (64) when there is none.
 void* open_nccl();
 
 }  // namespace ddp

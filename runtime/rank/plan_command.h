@@ -8,8 +8,8 @@
 
 namespace ddp {
 
-// --ranks N --device cpu [--memory BYTES] [--json]; the resolved configuration is on standard input. Prints to standard
-// output.
+// --ranks N --device cpu|cuda [--memory BYTES] [--json]; the resolved configuration is on standard input. Prints to
+// standard output.
 ExitCode plan_command(std::span<char*> args, const Known& known);
 
 }  // namespace ddp

@@ -78,10 +78,12 @@ class GradReducer {
   // Checks that every parameter was announced, reduces sums and votes, and lets compute wait for the last all-reduce.
   void finish(Stream& compute);
 
-  // The first micro-step whose work is that of micro-step i, to the same addresses, so that one graph is both: with one
-  // lane the first, the middle and the last micro-steps; of further lanes too.
+  // The first micro-step that enqueues the same work on the same addresses as micro-step i, so that one captured graph
+  // serves both. In each lane the first micro-step writes "=", the middle ones "+=" and are all alike, and the last one
+  // combines lanes or launches buckets: at most three graphs a lane.
   int first_alike(int i) const;
-  // A graph does the work of micro-step i, and after the last that of finish(): none of these is called.
+  // Called instead of begin_micro_step, on_grad_ready, end_micro_step and, after the last micro-step, finish, where a
+  // graph replays their work.
   void skip_micro_step(int i);
 
   // Of all ranks after finish, in the order of compute, until the next step's first micro-step. Gradients, of

@@ -27,8 +27,8 @@ struct TrainPass {
   Batch batch;
   const uint32_t* attempted_step = nullptr;  // device: the key of dropout
   uint32_t seed = 0;
-  // Of d(loss): 1 / targets of the global batch, so that a plain sum over ranks is the mean's gradient; times
-  // *loss_scale.
+  // Each target's loss enters the gradients with this factor times *loss_scale. It is 1 / the targets of a full global
+  // batch: summed over micro-batches and ranks, the gradients are then those of the mean loss.
   float grad_scale = 1.0f;
   const float* loss_scale = nullptr;  // device; nullptr: 1
   // f64 (2), "=" or "+=" as the gradients: the sum of the losses, and how many targets were counted, those not below 0

@@ -30,8 +30,8 @@ class HostState {
   void download();          // all but scalars; blocks
   void upload_model();      // parameters and the model's state; blocks
   void upload_optimizer();  // states; blocks
-  // The optimizer's scalars by name, from and to the device; blocks. Errors: 65 where `scalars` lacks one; `source`
-  // stands for where they are from.
+  // The optimizer's scalars by name, from and to the device; blocks. Errors: data (65) where `scalars` lacks one;
+  // `source` stands for where they are from.
   std::map<std::string, double> download_scalars();
   void upload_scalars(const std::map<std::string, double>& scalars, const std::string& source);
 

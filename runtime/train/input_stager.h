@@ -1,7 +1,7 @@
-// Brings micro-batches to the device while the one before is computed on: pinned host memory, two staging buffers, the
-// copy stream, and events both ways. Compute takes a batch into one place, a small copy, so that forward and backward
-// have the same arguments in every step: a graph bakes them in. The host waits only for its own staging memory, two
-// micro-batches old.
+// Brings micro-batches to the device while the one before is computed on. A batch goes from the caller's memory into
+// one of two staging buffers (pinned host memory), from there on the copy stream into the buffer's device memory, and
+// then on compute, a small copy, into the one place that forward and backward read: they have the same arguments in
+// every step, as a CUDA graph demands. The host waits only for the staging buffer of two micro-batches ago.
 #pragma once
 
 #include <vector>

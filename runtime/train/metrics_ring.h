@@ -17,10 +17,10 @@ class MetricsRing {
   struct Entry {
     explicit Entry(Device& device);
     HostBuffer<StepMetrics> host;  // one, valid after `end`
-    // In the compute stream: backward is done, the last all-reduce is waited for, the update and the copy are done. The
-    // first two are not of a step that runs as graphs, where events have no time.
+    // Recorded on compute: after backward; after the wait for the last all-reduce; after the update and the copy to the
+    // host. A step that runs as graphs records only `end`, since an event inside a graph has no time.
     Event backward_done, reduced, end;
-    bool has_stamps = false;         // of the first two
+    bool has_stamps = false;         // whether this step recorded the first two
     double exposed_comm_ms() const;  // after `end`; NaN without stamps
   };
   Entry& entry(int64_t step) { return entries_[size_t(step) % entries_.size()]; }

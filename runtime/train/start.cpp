@@ -44,7 +44,8 @@ void check_continues(const StartRequest& request, const TrainingState& state, co
                 "restore the file, or start afresh in another output_dir");
 }
 
-// Values that are no numbers would make every step a skipped one, or the first one the last.
+// With a value that is no number every loss would be NaN: in fp16 every step would be skipped, otherwise the first step
+// would end the run. Better to name the tensor before the first step.
 void check_finite(const std::string& source, const std::string& what, const ParamLayout& layout, const float* flat) {
   const std::string tensor = first_non_finite(layout, flat);
   if (!tensor.empty())
@@ -78,7 +79,7 @@ TrainingState load_or_init(const StartRequest& request, const Model& model, Host
     return state;
   }
   if (request.config.model.init_from.empty()) {
-    ThreadPool all_cores({.num_threads = usable_cores()});  // the other ranks sleep until they receive the values
+    ThreadPool all_cores({.num_threads = usable_cores()});  // also the other ranks', which only wait for the broadcast
     init_params(model.layout(), host.params(), uint64_t(request.config.train.seed), all_cores);
     init_params(model.state_layout(), host.model_state(), uint64_t(request.config.train.seed), all_cores);
   } else {

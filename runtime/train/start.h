@@ -17,9 +17,9 @@ struct StartRequest {
 };
 
 // Fills parameters and optimizer state of every rank and sets the step's scalars. Rank 0 reads, the others receive.
-// Collective; blocks. Returns the state after which the run goes on; step 0 for a fresh start. Errors, on rank 0: 65
-// when checkpoints are there but none verifies, or the data changed; 78 naming the keys or tensors that differ; 79
-// naming a tensor that is not finite.
+// Collective; blocks. Returns the state after which the run goes on; step 0 for a fresh start. Errors, on rank 0: data
+// (65) when checkpoints are there but none verifies, or the data changed; config (78) naming the keys or tensors that
+// differ; non_finite (79) naming a tensor that is not finite.
 TrainingState start_run(const StartRequest& request, const Model& model, Device& device, Communicator& comm,
                         TrainStep& step, const WaitPolicy& wait);
 

@@ -45,7 +45,8 @@ class TrainStep {
     OpObserver* observer = nullptr;
     std::function<void(int bucket)> on_bucket = {};  // a bucket's all-reduce is about to be enqueued
   };
-  // Allocates everything a run needs but the arena, which is handed in: recording for a dry run, placed for a run.
+  // Allocates all device memory that a step needs but that of activations. Those lie in `arena`: a dry run hands in one
+  // that records what is taken from it, a run one that was planned from such a record.
   TrainStep(const Parts& parts, Arena& arena);
   // Ends only when what was enqueued has run: it uses memory of this object.
   ~TrainStep();

@@ -17,7 +17,7 @@
 namespace ddp {
 namespace {
 
-constexpr int kMaxMissedCommits = 3;  // in a row; then the run ends with 74
+constexpr int kMaxMissedCommits = 3;  // in a row; then the run ends with io (74)
 
 // From sums by LossSum.
 EvalRecord eval_record(int64_t step, const std::vector<double>& sums, double bytes_per_target) {

@@ -35,12 +35,14 @@ class Trainer {
     const DryRun& plan;
     WaitPolicy wait;
   };
-  // Opens the training data and allocates what a step needs. Collective. Errors: 65, 66, 71.
+  // Opens the training data and allocates what a step needs. Collective. Errors: data (65), no_input (66), os_resource
+  // (71).
   explicit Trainer(const Parts& parts);
 
   // Once: loads or makes the initial state, and trains to the last step, or to where it is asked to stop. Returns
   // complete, or stopped_early after a commit. It fails with this object whole, which its owner may keep until the
-  // error is told. Errors: 65, 66, 71, 73, 74, 78, 79; that of a run which never applied an update is 79.
+  // error is told. Errors: data (65), no_input (66), os_resource (71), cannot_create (73), io (74), config (78),
+  // non_finite (79); that of a run which never applied an update is non_finite (79).
   ExitCode run();
   // Tries a last time to write what a full disk kept from the run's folder, and says what is missing there. Of use
   // after a run that failed; one that did not has done so.
@@ -62,14 +64,14 @@ class Trainer {
   void enqueue(int64_t step);
   void finish(int64_t step);  // waits for the step, reports it, notes what it decided
   std::optional<SkippedUpdate> skipped_update(const StepMetrics& m) const;
-  // Throws where the run has no more hope (79). Every rank does, since all have the same metrics.
+  // Throws where the run has no more hope (non_finite, 79). Every rank does, since all have the same metrics.
   void stop_at_collapse(const StepMetrics& m, const SkippedUpdate& skipped) const;
-  void check_progress() const;  // at the last step: throws where no update was ever applied (79)
+  void check_progress() const;  // at the last step: throws where no update was ever applied (non_finite, 79)
   void evaluate(int64_t step);  // unless a stop was asked for: then it is left to the resume
   void make_up_evaluation();    // one that was due at the resumed step, and that the stop there cut off
   void commit(int64_t step, bool must_succeed);                // a second one of a step does nothing
-  void write_checkpoint_of(int64_t step);                      // rank 0. Errors: 74, 79
-  void check_can_commit(int64_t step, HostState& host) const;  // Errors: 79
+  void write_checkpoint_of(int64_t step);                      // rank 0. Errors: io (74), non_finite (79)
+  void check_can_commit(int64_t step, HostState& host) const;  // Errors: non_finite (79)
   bool is_checkpoint_requested() const;                        // and not yet served
   void summarize();
   void report_start_up();

@@ -13,8 +13,8 @@ namespace ddp::gpt2 {
 std::string export_json(const Config& config);
 
 // The keys that make a configuration of this model of it, as overrides ("model.layers=12"). What the file does not say
-// is what GPT2Config takes for it. `name` stands for the file in errors. Errors: 78 for what is no such file, and by
-// name for what this GPT-2 cannot compute.
+// is what GPT2Config takes for it. `name` stands for the file in errors. Errors: config (78) for what is no such file,
+// and by name for what this GPT-2 cannot compute.
 std::vector<std::string> import_json(std::string_view text, const std::string& name);
 
 }  // namespace ddp::gpt2
