@@ -13,9 +13,11 @@
 
 namespace ddp {
 
-// A step whose update was skipped, since a gradient or the loss was not finite.
+// A step whose update was skipped, since a gradient, a statistic of the model's state or the loss was not finite.
 struct SkippedUpdate {
-  std::string tensor;          // the first whose gradient is not finite; "loss": all gradients are finite
+  // The first parameter whose gradient is not finite; else the first tensor of the state of which a statistic is not;
+  // else "loss".
+  std::string tensor;
   int rank = -1;               // of the gradient; -1: only the sum over ranks is known not to be finite
   double next_loss_scale = 0;  // of the step that follows
 };
