@@ -18,7 +18,7 @@ constexpr double kSigma = 0.02;  // of all weights but the residual projections
 Gpt2::Gpt2(const Options& options, int64_t logits_rows)
     : options_(options),
       inputs_{{.name = "tokens", .sample = {options.context}, .limit = options.vocab},
-              {.name = "targets", .sample = {options.context}, .limit = options.vocab},
+              {.name = "targets", .sample = {options.context}, .limit = options.vocab, .is_target = true},
               token_order(options.context)},
       blocks_(size_t(options.layers)) {
   const int64_t c = options.width, rows = padded_vocab();

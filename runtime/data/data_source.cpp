@@ -2,6 +2,8 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
+
 #include "runtime/base/error.h"
 #include "runtime/data/sampler.h"
 #include "runtime/data/token_source.h"
@@ -19,14 +21,24 @@ void DataSource::fill(HostBatch& batch, uint64_t first) const {
 }
 
 SourceMakers source_makers() {
-  static constexpr SourceMaker kMakers[] = {{"bytes", open_bytes}, {"tokens", open_tokens}};
+  static constexpr std::string_view kTokens[] = {"tokens", "targets"};
+  static constexpr SourceMaker kMakers[] = {{"bytes", open_bytes, kTokens}, {"tokens", open_tokens, kTokens}};
   return kMakers;
 }
 
 std::unique_ptr<DataSource> open_source(SourceMakers makers, std::string_view format, const SourceRequest& request) {
-  for (const SourceMaker& maker : makers)
-    if (maker.format == format) return maker.open(request);
-  throw Error(ExitCode::config, fmt::format("data.format: no format \"{}\" in this program", format));
+  const auto maker = std::ranges::find(makers, format, &SourceMaker::format);
+  if (maker == makers.end())
+    throw Error(ExitCode::config, fmt::format("data.format: no format \"{}\" in this program", format));
+  for (const BatchLayout::Field& field : request.batch.fields()) {
+    const Input& input = field.input;
+    if (input.derive != nullptr || input.name == kSampleIds) continue;
+    if (std::ranges::find(maker->inputs, input.name) == maker->inputs.end())
+      throw Error(ExitCode::config,
+                  fmt::format("data.format {} has no {}, of which the model learns", format, input.name),
+                  "choose the format of the model's data");
+  }
+  return maker->open(request);
 }
 
 }  // namespace ddp

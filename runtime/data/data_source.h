@@ -65,14 +65,16 @@ struct SourceRequest {
 // What opens data of a format; the caller passes a table of them as a value, so that a test's program has more.
 struct SourceMaker {
   std::string_view format;  // a value of data.format
-  // Errors: data (65), no_input (66); config (78) where the format does not give what the model takes.
+  // Errors: data (65), no_input (66).
   std::unique_ptr<DataSource> (*open)(const SourceRequest&);
+  std::span<const std::string_view> inputs;  // that its samples fill
 };
 
 using SourceMakers = std::span<const SourceMaker>;
 SourceMakers source_makers();  // of every format that a configuration may name (runtime/config/registry.h)
 
-// `format` is one of `makers`. Errors: those of its open().
+// `format` is one of `makers`. Errors: config (78) where the model takes an input that the format does not fill; those
+// of open().
 std::unique_ptr<DataSource> open_source(SourceMakers makers, std::string_view format, const SourceRequest& request);
 
 }  // namespace ddp

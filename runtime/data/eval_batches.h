@@ -1,6 +1,6 @@
 // The samples of an evaluation: the first ones of the held-out file in file order, the same every time and for every
-// number of ranks, so that losses of different steps and runs compare. Whole micro-batches only; a short file gives
-// fewer.
+// number of ranks, so that losses of different steps and runs compare. Each is there once: where the file ends within
+// the last micro-batch, its other samples are filler whose targets are ignored.
 #pragma once
 
 #include <cstdint>
@@ -16,8 +16,7 @@ struct EvalOptions {
 
 class EvalBatches {
  public:
-  // `source` is in file order; it and `layout`, of a micro-batch, outlive this. Errors: data (65) when it holds less
-  // than a micro-batch.
+  // `source` is in file order; it and `layout`, of a micro-batch, outlive this.
   EvalBatches(const DataSource& source, const BatchLayout& layout, const EvalOptions& options);
 
   // Micro-batches over all ranks: eval.batches, or as many as the file holds.

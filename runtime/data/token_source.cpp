@@ -4,20 +4,16 @@
 
 #include <utility>
 
-#include "runtime/base/error.h"
+#include "runtime/base/check.h"
 
 namespace ddp {
 namespace {
 
 std::unique_ptr<DataSource> open(const SourceRequest& request, TokenFormat format) {
-  const BatchLayout::Field *tokens = request.batch.find("tokens"), *targets = request.batch.find("targets");
-  const auto fits = [&](const BatchLayout::Field* field) {
-    return field != nullptr && field->input.dtype == DType::i32 && field->shape.rank == 2;
-  };
-  if (!fits(tokens) || !fits(targets) || tokens->shape != targets->shape)
-    throw Error(ExitCode::config, "data.format bytes and tokens give tokens, of which this model does not learn",
-                "choose the format of the model's data");
-  return std::make_unique<TokenSource>(TokenFile(request.path, format, tokens->shape[1], tokens->input.limit),
+  const BatchLayout::Field &tokens = *request.batch.find("tokens"), &targets = *request.batch.find("targets");
+  DDP_CHECK(tokens.input.dtype == DType::i32 && tokens.shape.rank == 2 && targets.shape == tokens.shape,
+            "tokens {} and targets {}", tokens.shape.text(), targets.shape.text());
+  return std::make_unique<TokenSource>(TokenFile(request.path, format, tokens.shape[1], tokens.input.limit),
                                        request.split, request.seed);
 }
 

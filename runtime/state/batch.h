@@ -21,6 +21,7 @@ struct Input {
   DType dtype = DType::i32;  // as it comes: the device makes of it what it needs
   Shape sample;              // of one sample; a batch of B has (B, ...)
   int64_t limit = 0;         // i32: values are below it, or the data is of another vocabulary; 0: any value
+  bool is_target = false;    // i32: what is to be predicted; below 0 it is ignored
   // Where set, no source fills it: it is made from the other inputs of a training batch, by the thread that prepared
   // them. `out` is this input of the whole batch.
   void (*derive)(const HostBatch& batch, std::byte* out) = nullptr;
@@ -79,6 +80,8 @@ class HostBatch {
   }
   std::span<int32_t> sample_ids() { return values<int32_t>(kSampleIds); }
   std::span<const int32_t> sample_ids() const { return values<int32_t>(kSampleIds); }
+  // Makes sample `i` count for nothing.
+  void ignore_targets(int64_t i);
   // Makes what is derived from what a source has filled.
   void derive();
 

@@ -45,8 +45,6 @@ class Clouds final : public DataSource {
 };
 
 std::unique_ptr<DataSource> open_clouds(const SourceRequest& request) {
-  if (request.batch.find("features") == nullptr || request.batch.find("label") == nullptr)
-    throw Error(ExitCode::config, "data.format clouds is for models that take features and a label");
   const std::optional<int64_t> n = parse_number<int64_t>(read_text(request.path));
   if (!n || *n < 1) throw Error(ExitCode::data, request.path.string() + " holds no number of samples");
   return std::make_unique<Clouds>(*n, request);
@@ -57,7 +55,8 @@ std::unique_ptr<DataSource> open_clouds(const SourceRequest& request) {
 SourceMakers source_makers() {
   static const std::vector<SourceMaker> makers = [] {
     std::vector<SourceMaker> all(ddp::source_makers().begin(), ddp::source_makers().end());
-    all.push_back({"clouds", open_clouds});
+    static constexpr std::string_view kInputs[] = {"features", "label"};
+    all.push_back({"clouds", open_clouds, kInputs});
     return all;
   }();
   return makers;

@@ -16,7 +16,7 @@ void BatchNorm::declare(ParamLayout& layout, ParamLayout& state, const std::stri
 Toy::Toy(const Options& options)
     : options_(options),
       inputs_{{.name = "features", .dtype = DType::f32, .sample = {options.features}},
-              {.name = "label", .sample = {}, .limit = options.classes}} {
+              {.name = "label", .sample = {}, .limit = options.classes, .is_target = true}} {
   constexpr double kSigma = 0.5;
   const int64_t c = options.width;
   head_.bias = layout_.add("head.bias", {options.classes}, /*decay=*/false);
