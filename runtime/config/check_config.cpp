@@ -39,6 +39,16 @@ void check_optimizer(const Config& config) {
 }
 
 void check_schedule(const Config& config) {
+  const ScheduleConfig &s = config.schedule, defaults;
+  const auto check_owner = [&](const char* key, ScheduleName owner, bool is_set) {
+    if (is_set && s.name != owner)
+      throw mismatch(fmt::format("{} is set, which is of schedule {}, and schedule.name is {}", key, name_of(owner),
+                                 name_of(s.name)),
+                     fmt::format("remove {}, or set schedule.name to {}", key, name_of(owner)));
+  };
+  check_owner("schedule.power", ScheduleName::polynomial, s.power != defaults.power);
+  check_owner("schedule.step_size", ScheduleName::step, s.step_size != defaults.step_size);
+  check_owner("schedule.gamma", ScheduleName::step, s.gamma != defaults.gamma);
   if (config.schedule.min_lr > config.optimizer.lr)
     throw mismatch(
         fmt::format("schedule.min_lr {} is above optimizer.lr {}", config.schedule.min_lr, config.optimizer.lr),

@@ -97,6 +97,8 @@ class Builder {
   // Dependent defaults and required keys; `root` is where a missing key belongs.
   Config finish(const YamlNode& root) {
     model_.resolve(config_, given_);
+    if (config_.optimizer.name == OptimizerName::sgd && !given_.contains("optimizer.weight_decay"))
+      config_.optimizer.weight_decay = 0;  // what sgd adds to the gradient is another quantity than AdamW's
     for (const KeySection& section : sections_)
       for (const Field* field : section.fields) {
         const std::string key = full_key(section.name, field->key);

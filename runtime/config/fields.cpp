@@ -186,7 +186,7 @@ constexpr Field kOptimizer[] = {
      .range = {0, 1e3},
      .meaning =
          "of matrices and embeddings; biases and norms never decay. sgd adds it to the gradient, where recipes have "
-         "1e-5 to 1e-3"},
+         "1e-5 to 1e-3: there it is 0 unless it is given"},
     {.key = "momentum",
      .at = leaf<&Config::optimizer, &OptimizerConfig::momentum>,
      .range = {.min = 0, .max = 1, .without_max = true},
