@@ -20,9 +20,19 @@ int64_t logits_rows(const Config& config, DeviceKind device) {
   return int64_t(std::bit_floor(uint64_t(std::max<int64_t>(1, kCudaLogitsBytes / row))));
 }
 
+// As the op does (kernels/ops/attention.h), but before anything runs.
+void check_heads(const Options& options, DeviceKind device) {
+  const int64_t head = options.width / options.heads;
+  if (device == DeviceKind::cuda && (head % 8 != 0 || head > 128))
+    throw Error(ExitCode::config,
+                fmt::format("attention heads are {} wide, on CUDA that must be a multiple of 8, at most 128", head),
+                fmt::format("choose another number of heads: the model's width is {}", options.width));
+}
+
 }  // namespace
 
 std::unique_ptr<Model> make(const Config& config, DeviceKind device) {
+  check_heads(options_of<Options>(config), device);
   return std::make_unique<Gpt2>(options_of<Options>(config), logits_rows(config, device));
 }
 

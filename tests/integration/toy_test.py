@@ -78,7 +78,7 @@ class Toy(IntegrationTest):
 
     def test_the_plan_has_a_line_for_its_state(self):
         self.use_toys()
-        out = self.launch("plan", "--device", "cpu").out
+        out = self.launch("plan", "--device", "cpu", "--nproc", "4").out
         self.assertIn("model state", out)
         self.assertIn("samples of 1 points", out)
 

@@ -3,13 +3,17 @@
 #include <vector>
 
 #include "models/options_registry.h"
+#include "runtime/base/error.h"
 #include "runtime/config/fields.h"
 
 namespace ddp::toy {
 namespace {
 
 constexpr Field kModel[] = {
-    {.key = "features", .at = option<Options, &Options::features>, .range = {1, 1000}, .meaning = "numbers of a sample"},
+    {.key = "features",
+     .at = option<Options, &Options::features>,
+     .range = {1, 1000},
+     .meaning = "numbers of a sample"},
     {.key = "width", .at = option<Options, &Options::width>, .range = {1, 1000}, .meaning = "channels of both layers"},
     {.key = "classes", .at = option<Options, &Options::classes>, .range = {2, 1000}, .meaning = "what a sample may be"},
 };
@@ -22,7 +26,12 @@ constinit const ModelKind kKind = {
     .sections = kSections,
     .initial_options = [] { return std::any(Options{}); },
     .resolve = [](Config&, const GivenKeys&) {},
-    .check = [](const Config&) {},
+    .check =
+        [](const Config& config) {
+          if (config.train.micro_batch < 2)
+            throw Error(ExitCode::config, "train.micro_batch 1: one sample has no variance for a batch norm",
+                        "set it to 2 or more");
+        },
 };
 
 const ConfigRegistry& config_registry() {
