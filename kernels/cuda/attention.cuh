@@ -219,17 +219,17 @@ __device__ __forceinline__ void load_rows(T (&tile)[kTileRows][kStride], const H
   }
 }
 
-// Over groups of kVecWidth neighbouring lanes, those that share a row; every lane gets the result.
-template <int kVecWidth>
+// Over groups of kLanes neighbouring lanes, those that share a row; every lane gets the result.
+template <int kLanes>
 __device__ __forceinline__ float lanes_sum(float value) {
 #pragma unroll
-  for (int step = kVecWidth / 2; step > 0; step /= 2) value += shuffle_xor(value, step);
+  for (int step = kLanes / 2; step > 0; step /= 2) value += shuffle_xor(value, step);
   return value;
 }
-template <int kVecWidth>
+template <int kLanes>
 __device__ __forceinline__ float lanes_max(float value) {
 #pragma unroll
-  for (int step = kVecWidth / 2; step > 0; step /= 2) value = fmaxf(value, shuffle_xor(value, step));
+  for (int step = kLanes / 2; step > 0; step /= 2) value = fmaxf(value, shuffle_xor(value, step));
   return value;
 }
 
