@@ -68,7 +68,8 @@ void tile_moments(const Tile& tile, float* partials, const S* x, int64_t c) {
   });
 }
 
-// The moments of all rows from those of blocks; writes mean, rstd and what was seen of `width` columns from `column` on.
+// The moments of all rows from those of blocks; writes mean, rstd and what was seen of `width` columns from `column`
+// on.
 template <class S>
 void merge_moments(const BatchNormForward& a, int64_t column, int64_t width) {
   const int64_t m = a.x.dim(0), c = a.x.dim(1);

@@ -70,7 +70,7 @@ void ConsoleSink::write(const StepRecord& r) {
 
 void ConsoleSink::write(const EvalRecord& r) {
   last_eval_ = r;
-  if (!best_eval_ || r.loss < best_eval_->loss) best_eval_ = r;
+  if (!best_eval_ || std::isnan(best_eval_->loss) || r.loss < best_eval_->loss) best_eval_ = r;
   line(fmt::format("eval at step {}: {}", r.step, eval_text(r)));
 }
 

@@ -71,7 +71,7 @@ class Model {
   // State that is not a parameter: f32, without gradient, decay or moments. Evaluation reads it; a step moves each
   // element by state_momentum() towards the mean of what the step's micro-batches said of it (TrainPass::statistics).
   virtual const ParamLayout& state_layout() const;
-  virtual float state_momentum() const { return 0.1f; }
+  virtual double state_momentum() const { return 0.1; }
   // What a batch holds.
   virtual const std::vector<Input>& inputs() const = 0;
   // Losses that a sample has, counted or not.

@@ -153,7 +153,7 @@ void TrainStep::enqueue_update(MetricsRing::Entry* stamps) {
     update_state(exec(), {.state = state_.view(),
                           .statistics = reducer_.statistics(),
                           .scalars = scalars_.data(),
-                          .momentum = double(parts_.model.state_momentum()),
+                          .momentum = parts_.model.state_momentum(),
                           .num_micro_batches = train.global_batch / train.micro_batch});
 }
 

@@ -128,8 +128,7 @@ TEST_CASE("contract: a second pass adds what a first one writes: gradients, sums
   ModelRunner run(*model, 4);
   for (const Param& p : model->layout().params())  // "=" must not read what was there; padding stays as it is
     std::fill_n(run.grads.begin() + p.offset, p.numel, 1e30f);
-  for (const Param& p : model->state_layout().params())
-    std::fill_n(run.statistics.begin() + p.offset, p.numel, 1e300);
+  for (const Param& p : model->state_layout().params()) std::fill_n(run.statistics.begin() + p.offset, p.numel, 1e300);
   std::ranges::fill(run.sums, 1e300);
   run.train();
   const auto grads = run.grads;

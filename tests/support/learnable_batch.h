@@ -8,7 +8,8 @@
 
 namespace ddp::test {
 
-// Random tokens, each followed by one that depends on it. The same for the same seed; the samples are first_sample, first_sample + 1, ... of the global batch.
+// Random tokens, each followed by one that depends on it. The same for the same seed; the samples are first_sample,
+// first_sample + 1, ... of the global batch.
 inline void fill_learnable(HostBatch& batch, int64_t vocab, uint32_t seed, int32_t first_sample = 0) {
   std::mt19937 random(seed);
   const std::span<int32_t> tokens = batch.values<int32_t>("tokens"), targets = batch.values<int32_t>("targets");
