@@ -37,6 +37,12 @@ ParamId ParamLayout::add(std::string name, const Shape& shape, bool decay, const
   return ParamId{int(params_.size()) - 1};
 }
 
+const Param& ParamLayout::owner_of_element(int64_t i) const {
+  DDP_CHECK(i >= 0 && i < flat_elements_, "element {} of {}", i, flat_elements_);
+  const auto after = std::ranges::upper_bound(params_, i, {}, &Param::offset);
+  return *std::prev(after);
+}
+
 int64_t ParamLayout::num_parameters() const {
   int64_t n = 0;
   for (const Param& p : params_) n += p.live.numel();

@@ -57,6 +57,9 @@ class ParamLayout {
   const std::vector<int64_t>& chunk_begin() const { return chunk_begin_; }
   // 1 where weight decay applies to the chunk, else 0.
   const std::vector<float>& chunk_decay() const { return chunk_decay_; }
+  // The parameter that a chunk, or an element of a flat buffer, belongs to.
+  const Param& owner_of_chunk(int64_t chunk) const { return owner_of_element(chunk_begin_[size_t(chunk)]); }
+  const Param& owner_of_element(int64_t i) const;
   // Parameters of the model as published: without padding.
   int64_t num_parameters() const;
   // The parameter as a view into a flat buffer (flat elements) of any type.

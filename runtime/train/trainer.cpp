@@ -11,7 +11,6 @@
 #include "runtime/metrics/text.h"
 #include "runtime/state/finite.h"
 #include "runtime/train/first_rank_value.h"
-#include "runtime/train/leave_later.h"
 #include "runtime/train/start.h"
 
 namespace ddp {
@@ -36,20 +35,6 @@ bool is_due(int64_t every, int64_t step) { return every > 0 && step % every == 0
 // the evaluations of an unbroken one.
 bool is_evaluation_due(const Config& config, int64_t step) {
   return is_due(config.eval.every, step) || (config.eval.every > 0 && step == config.train.steps);
-}
-
-// The tensor of the model's state that element `i` belongs to.
-const std::string& state_owner(const ParamLayout& layout, int64_t i) {
-  for (const Param& p : layout.params())
-    if (i < p.offset + p.numel) return p.name;
-  return layout.params().back().name;
-}
-
-// The parameter that a chunk of the flat buffer belongs to.
-const std::string& chunk_owner(const ParamLayout& layout, int64_t chunk) {
-  for (const Param& p : layout.params())
-    if (chunk < p.first_chunk + p.num_chunks) return p.name;
-  return layout.params().back().name;
 }
 
 }  // namespace
@@ -106,48 +91,25 @@ void Trainer::load() {
                                       .first_step = first_step_,
                                       .num_workers = config.data.num_workers,
                                       .wait = parts_.wait});
-  if (is_first_rank()) open_sinks();
+  if (is_first_rank()) open_outlets();
   status().memory_bytes.store(parts_.plan.device_bytes());
   status().loaded_ns.store(monotonic_ns());
 }
 
-void Trainer::open_sinks() {
-  const std::filesystem::path folder = parts_.config.output_dir;
-  std::filesystem::create_directories(folder);
-  ConsoleSink console(console_mode_from_environment(), parts_.config.log.every);
-  leave_later(folder, parts_.env.resume, state_.step(), console);
-  sinks_.emplace(Sinks{.jsonl = JsonlSink(folder / kMetricsFile, state_.step(),
-                                          [this](const std::string& text) { sinks_->console.line(text); }),
-                       .console = std::move(console)});
-  write_waiting();
+void Trainer::open_outlets() {
+  outlets_.emplace(RunOutlets::Run{.folder = parts_.config.output_dir,
+                                   .config_yaml = state_.config_yaml,
+                                   .resume = parts_.env.resume,
+                                   .resumed_step = state_.step(),
+                                   .log_every = parts_.config.log.every});
   if (parts_.config.train.cuda_graph && !parts_.device.has_graphs())
-    sinks_->console.line(
+    outlets_->console().line(
         "train.cuda_graph has no effect on this device, which has no graphs: the results are the same");
-  if (state_.step() > 0) sinks_->console.line(fmt::format("resumed after step {}", state_.step()));
-}
-
-void Trainer::write_config() {
-  if (config_written_) return;
-  try {
-    write_text_atomically(std::filesystem::path(parts_.config.output_dir) / "config.yaml", state_.config_yaml);
-    config_written_ = true;
-  } catch (const Error& e) {
-    if (!std::exchange(config_told_, true))
-      sinks_->console.warning(fmt::format("{}; it is tried again before each checkpoint", e.what()));
-  }
-}
-
-void Trainer::write_waiting() {
-  if (!sinks_) return;
-  write_config();
-  sinks_->jsonl.flush();
+  if (state_.step() > 0) outlets_->console().line(fmt::format("resumed after step {}", state_.step()));
 }
 
 void Trainer::conclude() {
-  if (!sinks_) return;
-  write_waiting();
-  sinks_->jsonl.conclude();
-  if (!config_written_) sinks_->console.warning("the run's folder lacks its config.yaml, which sample needs");
+  if (outlets_) outlets_->conclude();
 }
 
 ExitCode Trainer::run() {
@@ -156,8 +118,9 @@ ExitCode Trainer::run() {
   const int64_t asked = parts_.env.stop_after;
   const int64_t last = asked > 0 ? std::min(asked, config.train.steps) : config.train.steps;
   started_ns_ = last_end_ns_ = monotonic_ns();
-  if (first_step_ > last && sinks_)
-    sinks_->console.line(fmt::format("nothing to do: the run is at step {}, and was to go to {}", state_.step(), last));
+  if (first_step_ > last && outlets_)
+    outlets_->console().line(
+        fmt::format("nothing to do: the run is at step {}, and was to go to {}", state_.step(), last));
   if (state_.step() > 0) make_up_evaluation();
   for (int64_t step = first_step_; step <= last && !stop_; ++step) {
     enqueue(step);
@@ -220,7 +183,7 @@ void Trainer::finish(int64_t step) {
   const double step_ms = ms_between(last_end_ns_, now);
   last_end_ns_ = now;
   if (step == first_step_) status().first_step_ns.store(now);
-  if (!sinks_) return;
+  if (!outlets_) return;
   const StepRecord record{.step = step,
                           .total_steps = parts_.config.train.steps,
                           .loss = m.loss(),
@@ -237,17 +200,17 @@ void Trainer::finish(int64_t step) {
                           .exposed_comm_ms = entry.exposed_comm_ms(),
                           .samples_seen = state_.samples_seen,
                           .memory_bytes = status().memory_bytes.load()};
-  sinks_->jsonl.write(record);
+  outlets_->jsonl().write(record);
   if (step == first_step_) report_start_up();
-  sinks_->console.write(record);
+  outlets_->console().write(record);
 }
 
 std::optional<SkippedUpdate> Trainer::skipped_update(const StepMetrics& m) const {
   if (m.update != kNotFinite) return std::nullopt;
   const int only_rank = parts_.env.world_size == 1 ? 0 : -1;  // which looks at the sum alone
   const auto tensor = [&]() -> std::string {
-    if (m.bad_chunk >= 0) return chunk_owner(step_.layout(), m.bad_chunk);
-    if (m.bad_statistic >= 0) return state_owner(parts_.model.state_layout(), m.bad_statistic);
+    if (m.bad_chunk >= 0) return step_.layout().owner_of_chunk(m.bad_chunk).name;
+    if (m.bad_statistic >= 0) return parts_.model.state_layout().owner_of_element(m.bad_statistic).name;
     return "loss";
   };
   return SkippedUpdate{.tensor = tensor(),
@@ -272,11 +235,11 @@ void Trainer::stop_at_collapse(const StepMetrics& m, const SkippedUpdate& skippe
 void Trainer::report_start_up() {
   const BoardLayout& board = *parts_.board;
   const RankStatus& s = status();
-  sinks_->console.start_up({.total_ms = ms_between(board.launched_ns, s.first_step_ns),
-                            .launch_ms = ms_between(board.launched_ns, s.entered_ns),
-                            .rendezvous_ms = ms_between(s.entered_ns, s.met_ns),
-                            .data_ms = ms_between(s.met_ns, s.loaded_ns),
-                            .first_step_ms = ms_between(s.loaded_ns, s.first_step_ns)});
+  outlets_->console().start_up({.total_ms = ms_between(board.launched_ns, s.first_step_ns),
+                                .launch_ms = ms_between(board.launched_ns, s.entered_ns),
+                                .rendezvous_ms = ms_between(s.entered_ns, s.met_ns),
+                                .data_ms = ms_between(s.met_ns, s.loaded_ns),
+                                .first_step_ms = ms_between(s.loaded_ns, s.first_step_ns)});
 }
 
 // The steps so far were skipped, each with its line; together they are a run that learnt nothing.
@@ -306,12 +269,12 @@ void Trainer::evaluate(int64_t step) {
   };
   const std::optional<std::vector<double>> sums = stop_ ? std::nullopt : evaluator_->run(parts_.wait, goes_on);
   stop_ = owes_evaluation_ = !sums;
-  if (!sums && sinks_) sinks_->console.line(fmt::format("no evaluation at step {}: the resume makes it up", step));
+  if (!sums && outlets_)
+    outlets_->console().line(fmt::format("no evaluation at step {}: the resume makes it up", step));
   if (!sums) return;
   const EvalRecord record = eval_record(step, *sums, valid_source_->bytes_per_target());
-  if (sinks_) {
-    sinks_->jsonl.write(record);
-    sinks_->console.write(record);
+  if (outlets_) {
+    outlets_->write(record);
   }
   last_end_ns_ = monotonic_ns();
 }
@@ -321,7 +284,7 @@ void Trainer::commit(int64_t step, bool must_succeed) {
   checkpoints_served_ = parts_.board->checkpoint_requests.load(std::memory_order_relaxed);
   checkpoint_asked_ = false;
   step_.drain();
-  write_waiting();
+  if (outlets_) outlets_->write_waiting();
   if (is_first_rank() && committed_step_ != step) {
     try {
       write_checkpoint_of(step);
@@ -329,7 +292,7 @@ void Trainer::commit(int64_t step, bool must_succeed) {
       committed_step_ = step;
     } catch (const Error& e) {
       if (must_succeed || e.code() != ExitCode::io || ++num_missed_commits_ == kMaxMissedCommits) throw;
-      sinks_->console.warning(fmt::format("no checkpoint at step {}: {}; training goes on", step, e.what()));
+      outlets_->console().warning(fmt::format("no checkpoint at step {}: {}; training goes on", step, e.what()));
     }
   }
   last_end_ns_ = monotonic_ns();
@@ -365,7 +328,7 @@ void Trainer::write_checkpoint_of(int64_t step) {
       std::filesystem::path(parts_.config.output_dir) / "checkpoints",
       {.model = host.model_flats(), .optimizer = host.states(), .state = state_}, parts_.config.checkpoint.keep);
   last_checkpoint_ = done.checkpoint.path;
-  sinks_->console.checkpoint(step, done.bytes, ms_between(begin, monotonic_ns()));
+  outlets_->console().checkpoint(step, done.bytes, ms_between(begin, monotonic_ns()));
 }
 
 bool Trainer::is_checkpoint_requested() const {
@@ -373,7 +336,7 @@ bool Trainer::is_checkpoint_requested() const {
 }
 
 void Trainer::summarize() {
-  sinks_->console.summary(
+  outlets_->console().summary(
       {.seconds = ms_between(started_ns_, monotonic_ns()) / 1e3,
        .run_folder = parts_.config.output_dir,
        .checkpoint = last_checkpoint_,

@@ -12,11 +12,10 @@
 #include "runtime/checkpoint/manifest.h"
 #include "runtime/data/eval_batches.h"
 #include "runtime/data/prefetcher.h"
-#include "runtime/metrics/console_sink.h"
-#include "runtime/metrics/jsonl_sink.h"
 #include "runtime/train/dry_run.h"
 #include "runtime/train/evaluator.h"
 #include "runtime/train/host_state.h"
+#include "runtime/train/run_outlets.h"
 #include "runtime/train/train_step.h"
 
 namespace ddp {
@@ -49,18 +48,9 @@ class Trainer {
   void conclude();
 
  private:
-  // Rank 0's outlets.
-  struct Sinks {
-    JsonlSink jsonl;
-    ConsoleSink console;
-  };
-
   std::unique_ptr<DataSource> open(Split split) const;
   void load();
-  void open_sinks();
-  void write_config();
-  // Tries again what a full disk kept from the run's folder: it must not end the run, which may find room.
-  void write_waiting();
+  void open_outlets();
   void enqueue(int64_t step);
   void finish(int64_t step);  // waits for the step, reports it, notes what it decided
   std::optional<SkippedUpdate> skipped_update(const StepMetrics& m) const;
@@ -88,8 +78,7 @@ class Trainer {
   std::optional<Evaluator> evaluator_;
   TrainingState state_;  // of the last finished step
   std::optional<Prefetcher> prefetcher_;
-  std::optional<Sinks> sinks_;
-  bool config_written_ = false, config_told_ = false;
+  std::optional<RunOutlets> outlets_;  // of rank 0
 
   int64_t first_step_ = 1;
   bool stop_ = false, checkpoint_asked_ = false;  // decided by the finished steps, and by evaluations broken off
