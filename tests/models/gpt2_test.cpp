@@ -6,10 +6,12 @@
 #include <set>
 
 #include "runtime/state/init.h"
-#include "tests/support/model_runner.h"
+#include "tests/support/gradient_check.h"
 
 using namespace ddp;
+using ddp::test::check_gradients;
 using ddp::test::ModelRunner;
+using ddp::test::scramble;
 
 namespace {
 
@@ -17,16 +19,6 @@ constexpr int64_t kVocab = 50;
 gpt2::Options tiny(float dropout = 0.0f, bool tied = true) {
   return {
       .layers = 2, .heads = 2, .width = 24, .context = 9, .vocab = kVocab, .dropout = dropout, .tie_embeddings = tied};
-}
-
-// Weights that make every path matter: larger than the initial ones, biases and norms not at their neutral values.
-void scramble(const Model& model, std::vector<float>& params) {
-  std::mt19937 random(11);
-  std::normal_distribution<float> normal(0.0f, 0.2f);
-  for (const Param& p : model.layout().params()) {
-    const int64_t live = p.live.numel();
-    for (int64_t i = 0; i < live; ++i) params[size_t(p.offset + i)] += normal(random);
-  }
 }
 
 }  // namespace
@@ -55,39 +47,7 @@ TEST_CASE("the gradient of every parameter tensor agrees with finite differences
   const gpt2::Gpt2 model(tiny(dropout, tied));
   ModelRunner run(model, 3);
   scramble(model, run.params);
-  run.train();
-  const std::vector<float> grads = run.grads, params = run.params;
-
-  std::mt19937 random(12);
-  std::normal_distribution<double> normal;
-  for (const Param& p : model.layout().params()) {
-    CAPTURE(p.name);
-    // Along the gradient mixed with noise, so that the expected change is far from zero and every element takes part.
-    const int64_t live = p.live.numel();
-    std::vector<double> direction(static_cast<size_t>(live));
-    double norm = 0, rms = 0;
-    for (int64_t i = 0; i < live; ++i) rms += std::pow(grads[size_t(p.offset + i)], 2);
-    rms = std::sqrt(rms / double(live));
-    REQUIRE(rms > 0);
-    for (int64_t i = 0; i < live; ++i) {
-      direction[size_t(i)] = double(grads[size_t(p.offset + i)]) / rms + normal(random);
-      norm += direction[size_t(i)] * direction[size_t(i)];
-    }
-    norm = std::sqrt(norm);
-    double expected = 0;
-    for (int64_t i = 0; i < live; ++i) expected += double(grads[size_t(p.offset + i)]) * direction[size_t(i)] / norm;
-    const double h = 2e-3;
-    const auto loss_at = [&](double step) {
-      for (int64_t i = 0; i < live; ++i)
-        run.params[size_t(p.offset + i)] =
-            float(double(params[size_t(p.offset + i)]) + step * direction[size_t(i)] / norm);
-      const double loss = run.train();
-      std::copy(params.begin(), params.end(), run.params.begin());
-      return loss;
-    };
-    const double measured = (loss_at(h) - loss_at(-h)) / (2 * h);
-    REQUIRE(measured == Approx(expected).epsilon(4e-3).margin(2e-3));
-  }
+  check_gradients(model, run, {.relative = 4e-3, .margin = 2e-3});
 }
 
 TEST_CASE("gradients are announced once each, in the order of the layout but for a bias after its weight") {
