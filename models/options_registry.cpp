@@ -1,13 +1,19 @@
 #include "models/options_registry.h"
 
-#include "models/gpt2/options/options.h"
+#include "models/list.h"
 
 namespace ddp {
+
+#define DDP_DECLARE_KIND(name)  \
+  namespace name {              \
+  extern const ModelKind kKind; \
+  }
+DDP_EACH_MODEL(DDP_DECLARE_KIND)
+
 namespace {
 
-constexpr const ModelKind* kModels[] = {
-    &gpt2::kKind,
-};
+#define DDP_KIND(name) &name::kKind,
+constexpr const ModelKind* kModels[] = {DDP_EACH_MODEL(DDP_KIND)};
 constexpr ConfigRegistry kRegistry = {.models = kModels};
 
 }  // namespace

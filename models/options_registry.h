@@ -1,5 +1,5 @@
-// The models that a configuration may name, as launcher and ranks know them. A new one is one line in
-// options_registry.cpp, and one in registry.cpp.
+// The models that a configuration may name, as launcher and ranks know them: `NAME::kKind` of each that
+// models/meson.build lists.
 #pragma once
 
 #include "runtime/config/registry.h"

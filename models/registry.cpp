@@ -1,14 +1,20 @@
 #include "models/registry.h"
 
-#include "models/gpt2/make.h"
-#include "models/gpt2/options/options.h"
+#include "models/list.h"
 
 namespace ddp {
+
+#define DDP_DECLARE_MODEL(name)                                         \
+  namespace name {                                                      \
+  extern const ModelKind kKind;                                         \
+  std::unique_ptr<Model> make(const Config& config, DeviceKind device); \
+  }
+DDP_EACH_MODEL(DDP_DECLARE_MODEL)
+
 namespace {
 
-constexpr ModelMaker kMakers[] = {
-    {&gpt2::kKind, gpt2::make},
-};
+#define DDP_MAKER(name) {&name::kKind, name::make},
+constexpr ModelMaker kMakers[] = {DDP_EACH_MODEL(DDP_MAKER)};
 
 }  // namespace
 

@@ -1,5 +1,6 @@
 // From a configuration to a model: a table of what makes each, which the caller passes as a value, so that a test's
-// programs make models of a longer one.
+// programs make models of a longer one. The product's table holds `NAME::make`, a ModelMaker::make, of each model that
+// models/meson.build lists.
 #pragma once
 
 #include <memory>

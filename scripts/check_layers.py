@@ -8,7 +8,7 @@ import sys
 
 from source_lines import source_lines
 
-# Folder -> level. The longest matching prefix decides.
+# Folder -> level. The longest matching pattern decides; * stands for the name of a model.
 LEVELS = {
     "runtime/base": 0,
     "runtime/config": 0,
@@ -18,8 +18,9 @@ LEVELS = {
     "runtime/comm": 2,
     "runtime/state": 2,
     "models": 3,
-    "models/options_registry": 0,  # not a folder but a header and its source
-    "models/gpt2/options": 0,
+    "models/*/options": 0,
+    "models/list": 0,  # these two are not folders but a header, and a header and its source
+    "models/options_registry": 0,
     "runtime/reduce": 3,
     "runtime/optim": 3,
     "runtime/data": 3,
@@ -33,8 +34,8 @@ LEVELS = {
 SIBLINGS = {
     ("runtime/board", "runtime/base"),
     ("runtime/config", "runtime/base"),
-    ("models/gpt2/options", "runtime/config"),
-    ("models/options_registry", "models/gpt2/options"),
+    ("models/*/options", "runtime/config"),
+    ("models/options_registry", "models/list"),
     ("models/options_registry", "runtime/config"),
 }
 # The launcher knows nothing of devices: level 0 only. Models never see communication.
@@ -48,11 +49,10 @@ INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
 
 
 def folder_of(path):
-    best = ""
-    for folder in LEVELS:
-        if path.startswith((folder + "/", folder + ".")) and len(folder) > len(best):
-            best = folder
-    return best
+    def holds(folder):
+        return re.match(re.escape(folder).replace(r"\*", "[^/]+") + "[/.]", path)
+
+    return max(filter(holds, LEVELS), key=len, default="")
 
 
 def allowed(source, target):

@@ -1,9 +1,8 @@
-#include "models/gpt2/make.h"
-
 #include <algorithm>
 #include <bit>
 
 #include "models/gpt2/gpt2.h"
+#include "models/registry.h"
 #include "runtime/state/precision.h"
 
 namespace ddp::gpt2 {
@@ -31,6 +30,7 @@ void check_heads(const Options& options, DeviceKind device) {
 
 }  // namespace
 
+// models/registry.h
 std::unique_ptr<Model> make(const Config& config, DeviceKind device) {
   check_heads(options_of<Options>(config), device);
   return std::make_unique<Gpt2>(options_of<Options>(config), logits_rows(config, device));
