@@ -11,7 +11,7 @@ namespace ddp {
 enum class WeightOrder : uint8_t { in_out, out_in };
 
 struct Linear {
-  ParamId weight, bias;
+  ParamId weight = {}, bias = {};
   WeightOrder order = WeightOrder::in_out;
 
   // Appends weight and bias to the layout; call in backward order.
