@@ -74,19 +74,7 @@ Gpt2::Activations Gpt2::forward(const Pass& pass, const TensorView& tokens, bool
 void Gpt2::train(const Exec& exec, Arena& arena, const TrainPass& args) const {
   const TensorView tokens = args.batch["tokens"];
   const int64_t batch = tokens.dim(0), t = tokens.dim(1), m = batch * t, c = options_.width;
-  const Pass pass{.exec = exec,
-                  .arena = arena,
-                  .layout = layout_,
-                  .params = args.params,
-                  .grads = args.grads,
-                  .accumulate = args.accumulate,
-                  .sums = args.sums,
-                  .ready = &args.ready,
-                  .dropout = {.p = float(options_.dropout),
-                              .seed = args.seed,
-                              .step = args.attempted_step,
-                              .sample_ids = args.batch.sample_ids().as<int32_t>(),
-                              .num_samples = batch}};
+  const Pass pass = Pass::of(exec, arena, layout_, args, options_.dropout);
   Activations a = forward(pass, tokens, /*keep=*/true);
 
   ResidualGrad grad;
@@ -122,8 +110,7 @@ void Gpt2::train(const Exec& exec, Arena& arena, const TrainPass& args) const {
 }
 
 void Gpt2::evaluate(const Exec& exec, Arena& arena, const EvalPass& args) const {
-  const Pass pass{
-      .exec = exec, .arena = arena, .layout = layout_, .params = args.params, .sums = args.sums, .dropout = {}};
+  const Pass pass = Pass::of(exec, arena, layout_, args);
   const Activations a = forward(pass, args.batch["tokens"], /*keep=*/false);
   const TensorView targets = args.batch["targets"];
   head_.forward(pass, a.ln_f.out, targets.view({targets.numel()}));

@@ -6,6 +6,7 @@
 #include "kernels/ops.h"
 #include "runtime/base/loss_sums.h"
 #include "runtime/device/arena.h"
+#include "runtime/state/model.h"
 #include "runtime/state/param_layout.h"
 
 namespace ddp {
@@ -28,6 +29,26 @@ struct Pass {
   ArenaTensor take_wide(const Shape& shape, const char* name) const {
     return arena.take(shape, name, wide(params.dtype));
   }
+  // The trainer's pass, dropping out at this rate by its batch's samples.
+  static Pass of(const Exec& exec, Arena& arena, const ParamLayout& layout, const TrainPass& args, double dropout = 0) {
+    return {.exec = exec,
+            .arena = arena,
+            .layout = layout,
+            .params = args.params,
+            .grads = args.grads,
+            .accumulate = args.accumulate,
+            .sums = args.sums,
+            .ready = &args.ready,
+            .dropout = {.p = float(dropout),
+                        .seed = args.seed,
+                        .step = args.attempted_step,
+                        .sample_ids = args.batch.sample_ids().as<int32_t>(),
+                        .num_samples = args.batch.num_samples()}};
+  }
+  static Pass of(const Exec& exec, Arena& arena, const ParamLayout& layout, const EvalPass& args) {
+    return {.exec = exec, .arena = arena, .layout = layout, .params = args.params, .sums = args.sums, .dropout = {}};
+  }
+
   void announce(ParamId id) const { (*ready)(id); }
   Dropout dropout_at(uint32_t site) const {
     Dropout d = dropout;

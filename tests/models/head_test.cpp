@@ -31,15 +31,7 @@ class MaskedHead final : public Model {
   WorkUnit unit() const override { return {.abbreviation = "word", .plural = "words"}; }
 
   void train(const Exec& exec, Arena& arena, const TrainPass& args) const override {
-    const Pass pass{.exec = exec,
-                    .arena = arena,
-                    .layout = layout_,
-                    .params = args.params,
-                    .grads = args.grads,
-                    .accumulate = args.accumulate,
-                    .sums = args.sums,
-                    .ready = &args.ready,
-                    .dropout = {}};
+    const Pass pass = Pass::of(exec, arena, layout_, args);
     const TensorView x = args.batch["features"];
     HeadTransform::Saved saved;
     transform_.forward(pass, saved, x);
@@ -52,8 +44,7 @@ class MaskedHead final : public Model {
     transform_.backward(pass, saved, /*dx=*/dy, dy, x);
   }
   void evaluate(const Exec& exec, Arena& arena, const EvalPass& args) const override {
-    const Pass pass{
-        .exec = exec, .arena = arena, .layout = layout_, .params = args.params, .sums = args.sums, .dropout = {}};
+    const Pass pass = Pass::of(exec, arena, layout_, args);
     HeadTransform::Saved saved;
     transform_.forward(pass, saved, args.batch["features"]);
     classifier_.forward(pass, saved.norm.out, args.batch["word"]);

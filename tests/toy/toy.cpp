@@ -86,15 +86,7 @@ void Toy::backward(const Pass& pass, const Layer& layer, const TensorView& x, co
 }
 
 void Toy::train(const Exec& exec, Arena& arena, const TrainPass& args) const {
-  const Pass pass{.exec = exec,
-                  .arena = arena,
-                  .layout = layout_,
-                  .params = args.params,
-                  .grads = args.grads,
-                  .accumulate = args.accumulate,
-                  .sums = args.sums,
-                  .ready = &args.ready,
-                  .dropout = {}};
+  const Pass pass = Pass::of(exec, arena, layout_, args);
   const ArenaTensor x = stored(pass, args.batch["features"]);
   BatchNorm::Saved first, second;
   forward(pass, first_, x, first, args.statistics);
@@ -116,8 +108,7 @@ void Toy::train(const Exec& exec, Arena& arena, const TrainPass& args) const {
 }
 
 void Toy::evaluate(const Exec& exec, Arena& arena, const EvalPass& args) const {
-  const Pass pass{
-      .exec = exec, .arena = arena, .layout = layout_, .params = args.params, .sums = args.sums, .dropout = {}};
+  const Pass pass = Pass::of(exec, arena, layout_, args);
   ArenaTensor x = stored(pass, args.batch["features"]);
   for (const Layer* layer : {&first_, &second_}) {
     const Shape shape{x.view().dim(0), options_.width};
