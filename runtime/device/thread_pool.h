@@ -8,6 +8,7 @@
 #include <exception>
 #include <mutex>
 #include <thread>
+#include <type_traits>
 #include <vector>
 
 #include "runtime/base/wait.h"
@@ -33,17 +34,22 @@ class ThreadPool {
   // all are done. Rethrows the first exception. One caller at a time; not to be nested.
   template <class F>
   void parallel_for(int64_t num_blocks, F&& f) {
+    using Function = std::remove_reference_t<F>;
     if (num_blocks <= 1 || workers_.empty()) {
-      for (int64_t i = 0; i < num_blocks; ++i) f(i);
-      return;
+      for (int64_t i = 0; i < num_blocks; ++i) call<Function>(&f, i);
+    } else {
+      run(num_blocks, call<Function>, &f);
     }
-    run(
-        num_blocks,
-        [](const void* body, int64_t block) { (*static_cast<const std::remove_reference_t<F>*>(body))(block); }, &f);
   }
 
  private:
   using Body = void (*)(const void* body, int64_t block);
+  // One copy of f for every number of threads: in a second one, the compiler may choose other additions to fuse with
+  // multiplications.
+  template <class F>
+  [[gnu::noipa]] static void call(const void* f, int64_t block) {
+    (*static_cast<const F*>(f))(block);
+  }
   void run(int64_t num_blocks, Body call, const void* body);
   void work_loop(int index);
   void take_blocks();
