@@ -104,6 +104,12 @@ class IntegrationTest(unittest.TestCase):
         with open(os.path.join(self.run_folder(name), "metrics.jsonl")) as file:
             return [r for r in map(json.loads, file) if r["type"] == kind]
 
+    def tensor_names(self, path):
+        """Of a safetensors file."""
+        with open(path, "rb") as file:
+            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        return set(header) - {"__metadata__"}
+
     def column(self, key, name="run", kind="step"):
         """A column of metrics.jsonl as text, so that a comparison is bit for bit."""
         return [repr(r[key]) for r in self.records(name, kind)]

@@ -71,11 +71,6 @@ class Resume(harness.IntegrationTest):
                 shutil.rmtree(self.run_folder("parts"))
             shutil.rmtree(self.run_folder("whole"))
 
-    def tensor_names(self, path):
-        with open(path, "rb") as file:
-            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-        return set(header) - {"__metadata__"}
-
     def test_weights_serve_every_precision_as_a_start_and_a_sample(self):
         self.config(steps=30)
         self.launch("--output-dir", self.run_folder("fp32"))

@@ -19,6 +19,8 @@ checkpoint: {{every: 0}}
 output_dir: {folder}/run
 """
 
+needs_simulation = unittest.skipUnless(os.environ.get("DDP_CUDA_MODULE"), "no CUDA headers: nothing to simulate")
+
 
 class Toy(IntegrationTest):
     def setUp(self):
@@ -82,19 +84,47 @@ class Toy(IntegrationTest):
         self.assertIn("model state", out)
         self.assertIn("samples of 1 points", out)
 
-    @unittest.skipUnless(os.environ.get("DDP_CUDA_MODULE"), "no CUDA headers: nothing to simulate")
-    def test_on_simulated_gpus_it_is_within_1e_5_of_the_cpu(self):
+    def check_that_only_applied_steps_move_weights_and_statistics(self, *where):
+        """A loss scale that doubles after each update is too large for fp16 every few steps, from the first on."""
+        self.launch(*where, "--set", "train.steps=12", "--set", "train.precision=fp16", "--set", "train.loss_scale_init=16777216",
+                    "--set", "train.loss_scale_interval=1", "--set", "checkpoint.every=1", "--set", "checkpoint.keep=20")
+        names = self.tensor_names(os.path.join(self.run_folder(), "checkpoints", "step-00000012", "model.safetensors"))
+        self.assertIn("second.norm.running_var", names)
+        hashes = [self.weights_hash(step) for step in range(1, 13)]
+        skipped = [record["skipped"] for record in self.records()]
+        self.assertTrue(skipped[0] and skipped[1])
+        self.assertIn(True, skipped[skipped.index(False):])
+        self.assertEqual([a == b for a, b in zip(hashes, hashes[1:])], skipped[1:])
+
+    def test_a_skipped_step_leaves_its_statistics_alone(self):
+        self.use_toys()
+        self.check_that_only_applied_steps_move_weights_and_statistics("--device", "cpu", "--nproc", "2")
+
+    def use_simulated_gpus(self):
         self.use_toys()
         for name, value in (("DDP_SIM_GPUS", "4"), ("DDP_SIM_STREAMS", "random"), ("DDP_SIM_SEED", "5")):
             os.environ[name] = value
             self.addCleanup(os.environ.pop, name, None)
-        self.train("cpu", 1, "--set", "train.steps=12")
+
+    @needs_simulation
+    def test_on_simulated_gpus_it_is_within_1e_5_of_the_cpu(self):
+        self.use_simulated_gpus()
+        short = "--set", "train.steps=12", "--set", "eval.every=6"
+        self.train("cpu", 1, *short)
         for gpus in ("0", "0,1,2,3"):
             name = "gpus " + gpus
-            self.launch("--gpus", gpus, "--set", "train.steps=12", "--output-dir", self.run_folder(name))
-            for want, got in zip(self.records("cpu"), self.records(name), strict=True):
-                self.assertLess(abs(got["loss"] - want["loss"]) / want["loss"], 1e-5, f"step {got['step']}")
+            self.launch("--gpus", gpus, *short, "--output-dir", self.run_folder(name))
+            for kind in ("step", "eval"):
+                for want, got in zip(self.records("cpu", kind), self.records(name, kind), strict=True):
+                    self.assertLess(abs(got["loss"] - want["loss"]) / want["loss"], 1e-5, f"{kind} {got['step']}")
+            for key in ("top1", "top5"):
+                self.assertEqual(self.column(key, "cpu", "eval"), self.column(key, name, "eval"))
         self.assertEqual(self.weights_hash(12, "gpus 0"), self.weights_hash(12, "gpus 0,1,2,3"))
+
+    @needs_simulation
+    def test_on_simulated_gpus_a_skipped_step_leaves_its_statistics_alone(self):
+        self.use_simulated_gpus()
+        self.check_that_only_applied_steps_move_weights_and_statistics("--gpus", "0,1")
 
 
 if __name__ == "__main__":
