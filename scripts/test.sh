@@ -62,11 +62,11 @@ run build-ci
 if [ $quick = no ]; then
   # A kernel that randomises addresses by more than 28 bits takes, now and then, those of ThreadSanitizer's own memory.
   if setarch --addr-no-randomize true 2>/dev/null; then fixed_addresses=(setarch --addr-no-randomize); fi
-  # Integration tests start many processes: once, in the plain build. Catch2's own headers warn here, so no -Dwerror. -O1 -g1: sanitizers
-  # compile in half the time, and find the same.
-  configure build-asan -Doptimization=1 -Dcpp_args=-g1 -Db_sanitize=address,undefined -Db_lundef=false -Dbench=false -Dcuda=disabled
+  # Integration tests start many processes: once, in the plain build. Catch2's own headers warn here, so no -Dwerror. The checks of
+  # AddressSanitizer + UBSan take longest to optimize, those of ThreadSanitizer to run: -O0 and -O1 (the kernels keep their -O3).
+  configure build-asan -Doptimization=0 -Db_sanitize=address,undefined -Db_lundef=false -Dbench=false -Dcuda=disabled
   run build-asan --no-suite integration --no-suite policy --no-suite precision
-  configure build-tsan -Doptimization=1 -Dcpp_args=-g1 -Db_sanitize=thread -Db_lundef=false -Dbench=false -Dcuda=disabled
+  configure build-tsan -Doptimization=1 -Db_sanitize=thread -Db_lundef=false -Dbench=false -Dcuda=disabled
   run build-tsan --no-suite integration --no-suite policy --no-suite precision
 fi
 exec python3 scripts/count_tests.py "${folders[@]}"
