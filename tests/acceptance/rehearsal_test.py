@@ -4,6 +4,7 @@ coreutils, bash and python3 alone, no HOME, stand-ins for NVIDIA's tools and PyT
 kills in the middle.
 
 Of what scripts/bundle.sh --tests made; skipped where it made none, or one without the CUDA backend.
+Arguments: the cases, Whole or Interrupted, else both.
 """
 import contextlib
 import glob
@@ -149,7 +150,9 @@ class Rehearsal(unittest.TestCase):
         if os.path.isdir(self.out):
             self.assertEqual(sorted(os.listdir(self.out)), ["log.tar.gz", "report.json", "report.md"])
 
-    # ---- the tests
+
+class Whole(Rehearsal):
+    """Everything once: the one whose seconds count."""
 
     def test_every_stage_is_rehearsed_and_passes(self):
         seconds = []
@@ -197,6 +200,10 @@ class Rehearsal(unittest.TestCase):
                 at += 1
         for tool in ("memcheck", "racecheck", "synccheck", "initcheck"):
             self.assertIn(("compute-sanitizer", tool), checked)
+
+
+class Interrupted(Rehearsal):
+    """What is missing, fails, hangs, crashes or is killed."""
 
     def test_what_is_not_there_is_no_failure(self):
         code, out, err = self.run_it("--stages", "torch,sanitizer,compile")
