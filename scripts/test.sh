@@ -44,6 +44,13 @@ run() {
   folders+=("$folder")
 }
 
+# run_sanitized FOLDER SANITIZERS OPTIMIZATION. Integration tests start many processes: once, in the plain build. Catch2's own headers warn
+# here, so no -Dwerror.
+run_sanitized() {
+  configure "$1" "-Db_sanitize=$2" "-Doptimization=$3" -Db_lundef=false -Dbench=false -Dcuda=disabled
+  run "$1" --no-suite integration --no-suite policy --no-suite precision
+}
+
 # Tests that let a process die of a signal look at that signal: the sanitizers must not take it.
 export ASAN_OPTIONS=handle_segv=0:handle_abort=0:handle_sigill=0:handle_sigbus=0:handle_sigfpe=0
 export TSAN_OPTIONS=$ASAN_OPTIONS:suppressions=$root/tests/tsan_suppressions.txt
@@ -62,11 +69,8 @@ run build-ci
 if [ $quick = no ]; then
   # A kernel that randomises addresses by more than 28 bits takes, now and then, those of ThreadSanitizer's own memory.
   if setarch --addr-no-randomize true 2>/dev/null; then fixed_addresses=(setarch --addr-no-randomize); fi
-  # Integration tests start many processes: once, in the plain build. Catch2's own headers warn here, so no -Dwerror. The checks of
-  # AddressSanitizer + UBSan take longest to optimize, those of ThreadSanitizer to run: -O0 and -O1 (the kernels keep their -O3).
-  configure build-asan -Doptimization=0 -Db_sanitize=address,undefined -Db_lundef=false -Dbench=false -Dcuda=disabled
-  run build-asan --no-suite integration --no-suite policy --no-suite precision
-  configure build-tsan -Doptimization=1 -Db_sanitize=thread -Db_lundef=false -Dbench=false -Dcuda=disabled
-  run build-tsan --no-suite integration --no-suite policy --no-suite precision
+  # The checks of AddressSanitizer + UBSan take longest to optimize, those of ThreadSanitizer to run: -O0 and -O1 (the kernels keep -O3).
+  run_sanitized build-asan address,undefined 0
+  run_sanitized build-tsan thread 1
 fi
 exec python3 scripts/count_tests.py "${folders[@]}"
