@@ -13,7 +13,7 @@
 namespace ddp::sim {
 namespace {
 
-constexpr size_t kCellBytes = 2;  // the smallest element type of kernels, fp16
+constexpr size_t kCellBytes = 1;  // the smallest element type of kernels
 
 enum class Readers : uint8_t { one, lanes, warps };  // lanes: several of a warp; warps: of several
 

@@ -83,5 +83,6 @@ inline float rsqrtf(float x) { return 1.0f / std::sqrt(x); }
 inline float __expf(float x) { return std::exp(x); }
 inline float __logf(float x) { return std::log(x); }
 using std::isfinite;
+using std::isnan;
 using std::max;
 using std::min;
