@@ -18,7 +18,6 @@
 
 #include "launcher/signals.h"
 #include "runtime/base/clock.h"
-#include "runtime/base/cuda_libraries.h"
 #include "runtime/base/fs.h"
 #include "runtime/base/text_check.h"
 
@@ -112,12 +111,12 @@ std::vector<std::string> pythons() {
 
 }  // namespace
 
-std::string search_cuda_libraries(const fs::path& rank_program, int num_ranks) {
+std::string search_cuda_libraries(const fs::path& rank_program, const OpenedLibraries& opened) {
   const fs::path folder = rank_program.parent_path(), module = cuda_module_path(folder);
   if (!fs::exists(module)) return {};
   CudaLibraryPlaces places = cuda_library_places(folder);
   const std::vector<fs::path> own = places.site_packages;
-  const std::vector<std::string> missing = not_found(needed_cuda_libraries(module, num_ranks > 1), places);
+  const std::vector<std::string> missing = not_found(needed_cuda_libraries(module, opened), places);
   if (missing.empty()) return {};
   for (const std::string& python : pythons()) {
     const std::vector<fs::path> found = site_packages_of(python);

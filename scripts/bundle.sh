@@ -34,7 +34,7 @@ configure_as $build -Dcpu_archs=x86-64-v3,x86-64-v4,x86-64-v4+avx512bf16 "-Dtest
   "-Dgpu_arch=${gpu_arch:-$(build_option gpu_arch meson.build)}"
 has_target() { ninja -C $build -t query "$1" >/dev/null 2>&1; }
 programs=(runtime/rank/ddp-rank runtime/rank/ddp-rank-x86-64-v4 runtime/rank/ddp-rank-x86-64-v4-avx512bf16)
-modules=()
+modules=() simulated=()
 if has_target runtime/rank/libddp-cuda.so; then
   modules+=(runtime/rank/libddp-cuda.so)
 else
@@ -45,10 +45,11 @@ if $tests; then
   if [ ${#modules[@]} -gt 0 ]; then
     programs+=(tests/cuda/test_cuda_ops_on_gpu tests/cuda/test_cuda_attention_on_gpu)
     modules+=(tests/cuda_sim/api/libddp-cuda-sim.so tests/cuda_sim/api/libsim-nvml.so)
+    simulated=(tests/cuda_sim/api/libcudnn.so.9)  # by the name of the real one, so in no folder that is looked through
   fi
 fi
 say "building $build"
-ninja -C $build launcher/ddp-entry launcher/ddp-launch "${programs[@]}" "${modules[@]}" >$build/ninja.log 2>&1 ||
+ninja -C $build launcher/ddp-entry launcher/ddp-launch "${programs[@]}" "${modules[@]}" "${simulated[@]}" >$build/ninja.log 2>&1 ||
   { tail -n 60 $build/ninja.log; die "the build of the bundle failed"; }
 
 # --- collect
@@ -74,6 +75,7 @@ for library in "${libraries[@]}"; do
   cp -L "/usr/share/doc/${owner:?no package owns $library}/copyright" "$top/licenses/$owner.txt"
 done
 for module in "${modules[@]}"; do install "$build/$module" "$top/lib"; done
+for library in "${simulated[@]}"; do install -D "$build/$library" "$top/simulated/$(basename "$library")"; done
 
 # --- make it movable. Stripped first: patchelf leaves files that strip would break.
 strip --strip-unneeded "$top"/bin/* "$top"/lib/*
@@ -95,7 +97,7 @@ done
 
 # --- texts
 cp configs/*.yaml configs/README.md "$top/configs"
-cp scripts/common.sh scripts/prepare_kjv.sh "$top/scripts"
+cp scripts/common.sh scripts/prepare_kjv.sh scripts/prepare_fashion.sh "$top/scripts"
 cp scripts/bundle_readme.txt "$top/README.txt"
 ./scripts/prepare_kjv.sh  # which may not work where the bundle goes
 mkdir "$top/data"

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Compiles the CUDA backend, syntax only, against the headers of CUDA 12.0 and NCCL 2.18, the oldest it supports, whatever
-# toolkit builds it: check_cuda12.sh. Exits 77 where they cannot be fetched. PyPI's wheels of the 12 series hold headers but no nvcc, so .cu files are compiled as the
+# Compiles the CUDA backend, syntax only, against the headers of CUDA 12.0, NCCL 2.18 and cuDNN 9.0, the oldest it supports,
+# whatever toolkit builds it: check_cuda12.sh. Exits 77 where they cannot be fetched. PyPI's wheels of the 12 series hold headers but no nvcc, so .cu files are compiled as the
 # simulator does, by the host's compiler.
 . "$(dirname "$0")/common.sh"
 cd "$root"
-wheels=(nvidia-cuda-runtime-cu12==12.0.107 nvidia-cuda-nvcc-cu12==12.0.76 nvidia-cublas-cu12==12.0.1.189 nvidia-nccl-cu12==2.18.1)
+wheels=(nvidia-cuda-runtime-cu12==12.0.107 nvidia-cuda-nvcc-cu12==12.0.76 nvidia-cublas-cu12==12.0.1.189 nvidia-nccl-cu12==2.18.1
+  nvidia-cudnn-cu12==9.0.0.312)
 folder=.cache/cuda12
 if [ ! -f "$folder/complete" ]; then
   fetch_wheels "$folder" "${wheels[@]}" || exit 77
@@ -21,4 +22,4 @@ host=(kernels/cuda/*.cpp runtime/rank/cuda_*.cpp runtime/device/cuda_*.cpp runti
 kernels=(kernels/cuda/*.cu)
 printf '%s\n' "${host[@]}" | check
 printf '%s\n' "${kernels[@]}" | check -x c++ -Wno-unknown-pragmas
-say "${#host[@]} host files and ${#kernels[@]} kernels compile against the headers of CUDA 12.0 and NCCL 2.18"
+say "${#host[@]} host files and ${#kernels[@]} kernels compile against the headers of CUDA 12.0, NCCL 2.18 and cuDNN 9.0"

@@ -92,9 +92,10 @@ fs::path cuda_module_path(const fs::path& program_folder) {
   return fs::exists(beside) ? beside : program_folder.parent_path() / "lib" / "libddp-cuda.so";
 }
 
-std::vector<std::string> needed_cuda_libraries(const fs::path& module, bool several_ranks) {
+std::vector<std::string> needed_cuda_libraries(const fs::path& module, const OpenedLibraries& opened) {
   SharedObject object = read_shared_object(module);
-  if (several_ranks) object.needed.emplace_back(kNcclLibrary);
+  if (opened.nccl) object.needed.emplace_back(kNcclLibrary);
+  if (opened.cudnn) object.needed.emplace_back(kCudnnLibrary);
   std::vector<std::string> out;
   for (const std::string& name : object.needed)
     if (package_of(name) != nullptr && name != object.soname) out.push_back(name);

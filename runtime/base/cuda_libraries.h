@@ -13,6 +13,13 @@
 namespace ddp {
 
 inline constexpr const char* kNcclLibrary = "libnccl.so.2";
+inline constexpr const char* kCudnnLibrary = "libcudnn.so.9";
+
+// Which of them a run needs beside those that its backend is linked with.
+struct OpenedLibraries {
+  bool nccl = false;   // several ranks
+  bool cudnn = false;  // a model that convolves
+};
 
 // In the order in which they are looked through; the loader's own places come after `given`.
 struct CudaLibraryPlaces {
@@ -30,9 +37,9 @@ CudaLibraryPlaces cuda_library_places(const std::filesystem::path& program_folde
 // The CUDA backend of programs in `program_folder`: $DDP_CUDA_MODULE where set, else libddp-cuda.so beside them or in
 // ../lib. It need not exist.
 std::filesystem::path cuda_module_path(const std::filesystem::path& program_folder);
-// NVIDIA's libraries among those that a backend needs, and NCCL where there are several ranks. A backend that says it
-// is one of them itself, as the simulator does of NCCL, does not need that one. Errors: data (65), no_input (66).
-std::vector<std::string> needed_cuda_libraries(const std::filesystem::path& module, bool several_ranks);
+// NVIDIA's libraries among those that a backend needs, and those that a run opens itself. A backend that says it is one
+// of them itself, as the simulator does of NCCL, does not need that one. Errors: data (65), no_input (66).
+std::vector<std::string> needed_cuda_libraries(const std::filesystem::path& module, const OpenedLibraries& opened = {});
 
 // Existing files of that name, in order; and at its place the bare name, for the loader to look up.
 std::vector<std::filesystem::path> cuda_library_candidates(const std::string& name, const CudaLibraryPlaces& places);

@@ -3,7 +3,10 @@
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
+#include <cstdio>
 #include <cstdlib>
+
+#include "runtime/base/line_marks.h"
 
 namespace ddp::log {
 
@@ -26,6 +29,11 @@ void write(Level level, std::string_view text) {
     case Level::error:
       return spdlog::error(text);
   }
+}
+
+void note(std::string_view text) {
+  fmt::print("{}{}\n", kLogMark, text);
+  std::fflush(stdout);
 }
 
 }  // namespace ddp::log

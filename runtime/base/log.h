@@ -14,6 +14,8 @@ enum class Level { debug, info, warn, error };
 // Sets the level and the pattern; to be called once in main. Level from DDP_LOG (debug|info|warn|error) where set.
 void init();
 void write(Level level, std::string_view text);
+// To the rank's log alone, not to the console: what is too long or of too little use there.
+void note(std::string_view text);
 
 template <class... T>
 void debug(fmt::format_string<T...> format, T&&... values) {

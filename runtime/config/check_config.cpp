@@ -62,6 +62,13 @@ void check_schedule(const Config& config) {
                    "set data.valid to a held-out file, or eval.every to 0");
 }
 
+void check_data(const Config& config) {
+  if (config.data.augment == Augment::automatic || data_format(config).augment) return;
+  throw mismatch(fmt::format("data.augment is {}, and data.format {} has no pictures to vary",
+                             name_of(config.data.augment), config.data.format),
+                 "remove data.augment");
+}
+
 std::string batches_that_work(const Config& config, int64_t ranks) {
   const TrainConfig& t = config.train;
   std::string hint =
@@ -105,6 +112,7 @@ void check_config(const Config& config, int ranks) {
   check_precision(config);
   check_optimizer(config);
   check_schedule(config);
+  check_data(config);
   check_lanes(config, ranks);
   check_batch(config, ranks);
 }
@@ -113,6 +121,11 @@ int64_t accumulation_steps(const Config& config, int ranks) {
   const TrainConfig& t = config.train;
   DDP_CHECK(t.global_batch % (t.micro_batch * ranks) == 0, "check_config was not called");
   return t.global_batch / (t.micro_batch * ranks);
+}
+
+Augment augmentation(const Config& config) {
+  if (config.data.augment != Augment::automatic) return config.data.augment;
+  return data_format(config).augment.value_or(Augment::none);
 }
 
 int64_t num_lanes(const Config& config) {

@@ -57,6 +57,26 @@ inline constexpr Named<ScheduleName> kScheduleNames[] = {{ScheduleName::cosine, 
                                                          {ScheduleName::constant, "constant"}};
 constexpr std::span<const Named<ScheduleName>> names_of(ScheduleName) { return kScheduleNames; }
 
+// How a training sample differs from its picture; runtime/data/images/view.h has what each does.
+enum class Augment : uint8_t {
+  automatic,  // the format's
+  none,
+  flip,
+  shift,
+  resized_crop,
+};
+inline constexpr Named<Augment> kAugmentNames[] = {{Augment::automatic, "auto"},
+                                                   {Augment::none, "none"},
+                                                   {Augment::flip, "flip"},
+                                                   {Augment::shift, "shift"},
+                                                   {Augment::resized_crop, "resized_crop"}};
+constexpr std::span<const Named<Augment>> names_of(Augment) { return kAugmentNames; }
+
+// What a picture that cannot be decoded does to a run.
+enum class OnCorrupt : uint8_t { skip, stop };
+inline constexpr Named<OnCorrupt> kOnCorruptNames[] = {{OnCorrupt::skip, "skip"}, {OnCorrupt::stop, "stop"}};
+constexpr std::span<const Named<OnCorrupt>> names_of(OnCorrupt) { return kOnCorruptNames; }
+
 template <class Enum>
 std::string_view name_of(Enum value) {
   for (const Named<Enum>& choice : names_of(value))

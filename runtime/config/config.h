@@ -28,6 +28,8 @@ struct ModelConfig {
 struct DataConfig {
   std::string format = "tokens";  // of a format of the registry
   std::string train, valid;       // paths; relative ones are relative to the working directory
+  Augment augment = Augment::automatic;
+  OnCorrupt corrupt = OnCorrupt::skip;
   int64_t num_workers = 1;
 };
 
@@ -44,6 +46,7 @@ struct TrainConfig {
   double clip_norm = 1.0;   // 0: never clip
   bool cuda_graph = false;  // steps as CUDA graphs; no effect on the CPU
   NcclBlocking nccl_blocking = NcclBlocking::automatic;
+  int64_t workspace_mb = 32;     // MiB that cuBLASLt and cuDNN may use on a GPU; no effect on the CPU
   double bucket_mb = 25;         // MiB of gradients in an all-reduce bucket
   int64_t threads_per_rank = 0;  // 0: cores / ranks, at least 1
   double hang_timeout_s = 600;   // a rank that makes no progress for so long ends the run with hang (124)
@@ -134,6 +137,8 @@ void check_config(const Config& config, int ranks);
 int64_t accumulation_steps(const Config& config, int ranks);
 // L of the canonical summation tree: the largest power of two that divides global_batch / micro_batch, at most 8.
 int64_t num_lanes(const Config& config);
+// data.augment, or for auto what it means for the format.
+Augment augmentation(const Config& config);
 
 // The fully resolved configuration as YAML that parse_config reads back to the same values (doubles round-trip).
 std::string to_yaml(const Config& config);

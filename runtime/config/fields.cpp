@@ -52,17 +52,34 @@ constexpr Field kData[] = {
      .at = kDataFormat,
      .meaning =
          "bytes: the file itself, a token a byte; tokens: a .bin with llm.c's header, which tells uint16 or uint32, or "
-         "headerless as nanoGPT's: uint16, or uint32 when the vocabulary is above 65536"},
+         "headerless as nanoGPT's: uint16, or uint32 when the vocabulary is above 65536; images: a folder with a "
+         "folder "
+         "of JPEG and PNG files for each class; idx: MNIST's files, .gz too, data.train names the images; cifar10, "
+         "cifar100: the binary version, a file or the folder; synthetic: made-up images, no file, the number of them "
+         "in the place of a path"},
     {.key = "train",
      .at = leaf<&Config::data, &DataConfig::train>,
      .unit = "path",
      .required = true,
-     .meaning = "the file to train on; a relative path is relative to the working directory"},
+     .meaning = "the file or folder to train on; a relative path is relative to the working directory"},
     {.key = "valid",
      .at = leaf<&Config::data, &DataConfig::valid>,
      .unit = "path",
      .resume_may_change = true,
-     .meaning = "the held-out file of the same format; needed when eval.every is not 0"},
+     .meaning = "the held-out file or folder of the same format; needed when eval.every is not 0"},
+    {.key = "augment",
+     .at = leaf<&Config::data, &DataConfig::augment>,
+     .meaning =
+         "how pictures vary in training. flip: mirrored, every other one; shift: moved at random by up to an eighth of "
+         "the sides, black coming in, and flip; resized_crop: a random part, 8 to 100% of the area, 3:4 to 4:3, "
+         "scaled, "
+         "and flip; auto: resized_crop with format images, shift with cifar10 and cifar100, none with idx"},
+    {.key = "corrupt",
+     .at = leaf<&Config::data, &DataConfig::corrupt>,
+     .resume_may_change = true,
+     .meaning =
+         "format images, a file that is no sound picture. skip: it is named and counted, and the next one of its "
+         "class takes its place; stop: the run ends with exit code 65"},
     {.key = "num_workers",
      .at = leaf<&Config::data, &DataConfig::num_workers>,
      .unit = "threads",
@@ -82,7 +99,10 @@ constexpr Field kTrain[] = {
      .unit = "samples",
      .range = {1, 1'000'000},
      .resume_may_change = true,
-     .meaning = "samples a rank computes at once; bounded by memory"},
+     .shapes_batches = true,
+     .meaning =
+         "samples a rank computes at once; bounded by memory. With batch norm, which normalises them together, it "
+         "must match on resume"},
     {.key = "global_batch",
      .at = leaf<&Config::train, &TrainConfig::global_batch>,
      .unit = "samples",
@@ -141,6 +161,12 @@ constexpr Field kTrain[] = {
      .meaning =
          "NCCL's calls return only when their work is enqueued; auto: false, unless cuda_graph on several GPUs needs "
          "it, which is tried at the start. Without effect on the CPU"},
+    {.key = "workspace_mb",
+     .at = leaf<&Config::train, &TrainConfig::workspace_mb>,
+     .unit = "MiB",
+     .range = {0, 65536},
+     .meaning = "memory of a GPU that cuDNN, and of it up to 32 that cuBLASLt, may use: part of the choice of their "
+                "algorithms; 256 with resnet in fp32 and tf32. Without effect on the CPU"},
     {.key = "clip_norm",
      .at = leaf<&Config::train, &TrainConfig::clip_norm>,
      .range = {0, 1e30},

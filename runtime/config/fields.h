@@ -26,7 +26,8 @@ struct NumberOrWord {
   bool operator==(const NumberOrWord&) const = default;
 };
 
-using Value = std::variant<int64_t, double, bool, std::string, std::array<double, 2>, NumberOrWord>;
+using Value = std::variant<int64_t, double, bool, std::string, std::array<double, 2>, NumberOrWord,
+                           std::vector<int64_t>, std::vector<double>>;
 
 // Of a number, or of each number of a list.
 struct Range {
@@ -48,7 +49,8 @@ struct Field {
   std::string_view unit = "";
   Range range = {0, 0};  // numbers only
   bool required = false;
-  bool resume_may_change = false;  // it does not determine the result, so the digest leaves it out as well
+  bool resume_may_change = false;  // it does not determine the result, so the digest leaves it out as well;
+  bool shapes_batches = false;     // but of a model that normalises batches it does
   std::string_view meaning;
 };
 

@@ -4,11 +4,14 @@
 
 #include <any>
 #include <cstdint>
+#include <optional>
 #include <set>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "runtime/config/choices.h"
 
 namespace ddp {
 
@@ -33,14 +36,29 @@ struct ModelKind {
   // file in errors. Errors: config (78), naming what cannot be computed.
   std::string (*export_json)(const Config& config) = nullptr;
   std::vector<std::string> (*import_json)(std::string_view text, const std::string& name) = nullptr;
+  // A micro-batch is normalised by its own statistics (batch norm), so that train.micro_batch determines the result.
+  bool normalises_batches = false;
+  bool convolves = false;  // on CUDA it needs cuDNN
 };
+
+// What data.train and data.valid name.
+enum class DataPath : uint8_t { none, file, folder, file_or_folder };
 
 // A format of data files, a value of data.format.
 struct DataFormat {
   std::string_view name;
   int64_t vocab = 0;  // tokens that a file may hold; 0: any
+  DataPath path = DataPath::file;
+  std::optional<Augment> augment = {};  // of pictures: what data.augment auto means; nothing: there is none to choose
 };
-inline constexpr DataFormat kDataFormats[] = {{.name = "bytes", .vocab = 256}, {.name = "tokens"}};
+inline constexpr DataFormat kDataFormats[] = {
+    {.name = "bytes", .vocab = 256},
+    {.name = "tokens"},
+    {.name = "images", .path = DataPath::folder, .augment = Augment::resized_crop},
+    {.name = "idx", .augment = Augment::none},
+    {.name = "cifar10", .path = DataPath::file_or_folder, .augment = Augment::shift},
+    {.name = "cifar100", .path = DataPath::file_or_folder, .augment = Augment::shift},
+    {.name = "synthetic", .path = DataPath::none}};
 
 // A key of the past. In a stored text (a manifest, a run's config.yaml) it means what it says here; a user is told the
 // new key.

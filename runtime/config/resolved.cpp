@@ -93,6 +93,10 @@ class Explainer {
   const ConfigRegistry& registry_;
 };
 
+bool determines_result(const Field& field, const Config& config) {
+  return !field.resume_may_change || (field.shapes_batches && model_kind(config).normalises_batches);
+}
+
 }  // namespace
 
 std::string to_yaml(const Config& config) {
@@ -117,7 +121,7 @@ std::vector<std::pair<std::string, std::string>> flatten(const Config& config) {
 std::string config_digest(const Config& config) {
   std::string text;
   for_each_field(sections_of(model_kind(config)), [&](const std::string& key, const Field& field) {
-    if (!field.resume_may_change) text += fmt::format("{}: {}\n", key, print_value(field.at.get(config)));
+    if (determines_result(field, config)) text += fmt::format("{}: {}\n", key, print_value(field.at.get(config)));
   });
   return hash_text(xxh3(std::as_bytes(std::span(text))));
 }
@@ -128,7 +132,7 @@ std::vector<std::string> resume_conflicts(const Config& before, const Config& no
   std::vector<std::string> conflicts;
   for_each_field(sections_of(model_kind(now)), [&](const std::string& key, const Field& field) {
     const Value old_value = field.at.get(before), new_value = field.at.get(now);
-    if (!field.resume_may_change && old_value != new_value)
+    if (determines_result(field, now) && old_value != new_value)
       conflicts.push_back(fmt::format("{}: {} became {}", key, print_value(old_value), print_value(new_value)));
   });
   return conflicts;

@@ -1,6 +1,7 @@
 #include "runtime/config/value.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <optional>
@@ -13,6 +14,7 @@ namespace ddp {
 namespace {
 
 constexpr std::string_view kDigits = "0123456789";
+constexpr size_t kLongestList = 16;
 
 // `010` is 8 to one YAML reader and 10 to another.
 bool looks_octal(std::string_view text) {
@@ -62,6 +64,8 @@ class ValueReader {
     for (size_t i = 0; i < out.size(); ++i)
       read_number(out[i], node_.children[i], "+-.eE0123456789", "a finite number");
   }
+  void read(std::vector<int64_t>& out) const { read_list(out, "-0123456789", "integers, as [3, 4, 6, 3],"); }
+  void read(std::vector<double>& out) const { read_list(out, "+-.eE0123456789", "finite numbers, as [0.5, 0.25],"); }
   void read(NumberOrWord& out) const {
     out.number.reset();
     if (is_plain(node_) && node_.text == out.word) return;
@@ -103,6 +107,15 @@ class ValueReader {
     out = *number;
   }
 
+  template <class Number>
+  void read_list(std::vector<Number>& out, std::string_view allowed, std::string_view wanted) const {
+    const std::string what = fmt::format("a list of {}", wanted);
+    if (node_.kind != YamlNode::Kind::list || node_.children.empty() || node_.children.size() > kLongestList)
+      fail_type(node_, fmt::format("{} of at most {}", what, kLongestList));
+    out.resize(node_.children.size());
+    for (size_t i = 0; i < out.size(); ++i) read_number(out[i], node_.children[i], allowed, what);
+  }
+
   void check_choice(const std::string& text) const {
     const std::vector<std::string> words = choices();
     if (words.empty() || std::find(words.begin(), words.end(), text) != words.end()) return;
@@ -140,6 +153,10 @@ std::string print(int64_t value) { return fmt::format("{}", value); }
 std::string print(double value) { return fmt::format("{}", value); }
 std::string print(bool value) { return value ? "true" : "false"; }
 std::string print(const std::array<double, 2>& pair) { return fmt::format("[{}, {}]", pair[0], pair[1]); }
+template <class Number>
+std::string print(const std::vector<Number>& list) {
+  return fmt::format("[{}]", fmt::join(list, ", "));
+}
 std::string print(const NumberOrWord& value) { return value.number ? print(*value.number) : std::string(value.word); }
 std::string print(const std::string& text) {
   if (is_safe_plain(text)) return text;
@@ -164,7 +181,8 @@ std::string print_value(const Value& value) {
 }
 
 std::string_view type_name(const Field& field, const ConfigRegistry& registry) {
-  constexpr std::string_view kNames[] = {"integer", "number", "true or false", "text", "two numbers", "number or word"};
+  constexpr std::string_view kNames[] = {"integer",     "number",         "true or false", "text",
+                                         "two numbers", "number or word", "integers",      "numbers"};
   static_assert(std::size(kNames) == std::variant_size_v<Value>);
   return kNames[field.at.initial(registry).index()];
 }

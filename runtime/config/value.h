@@ -16,7 +16,7 @@ Value read_value(const Field& field, const std::string& key, const YamlNode& nod
 // As YAML on one line: doubles with the fewest digits that round-trip, text in quotes where it needs them.
 std::string print_value(const Value& value);
 
-// For people: "integer", "number", "true or false", "text", "two numbers".
+// For people: "integer", "number", "true or false", "text", "two numbers", "integers".
 std::string_view type_name(const Field& field, const ConfigRegistry& registry);
 // "[1, 1000]", "(0, 1)" with a round bracket for a bound that is not allowed; the choices of a text; empty for any.
 std::string print_range(const Field& field, const ConfigRegistry& registry);

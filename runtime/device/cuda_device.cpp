@@ -35,7 +35,8 @@ cudaEvent_t event_of(void* event) { return static_cast<cudaEvent_t>(event); }
 
 class CudaDevice final : public Device {
  public:
-  explicit CudaDevice(const CudaOptions& options) : workspace_{nullptr, options.workspace_bytes} {
+  explicit CudaDevice(const CudaOptions& options)
+      : workspace_{nullptr, options.workspace_bytes}, cudnn_(options.cudnn) {
     // Before the first call. The default since CUDA 12.2; before, every kernel of every library takes GPU memory.
     ::setenv("CUDA_MODULE_LOADING", "LAZY", /*overwrite=*/0);
     check_driver();
@@ -162,12 +163,19 @@ class CudaDevice final : public Device {
   }
 
   const CudaWorkspace& workspace() const { return workspace_; }
+  void* cudnn() const { return cudnn_; }
 
  private:
   CudaWorkspace workspace_;
+  void* cudnn_;
   int lowest_priority_ = 0, highest_priority_ = 0;
   int64_t in_use_ = 0;
 };
+
+const CudaDevice& cuda_device(const Device& device) {
+  DDP_CHECK(device.kind() == DeviceKind::cuda, "{}: not a CUDA device", device.name());
+  return static_cast<const CudaDevice&>(device);
+}
 
 }  // namespace
 
@@ -179,9 +187,8 @@ void fail_cuda(cudaError_t error, const char* call, const char* file, int line) 
 
 std::unique_ptr<Device> make_cuda_device(const CudaOptions& options) { return std::make_unique<CudaDevice>(options); }
 
-CudaWorkspace cuda_workspace(Device& cuda_device) {
-  DDP_CHECK(cuda_device.kind() == DeviceKind::cuda, "a workspace of another device");
-  return static_cast<CudaDevice&>(cuda_device).workspace();
-}
+CudaWorkspace cuda_workspace(Device& device) { return cuda_device(device).workspace(); }
+
+void* cudnn_library(Device& device) { return cuda_device(device).cudnn(); }
 
 }  // namespace ddp

@@ -8,8 +8,10 @@
 namespace ddp {
 
 struct CudaOptions {
-  // Of the one workspace that libraries (cuBLASLt) get.
+  // Of the one workspace that libraries (cuBLASLt, cuDNN) get.
   int64_t workspace_bytes = 32 << 20;
+  // cuDNN's library, as dlopen gave it, for the convolutions on this device; nullptr: the model has none.
+  void* cudnn = nullptr;
 };
 
 // Opens GPU 0 of CUDA_VISIBLE_DEVICES. Errors: usage (64) when there is no driver, or one older than this build, or no
@@ -24,5 +26,6 @@ struct CudaWorkspace {
   int64_t bytes;
 };
 CudaWorkspace cuda_workspace(Device& cuda_device);
+void* cudnn_library(Device& cuda_device);  // CudaOptions::cudnn
 
 }  // namespace ddp

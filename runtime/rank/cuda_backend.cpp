@@ -19,7 +19,7 @@ const CudaBackend& open_cuda_backend() {
     throw Error(ExitCode::usage, "this build has no CUDA backend: " + path.string() + " is not there",
                 "build with -Dcuda=enabled, or train with --device cpu");
   const CudaLibraryPlaces places = cuda_library_places(program_folder());
-  for (const std::string& name : needed_cuda_libraries(path, /*several_ranks=*/false)) open_cuda_library(name, places);
+  for (const std::string& name : needed_cuda_libraries(path)) open_cuda_library(name, places);
   void* module = ::dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (module == nullptr)
     throw Error(ExitCode::usage, "cannot open the CUDA backend: " + std::string(::dlerror()),
@@ -30,5 +30,7 @@ const CudaBackend& open_cuda_backend() {
 }
 
 void* open_nccl() { return open_cuda_library(kNcclLibrary, cuda_library_places(program_folder())); }
+
+void* open_cudnn() { return open_cuda_library(kCudnnLibrary, cuda_library_places(program_folder())); }
 
 }  // namespace ddp

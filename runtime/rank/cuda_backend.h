@@ -25,6 +25,9 @@ const CudaBackend& open_cuda_backend();
 // open_cuda_backend: a simulated module holds a NCCL of its own. Errors: usage (64) when there is none.
 void* open_nccl();
 
+// The handle of cuDNN's library, for CudaOptions; as open_nccl.
+void* open_cudnn();
+
 }  // namespace ddp
 
 // What the module exports.

@@ -56,11 +56,13 @@ void print_memory_line(const char* what, int64_t bytes, const std::string& note 
 void print(const Plan& plan) {
   const DryRun& dry = plan.dry;
   const StepShape& shape = plan.shape;
-  fmt::print(
-      "{} with {} parameters in {}: {} rank{} x {} micro-step{} x micro-batch {} = {} samples of {} {} a step\n\n",
-      plan.config.model.name, with_commas(plan.num_parameters), name_of(plan.config.train.precision), plan.ranks,
-      plan.ranks == 1 ? "" : "s", shape.num_micro_steps, shape.num_micro_steps == 1 ? "" : "s", shape.micro_batch,
-      plan.config.train.global_batch, plan.unit.per_sample, plan.unit.plural);
+  const bool is_unit = plan.unit.per_sample == 1;  // a sample is an image, and not of so many tokens
+  fmt::print("{} with {} parameters in {}: {} rank{} x {} micro-step{} x micro-batch {} = {} {} a step\n\n",
+             plan.config.model.name, with_commas(plan.num_parameters), name_of(plan.config.train.precision), plan.ranks,
+             plan.ranks == 1 ? "" : "s", shape.num_micro_steps, shape.num_micro_steps == 1 ? "" : "s",
+             shape.micro_batch, plan.config.train.global_batch,
+             is_unit ? std::string(plan.unit.plural)
+                     : fmt::format("samples of {} {}", plan.unit.per_sample, plan.unit.plural));
   fmt::print("memory of one rank\n");
   print_memory_line("parameters", dry.memory.params, shape.precision.has_master() ? "with their fp32 master" : "");
   if (dry.memory.state > 0) print_memory_line("model state", dry.memory.state, "running statistics");
@@ -71,7 +73,7 @@ void print(const Plan& plan) {
       "activations (arena)", dry.arena.arena_bytes,
       fmt::format("{:.3f} x the live bound", double(dry.arena.arena_bytes) / double(dry.arena.live_bytes)));
   print_memory_line("input and metrics", dry.memory.input + dry.memory.metrics);
-  if (dry.workspace_bytes > 0) print_memory_line("cuBLASLt workspace", dry.workspace_bytes);
+  if (dry.workspace_bytes > 0) print_memory_line("library workspace", dry.workspace_bytes);
   if (dry.nccl_bytes > 0)
     print_memory_line("communicator", dry.nccl_bytes, plan.config.train.deterministic ? "scratch (deterministic)" : "");
   print_memory_line("total", dry.device_bytes(), "exact; libraries' own memory comes on top");

@@ -15,7 +15,6 @@
 #include "runtime/base/clock.h"
 #include "runtime/base/cores.h"
 #include "runtime/base/crash.h"
-#include "runtime/base/line_marks.h"
 #include "runtime/base/log.h"
 #include "runtime/base/rank_env.h"
 #include "runtime/board/board.h"
@@ -69,7 +68,10 @@ Backend make_backend(const Config& config, const RankEnv& env, Board& board, con
     return {std::move(device), cpu_op_table(), std::move(comm)};
   }
   const CudaBackend& cuda = open_cuda_backend();
-  std::unique_ptr<Device> device = cuda.make_device({.workspace_bytes = plan.workspace_bytes});
+  std::unique_ptr<Device> device = cuda.make_device({
+      .workspace_bytes = plan.workspace_bytes,
+      .cudnn = model_kind(config).convolves ? open_cudnn() : nullptr,
+  });
   auto comm = solo ? make_solo_comm(*device)
                    : cuda.make_nccl_comm(*device, board,
                                          {.rank = env.rank,
@@ -86,19 +88,15 @@ Backend make_backend(const Config& config, const RankEnv& env, Board& board, con
 
 // Records the exception being handled as this rank's error, unless the rank is a victim, and returns the exit code.
 ExitCode report_failure(const RankEnv& env, Board& board) {
-  const auto note = [](const std::string& text) {
-    fmt::print("{}{}\n", kLogMark, text);
-    std::fflush(stdout);
-  };
   const auto fail = [&](ExitCode code, const char* text) {
     board.report_error(env.rank, int(code), text);
-    note(fmt::format("failed: {}", text));
+    log::note(fmt::format("failed: {}", text));
     return code;
   };
   try {
     throw;
   } catch (const Aborted& e) {
-    note(fmt::format("{}: another rank failed first", e.what()));
+    log::note(fmt::format("{}: another rank failed first", e.what()));
     return ExitCode::rendezvous;
   } catch (const Error& e) {
     return fail(e.code(), e.what());

@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "runtime/comm/nccl_comm.h"
-#include "runtime/device/cuda_device.h"
 
 namespace ddp {
 namespace {
@@ -43,7 +42,7 @@ int64_t DryRun::device_bytes() const {
          arena.arena_bytes + workspace_bytes + nccl_bytes;
 }
 
-DryRun dry_run(const Config& config, int ranks, const Model& model, DeviceKind device_kind) {
+DryRun dry_run(const Config& config, int ranks, const Model& model, DeviceKind device_kind, const OpTable& table) {
   DryRun result;
   const std::unique_ptr<Device> device = make_meta_device();
   const std::unique_ptr<Communicator> comm = make_solo_comm(*device);
@@ -52,7 +51,7 @@ DryRun dry_run(const Config& config, int ranks, const Model& model, DeviceKind d
   TrainStep step({.config = config,
                   .ranks = ranks,
                   .device = *device,
-                  .table = meta_op_table(),
+                  .table = table,
                   .comm = *comm,
                   .model = model,
                   .observer = &counter},
@@ -70,7 +69,7 @@ DryRun dry_run(const Config& config, int ranks, const Model& model, DeviceKind d
   result.all_reduce_bytes = model.layout().flat_elements() * int64_t(dtype_bytes(step.shape().precision.gradients));
   result.num_buckets = int(step.reducer().buckets().size());
   if (device_kind == DeviceKind::cuda) {
-    result.workspace_bytes = CudaOptions{}.workspace_bytes;
+    result.workspace_bytes = config.train.workspace_mb << 20;
     result.nccl_bytes = nccl_bytes(config, ranks, step.shape());
   }
   return result;

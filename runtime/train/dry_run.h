@@ -24,14 +24,16 @@ struct DryRun {
   int64_t all_reduce_bytes = 0;  // a rank's gradients in a step
   int num_buckets = 0;
   std::map<std::string, OpCost> ops;  // of one step of one rank
-  int64_t workspace_bytes = 0;        // of cuBLASLt: CudaOptions
+  int64_t workspace_bytes = 0;        // of cuBLASLt and cuDNN: CudaOptions
   int64_t nccl_bytes = 0;             // of the communicator beside symmetric_bytes: NcclCommOptions
   int64_t flops() const;              // sum of ops
   int64_t device_bytes() const;       // memory, arena, workspace and NCCL
 };
 
-// For a run of the model on `device`. Neither data nor device is touched.
-DryRun dry_run(const Config& config, int ranks, const Model& model, DeviceKind device = DeviceKind::cpu);
+// For a run of the model on `device`. Neither data nor device is touched. `table`: of entries that enqueue nothing,
+// for a caller that wants to see what ops are asked for.
+DryRun dry_run(const Config& config, int ranks, const Model& model, DeviceKind device = DeviceKind::cpu,
+               const OpTable& table = meta_op_table());
 
 // The largest micro-batch whose device_bytes() fit, with accumulation 1 and one rank; 0 when not even one sample does.
 int64_t largest_micro_batch(const Config& config, int64_t memory_bytes, const Model& model,

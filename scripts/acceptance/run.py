@@ -40,7 +40,8 @@ class Context:
         self.env = {**os.environ, "CUDA_DEVICE_ORDER": "PCI_BUS_ID", "TMPDIR": work,
                     "TORCHINDUCTOR_CACHE_DIR": os.path.join(work, "inductor"), "TRITON_CACHE_DIR": os.path.join(work, "triton")}
         if simulated:
-            self.env.update(SIMULATED, DDP_CUDA_MODULE=self.lib("libddp-cuda-sim.so"), DDP_NVML=self.lib("libsim-nvml.so"))
+            self.env.update(SIMULATED, DDP_CUDA_MODULE=self.lib("libddp-cuda-sim.so"), DDP_NVML=self.lib("libsim-nvml.so"),
+                            DDP_CUDA_LIBRARIES=os.path.join(top, "simulated"))
         self.site_packages = ":".join(machine.site_packages())
         self.deadline = 0.0
         self.folder = work

@@ -66,11 +66,17 @@ TEST_CASE("a file that is no shared library, or is cut, is refused; damage is ne
   }
 }
 
-TEST_CASE("the backend's needs are NVIDIA's libraries, NCCL among them for several ranks") {
+TEST_CASE("a run needs NVIDIA's libraries that its backend is linked with, and those that it opens itself") {
   using Names = std::vector<std::string>;
-  CHECK(needed_cuda_libraries(NEEDS_CUBLAS_PATH, false) == Names{kLibrary});
-  CHECK(needed_cuda_libraries(NEEDS_CUBLAS_PATH, true) == Names{kLibrary, "libnccl.so.2"});
-  CHECK(needed_cuda_libraries(STAND_IN_PATH, false).empty());
+  CHECK(needed_cuda_libraries(NEEDS_CUBLAS_PATH) == Names{kLibrary});
+  CHECK(needed_cuda_libraries(NEEDS_CUBLAS_PATH, {.nccl = true}) == Names{kLibrary, "libnccl.so.2"});
+  CHECK(needed_cuda_libraries(NEEDS_CUBLAS_PATH, {.cudnn = true}) == Names{kLibrary, "libcudnn.so.9"});
+  CHECK(needed_cuda_libraries(STAND_IN_PATH).empty());
+}
+
+TEST_CASE("cuDNN that is missing is refused with the name of its wheel") {
+  CHECK_THROWS_WITH(missing_cuda_library(kCudnnLibrary, {}),
+                    Contains("libcudnn.so.9 is not there") && Contains("pip install nvidia-cudnn-cu13"));
 }
 
 TEST_CASE("a backend in its build folder knows the toolkit that it was linked with, wherever that is") {

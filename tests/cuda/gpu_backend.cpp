@@ -67,8 +67,20 @@ class Heap {
   uintptr_t begin_ = 0, end_ = 0;
 };
 
+// nullptr where the machine has none: convolutions then fail, and all else is tested.
+void* cudnn() {
+  try {
+    return open_cudnn();
+  } catch (const Error& error) {
+    std::fprintf(stderr, "%s\n", error.what());
+    return nullptr;
+  }
+}
+
 std::unique_ptr<Device> make_device(int64_t workspace_bytes) {
-  return open_cuda_backend().make_device({.workspace_bytes = workspace_bytes});
+  const CudaBackend& backend = open_cuda_backend();  // before cuDNN, which a simulated one holds
+  static void* const library = cudnn();
+  return backend.make_device({.workspace_bytes = workspace_bytes, .cudnn = library});
 }
 
 // A device that stays, so that the context does, too. Ends the program as skipped where there is none.

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Only the module needs CUDA's libraries, so that ddp-launch and CPU ranks start without them; NCCL not even the module, since a
-rank alone needs none. It exports its one entry.
+"""Only the module needs CUDA's libraries, so that ddp-launch and CPU ranks start without them; NCCL and cuDNN not even the module, since
+a rank alone and a model without convolutions need none. It exports its one entry.
 
 usage: links_test.py DDP_LAUNCH DDP_RANK LIBDDP_CUDA
 """
@@ -25,7 +25,8 @@ for program in (launch, rank):
 names = " ".join(needed(module))
 assert "libcublasLt.so" in names, f"the module does not need cuBLASLt: {names}"
 undefined = output("nm", "-D", "--undefined-only", module)
-assert "nccl" not in names + undefined, f"the module links NCCL: {names}\n{undefined}"
+for opened in ("nccl", "cudnn"):
+    assert opened not in names + undefined, f"the module links {opened}: {names}\n{undefined}"
 exported = {line.split()[-1] for line in output("nm", "-D", "--defined-only", module).splitlines() if line.split()[-2] == "T"}
 assert exported == {"ddp_cuda_backend"}, f"the module exports {sorted(exported)}"
 print("CUDA's libraries are the module's alone")

@@ -45,7 +45,7 @@ class Machine {
     fs::permissions(root() / folder / "python3", fs::perms::owner_all);
   }
   std::string asked() const { return fs::exists(root() / "asked") ? read_text(root() / "asked") : ""; }
-  std::string search() const { return search_cuda_libraries(root() / "site/ddp_launch/bin/ddp-rank", 1); }
+  std::string search() const { return search_cuda_libraries(root() / "site/ddp_launch/bin/ddp-rank", {}); }
   std::string refusal() const {
     try {
       search();
