@@ -5,8 +5,8 @@
 //
 // Types. Parameters and activations have the storage type S of the run: f32, f16 or bf16, the same for all arguments of
 // a call (OpTable::storage). G, the type of a weight gradient, is S or f32; a 16-bit G is "=" only, since sums over
-// micro-steps are kept in f32. A type that is not stated is S. Products, sums, statistics and everything inside an op
-// are f32 or wider; each output element is rounded once.
+// micro-steps are kept in f32. A convolution's is S and "=" (kernels/ops/convolution.h). A type that is not stated is
+// S. Products, sums, statistics and everything inside an op are f32 or wider; each output element is rounded once.
 //
 // Every sum has an order fixed by the shapes alone, so results do not depend on the number of threads.
 //
@@ -15,8 +15,10 @@
 #pragma once
 
 #include "kernels/ops/attention.h"
+#include "kernels/ops/convolution.h"
 #include "kernels/ops/elementwise.h"
 #include "kernels/ops/embedding.h"
+#include "kernels/ops/image.h"
 #include "kernels/ops/linear.h"
 #include "kernels/ops/loss.h"
 #include "kernels/ops/norm.h"
@@ -24,6 +26,7 @@
 
 namespace ddp {
 
-using Ops = JoinOps<LinearOps, NormOps, AttentionOps, EmbeddingOps, ElementwiseOps, LossOps, StepOps>::List;
+using Ops = JoinOps<LinearOps, ConvolutionOps, NormOps, AttentionOps, ImageOps, EmbeddingOps, ElementwiseOps, LossOps,
+                    StepOps>::List;
 
 }  // namespace ddp

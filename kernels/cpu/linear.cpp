@@ -1,16 +1,17 @@
 // Linear layers: products that run single-threaded (gemm.h) on slices that our own pool spreads over its threads.
 //
 // Why slices: oneDNN's own threading splits K of a weight gradient and so changes bits with the number of threads. Here
-// K is never cut. Forward and data gradient are cut by rows, whose bits do not depend on the cut (a test checks it);
-// the weight gradient is cut into slices that depend on the shape alone.
+// forward and data gradient are cut by rows, whose bits do not depend on the cut (a test checks it); the weight
+// gradient is cut into slices that depend on the shape alone, and where it has few rows so is its long sum over M, into
+// parts that are added in order.
 #include <algorithm>
 
-#include "kernels/cpu/convert.h"
 #include "kernels/cpu/gemm.h"
+#include "kernels/cpu/parts.h"
 #include "kernels/cpu/run.h"
-#include "kernels/cpu/scratch.h"
 #include "kernels/cpu/storage.h"
 #include "kernels/cpu/vec.h"
+#include "kernels/cpu/wide_copies.h"
 #include "kernels/ops/linear.h"
 #include "runtime/device/cpu_device.h"
 
@@ -43,6 +44,16 @@ int64_t weight_slices(int64_t rows, int64_t flops) {
   int64_t slices = 1;
   while (slices < 16 && slices * 192 < rows && flops / (slices * 2) >= kMinFlops) slices *= 2;
   return slices;
+}
+
+// Likewise: of a sum over m rows, where there are too few slices for the threads of a machine. A part is long, so that
+// adding the parts is cheap beside it.
+int64_t sum_parts(int64_t m, int64_t slices, int64_t flops) {
+  constexpr int64_t kFewSlices = 4, kMaxParts = 8, kRows = 2048;
+  int64_t parts = 1;
+  while (slices < kFewSlices && parts < kMaxParts && m >= parts * 2 * kRows && flops / (parts * 2) >= kMinFlops)
+    parts *= 2;
+  return parts;
 }
 
 // db (n) (=|+=) sums of the columns of dy (m, n), each in the order of its rows.
@@ -99,17 +110,32 @@ void weight_gradient(ThreadPool& pool, const LinearBackwardWeight& a) {
   const int64_t rows = left.dim(1), columns = right.dim(1);
   const S *left_data = left.as<S>(), *right_data = right.as<S>(), *no_bias = nullptr;
   G* dw = a.dw.as<G>();
-  for_row_slices(pool, rows, weight_slices(rows, 2 * m * rows * columns), [&](int64_t begin, int64_t count) {
-    gemm({.m = count,
-          .n = columns,
-          .k = m,
-          .a_transposed = true,
-          .lda = rows,
-          .ldb = columns,
-          .ldc = columns,
-          .accumulate = a.accumulate},
-         left_data + begin, right_data, no_bias, dw + begin * columns);
-  });
+  const int64_t flops = 2 * m * rows * columns, slices = weight_slices(rows, flops),
+                num_parts = sum_parts(m, slices, flops);
+  const GemmShape whole = {.m = rows,
+                           .n = columns,
+                           .k = m,
+                           .a_transposed = true,
+                           .lda = rows,
+                           .ldb = columns,
+                           .ldc = columns,
+                           .accumulate = a.accumulate};
+  if (num_parts == 1) {
+    for_row_slices(pool, rows, slices, [&](int64_t begin, int64_t count) {
+      GemmShape slice = whole;
+      slice.m = count;
+      gemm(slice, left_data + begin, right_data, no_bias, dw + begin * columns);
+    });
+  } else {
+    float* parts = thread_scratch<Scratch::operands>(num_parts * rows * columns);
+    pool.parallel_for(num_parts, [&](int64_t i) {
+      const int64_t begin = m * i / num_parts;
+      GemmShape part = whole;
+      part.k = m * (i + 1) / num_parts - begin, part.accumulate = false;
+      gemm(part, left_data + begin * rows, right_data + begin * columns, no_bias, parts + i * rows * columns);
+    });
+    add_parts(pool, dw, parts, num_parts, rows * columns, a.accumulate);
+  }
   if (a.db) column_sums(pool, a.db.as<G>(), a.dy.as<S>(), m, n, a.accumulate);
 }
 
@@ -117,37 +143,6 @@ template <class S>
 void run(ThreadPool& pool, const LinearBackwardWeight& a) {
   with_grad<S>(a.dw.dtype, [&](auto g) { weight_gradient<S, decltype(g)>(pool, a); });
 }
-
-// f32 copies of the arguments of one op, in the scratch memory of the calling thread: nothing may ask for that memory
-// again while they live (products of f32 do not).
-class WideCopies {
- public:
-  WideCopies(ThreadPool& pool, std::initializer_list<TensorView> arguments) : pool_(pool) {
-    int64_t count = 0;
-    for (const TensorView& x : arguments) count += x ? x.numel() : 0;
-    next_ = thread_scratch(count);
-  }
-
-  TensorView widen(const TensorView& x) {
-    const TensorView copy = room(x);
-    if (x) convert(pool_, copy, x);
-    return copy;
-  }
-  // For an output; one that is f32 already is written in place.
-  TensorView room(const TensorView& x) {
-    if (!x || x.dtype == DType::f32) return x;
-    float* begin = next_;
-    next_ += x.numel();
-    return {begin, DType::f32, x.shape};
-  }
-  void round(const TensorView& to, const TensorView& copy) {
-    if (to.data != copy.data) convert(pool_, to, copy);
-  }
-
- private:
-  ThreadPool& pool_;
-  float* next_;
-};
 
 void run_wide(ThreadPool& pool, LinearForward a) {
   const TensorView y = a.y;
@@ -174,8 +169,6 @@ void run_wide(ThreadPool& pool, LinearBackwardWeight a) {
   copies.round(db, a.db);
 }
 
-// A type that the machine does not multiply is multiplied in f32, on copies: the reference of a GPU's numerics, not
-// fast, and its operands lie in memory twice.
 template <class Args>
 void run_stored(ThreadPool& pool, DType type, const Args& a) {
   if (type == DType::f32) return run<float>(pool, a);

@@ -48,12 +48,12 @@ void run(ThreadPool&, const SumLosses& a) {
 }
 
 template <class T>
-void add_block(T* y, const T* x, int64_t n) {
+requires(sizeof(T) > 2) void add_block(T* y, const T* x, int64_t n) {
   for (int64_t i = 0; i < n; ++i) y[i] += x[i];
 }
 
-template <class S>
-requires(sizeof(S) == 2) void add_block(float* y, const S* x, int64_t n) {
+template <class Y, class X>
+requires(sizeof(X) == 2) void add_block(Y* y, const X* x, int64_t n) {
   for (int64_t i = 0; i < n; i += kVecWidth) store(y + i, load(y + i, n - i) + load(x + i, n - i), n - i);
 }
 
@@ -68,7 +68,10 @@ void add(ThreadPool& pool, Y* y, const X* x, int64_t n) {
 void run(ThreadPool& pool, const AddInto& a) {
   const int64_t n = a.x.numel();
   if (a.x.dtype == DType::f64) return add(pool, a.y.as<double>(), a.x.as<double>(), n);
-  with_storage(a.x.dtype, [&](auto s) { add(pool, a.y.as<float>(), a.x.as<decltype(s)>(), n); });
+  with_storage(a.x.dtype, [&](auto s) {
+    using S = decltype(s);
+    with_grad<S>(a.y.dtype, [&](auto y) { add(pool, a.y.as<decltype(y)>(), a.x.as<S>(), n); });
+  });
 }
 
 template <class S>

@@ -13,6 +13,7 @@ namespace ddp::cpu {
 
 typedef uint64_t v8u64 __attribute__((vector_size(64)));
 typedef double v8d __attribute__((vector_size(64)));
+typedef uint8_t v16b __attribute__((vector_size(16)));
 
 DDP_INLINE v16 max(v16 a, v16 b) { return a > b ? a : b; }
 
@@ -45,6 +46,31 @@ DDP_INLINE v8d low_half(v16 x) {
 }
 DDP_INLINE v8d high_half(v16 x) {
   return __builtin_convertvector(__builtin_shufflevector(x, x, 8, 9, 10, 11, 12, 13, 14, 15), v8d);
+}
+
+// The first n bytes as whole numbers, and back; n >= 16 is a whole vector.
+DDP_INLINE v16i load_bytes(const uint8_t* p, int64_t n) {
+  v16b x{};
+  if (n >= kVecWidth) [[likely]]
+    std::memcpy(&x, p, sizeof(x));
+  else
+    std::memcpy(&x, p, size_t(n));
+#ifdef __AVX512F__
+  return v16i(_mm512_maskz_cvtepu8_epi32(kAll16, __m128i(x)));
+#else
+  return __builtin_convertvector(x, v16i);
+#endif
+}
+DDP_INLINE void store_bytes(uint8_t* p, v16i x, int64_t n) {
+#ifdef __AVX512F__
+  const v16b bytes = v16b(_mm512_maskz_cvtepi32_epi8(kAll16, __m512i(x)));
+#else
+  const v16b bytes = __builtin_convertvector(x, v16b);
+#endif
+  if (n >= kVecWidth) [[likely]]
+    std::memcpy(p, &bytes, sizeof(bytes));
+  else
+    std::memcpy(p, &bytes, size_t(n));
 }
 
 DDP_INLINE v16 sqrtv(v16 x) {

@@ -17,6 +17,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "kernels/cuda/alignment.h"
 #include "kernels/cuda/column_sum.h"
 #include "kernels/cuda/run.h"
 #include "kernels/ops/linear.h"
@@ -43,6 +44,9 @@ using Owned = std::unique_ptr<std::remove_pointer_t<Handle>, Destroy<Handle, des
 using OwnedLayout = Owned<cublasLtMatrixLayout_t, cublasLtMatrixLayoutDestroy>;
 using OwnedProduct = Owned<cublasLtMatmulDesc_t, cublasLtMatmulDescDestroy>;
 using OwnedPreference = Owned<cublasLtMatmulPreference_t, cublasLtMatmulPreferenceDestroy>;
+
+// The largest workspace that cuBLASLt is told of: more for cuDNN changes no product's bits.
+constexpr int64_t kMaxWorkspaceBytes = 32 << 20;
 
 // What cuBLASLt is told about a product. The transposed one is the same arithmetic on the same memory,
 // D^T = op(B)^T op(A)^T with every matrix described as row-major.
@@ -139,7 +143,7 @@ class Products {
     cublasLtMatmulPreference_t raw = nullptr;
     check(cublasLtMatmulPreferenceCreate(&raw), "cublasLtMatmulPreferenceCreate");
     const OwnedPreference preference(raw);
-    set(raw, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, uint64_t(workspace.bytes));
+    set(raw, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, uint64_t(std::min(workspace.bytes, kMaxWorkspaceBytes)));
     // Parts of a sum over k stay in f32 and are added in a step of their own, in a fixed order.
     set(raw, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
         uint32_t(CUBLASLT_REDUCTION_SCHEME_NONE | CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE));
@@ -165,13 +169,6 @@ class Products {
   cublasLtHandle_t handle_ = nullptr;
   std::map<ProductShape, Plan> plans_;
 };
-
-// The largest power of two, at most 16, that divides every address.
-uint32_t alignment_of(std::initializer_list<const void*> pointers) {
-  uintptr_t bits = 16;
-  for (const void* p : pointers) bits |= reinterpret_cast<uintptr_t>(p);
-  return uint32_t(bits & -bits);
-}
 
 // An operand, row-major.
 struct Operand {

@@ -14,7 +14,7 @@ constexpr OpTable exact_table() {
 
 constexpr OpTable tf32_table() {
   OpTable table = exact_table();
-  LinearOps::for_each([&]<class Args>() { table.entry<Args>() = cuda::run_tf32<Args>; });
+  cuda::LibraryOps::for_each([&]<class Args>() { table.entry<Args>() = cuda::run_tf32<Args>; });
   return table;
 }
 

@@ -45,8 +45,8 @@ __global__ void __launch_bounds__(kThreads) add_doubles(double* y, const double*
   if (i < n) y[i] += x[i];
 }
 
-template <int W, class S>
-__global__ void __launch_bounds__(kThreads) add_elements(float* y, const S* x, int64_t n) {
+template <int W, class Y, class S>
+__global__ void __launch_bounds__(kThreads) add_elements(Y* y, const S* x, int64_t n) {
   const int64_t i = (int64_t(blockIdx.x) * kThreads + threadIdx.x) * W;
   if (i >= n) return;
   Pack<W> total = load<W>(y + i);
@@ -112,9 +112,12 @@ void run(Stream& stream, const AddInto& a) {
   }
   with_storage(a.x.dtype, [&](auto s) {
     using S = decltype(s);
-    with_width<S>(n, {a.y.data, a.x.data}, [&](auto w) {
-      launch(stream, {"add_into", blocks(ceil_div(n, kThreads * w)), kThreads}, add_elements<w, S>, a.y.as<float>(),
-             a.x.as<S>(), n);
+    with_grad<S>(a.y.dtype, [&](auto y) {
+      using Y = decltype(y);
+      with_width<S>(n, {a.y.data, a.x.data}, [&](auto w) {
+        launch(stream, {"add_into", blocks(ceil_div(n, kThreads * w)), kThreads}, add_elements<w, Y, S>, a.y.as<Y>(),
+               a.x.as<S>(), n);
+      });
     });
   });
 }

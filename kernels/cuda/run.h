@@ -3,6 +3,8 @@
 // fixed order: equal inputs give equal bits.
 #pragma once
 
+#include "kernels/ops/convolution.h"
+#include "kernels/ops/linear.h"
 #include "runtime/device/device.h"
 
 namespace ddp::cuda {
@@ -10,7 +12,10 @@ namespace ddp::cuda {
 template <class Args>
 void run(Stream& stream, const Args& args);
 
-// Of linear layers only: products of f32 by tensor cores that round each operand to 10 bits of mantissa.
+// What cuBLASLt and cuDNN compute; all else are kernels of ours.
+using LibraryOps = JoinOps<LinearOps, ConvolutionOps>::List;
+
+// Of these only: products of f32 by tensor cores that round each operand to 10 bits of mantissa.
 template <class Args>
 void run_tf32(Stream& stream, const Args& args);
 

@@ -46,8 +46,8 @@ void cast(const Exec& exec, const Cast& a) {
 }
 
 void add_into(const Exec& exec, const AddInto& a) {
-  const DType type = a.x.dtype == DType::f64 ? DType::f64 : wide(storage_type("add_into", exec, a.x));
-  check_shape("add_into", "y", a.y, a.x.shape, type);
+  const DType type = a.x.dtype == DType::f64 ? DType::f64 : storage_type("add_into", exec, a.x);
+  check_shape("add_into", "y", a.y, a.x.shape, a.y.dtype == type ? type : wide(type));
   submit(exec, "add_into", 0, a, {a.x}, {a.y});
 }
 

@@ -69,7 +69,7 @@ struct Cast {
 };
 void cast(const Exec& exec, const Cast& a);
 
-// y (n) += x (n): y f32 and x f32, f16 or bf16, or both f64.
+// y (n) += x (n): y f32 and x f32, f16 or bf16; both of the same 16 bits, the sum rounded once; or both f64.
 struct AddInto {
   TensorView y, x;
 };

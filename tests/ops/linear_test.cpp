@@ -127,6 +127,13 @@ TEST_CASE("linear backward weight: both layouts, written and accumulated, with a
             check_backward_weight(type, grad, size, transposed_w, accumulate);
 }
 
+TEST_CASE("linear backward weight: a sum over many rows, which is made in parts") {
+  for (const DType type : storage_types())
+    for (const bool accumulate : {false, true})
+      for (const DType grad : grad_types(type, accumulate))
+        check_backward_weight(type, grad, {.m = 8195, .k = 47, .n = 64}, accumulate, accumulate);
+}
+
 TEST_CASE("linear: large products give the same bits for every number of threads") {
   for (const DType type : storage_types()) {
     CAPTURE(dtype_name(type));

@@ -23,6 +23,20 @@ TEST_CASE("add_into: 16 bits into f32 are exact to the rounding of the sum") {
     }
 }
 
+TEST_CASE("add_into: within 16 bits the sum is rounded once") {
+  for (const DType type : storage_types())
+    for (const int64_t n : {1, 7, 33, 1000, 70001}) {
+      CAPTURE(dtype_name(type), n);
+      const Stored x(type, randoms(1, n)), y(type, randoms(2, n));
+      const Outputs got =
+          in_every_setting([&](Run& run) { add_into(run.exec(), {.y = run.output(y, {n}), .x = x.view({n})}); });
+      Floats want = y.values();
+      const Floats more = x.values();
+      for (size_t i = 0; i < want.size(); ++i) want[i] += more[i];
+      CHECK(got.values(0, type) == Stored(type, want).values());
+    }
+}
+
 TEST_CASE("add_into: exact in f32 and f64, over more than one block") {
   for (const int64_t n : {1, 7, 33, 1000, 70001}) {
     const Floats x = randoms(1, n), y = randoms(2, n);

@@ -108,6 +108,50 @@ Vec transposed(const Vec& a, int64_t rows, int64_t columns) {
   return out;
 }
 
+namespace {
+
+// f(index in x, in w, in y) for each product that a convolution sums.
+template <class F>
+void for_products(const ConvolutionSize& a, F f) {
+  const int64_t stride = a.window.stride, padding = a.window.padding;
+  for (int64_t n = 0; n < a.n; ++n)
+    for (int64_t p = 0; p < a.p(); ++p)
+      for (int64_t q = 0; q < a.q(); ++q)
+        for (int64_t k = 0; k < a.k; ++k)
+          for (int64_t r = 0; r < a.r; ++r)
+            for (int64_t s = 0; s < a.s; ++s) {
+              const int64_t h = p * stride + r - padding, w = q * stride + s - padding;
+              if (h < 0 || h >= a.h || w < 0 || w >= a.w) continue;
+              for (int64_t c = 0; c < a.c; ++c)
+                f(size_t(((n * a.h + h) * a.w + w) * a.c + c), size_t(((k * a.r + r) * a.s + s) * a.c + c),
+                  size_t(((n * a.p() + p) * a.q() + q) * a.k + k));
+            }
+}
+
+}  // namespace
+
+Vec convolution(const Vec& x, const Vec& w, const ConvolutionSize& size) {
+  Vec y(size_t(size.n * size.p() * size.q() * size.k), 0.0);
+  for_products(size, [&](size_t in_x, size_t in_w, size_t in_y) { y[in_y] += x[in_x] * w[in_w]; });
+  return y;
+}
+
+Vec convolution_dx(const Vec& dy, const Vec& w, const ConvolutionSize& size) {
+  Vec dx(size_t(size.n * size.h * size.w * size.c), 0.0);
+  for_products(size, [&](size_t in_x, size_t in_w, size_t in_y) { dx[in_x] += dy[in_y] * w[in_w]; });
+  return dx;
+}
+
+Vec convolution_dw(const Vec& dy, const Vec& x, const ConvolutionSize& size) {
+  Vec dw(size_t(size.k * size.r * size.s * size.c), 0.0);
+  for_products(size, [&](size_t in_x, size_t in_w, size_t in_y) { dw[in_w] += dy[in_y] * x[in_x]; });
+  return dw;
+}
+
+ConvolutionGrads convolution_grads(const Vec& dy, const Vec& x, const Vec& w, const ConvolutionSize& size) {
+  return {convolution_dx(dy, w, size), convolution_dw(dy, x, size)};
+}
+
 LayerNormOut layernorm(const Vec& x, const Vec& w, const Vec& b, double eps, Round round) {
   const size_t c = w.size();
   LayerNormOut out{Vec(x.size()), {}, {}};
@@ -147,6 +191,91 @@ LayerNormGrads layernorm_grads(const Vec& dy, const Vec& x, const Vec& w, double
 
 namespace {
 const double kRoot2OverPi = std::sqrt(2.0 / std::acos(-1.0));
+}
+
+BatchNormColumns batchnorm_columns(const Vec& x, size_t c, double eps) {
+  const double m = double(x.size() / c);
+  BatchNormColumns out{Vec(c, 0.0), Vec(c, 0.0), {}};
+  for (size_t i = 0; i < x.size(); ++i) out.mean[i % c] += x[i] / m;
+  for (size_t i = 0; i < x.size(); ++i) out.variance[i % c] += std::pow(x[i] - out.mean[i % c], 2) / m;
+  for (double v : out.variance) out.rstd.push_back(1.0 / std::sqrt(v + eps));
+  return out;
+}
+
+Vec batchnorm(const Vec& x, const Vec& mean, const Vec& rstd, const Vec& w, const Vec& b, Round round) {
+  Vec y = x;
+  for (size_t i = 0; i < y.size(); ++i) {
+    const size_t column = i % w.size();
+    y[i] = round((x[i] - mean[column]) * rstd[column]) * w[column] + b[column];
+  }
+  return y;
+}
+
+LayerNormGrads batchnorm_grads(const Vec& d, const Vec& x, const Vec& w, const Vec& mean, const Vec& rstd,
+                               Round round) {
+  const size_t c = w.size();
+  const double m = double(x.size() / c);
+  LayerNormGrads out{Vec(x.size()), Vec(c, 0.0), Vec(c, 0.0)};
+  const auto g = [&](size_t i) { return round(d[i] * w[i % c]); };
+  const auto xhat = [&](size_t i) { return round((x[i] - mean[i % c]) * rstd[i % c]); };
+  for (size_t column = 0; column < c; ++column) {
+    double mean_g = 0.0, mean_g_xhat = 0.0;
+    for (size_t i = column; i < x.size(); i += c) {
+      mean_g += g(i) / m, mean_g_xhat += g(i) * xhat(i) / m;
+      out.dw[column] += d[i] * xhat(i), out.db[column] += d[i];
+    }
+    for (size_t i = column; i < x.size(); i += c) out.dx[i] = rstd[column] * (g(i) - mean_g - xhat(i) * mean_g_xhat);
+  }
+  return out;
+}
+
+Vec relu(Vec x) {
+  for (double& v : x) v = v <= 0.0 ? 0.0 : v;
+  return x;
+}
+
+Vec where_above_zero(const Vec& output, Vec gradient) {
+  for (size_t i = 0; i < gradient.size(); ++i)
+    if (output[i] <= 0.0) gradient[i] = 0.0;
+  return gradient;
+}
+
+namespace {
+
+// f(window, element of x, 3 r + s) for each position that lies within, windows and positions in order. Windows are of a
+// channel: elements of y.
+template <class F>
+void for_taps(const PoolSize& x, F f) {
+  for (int64_t window = 0; window < x.windows() * x.c; ++window) {
+    const int64_t c = window % x.c, q = window / x.c % x.columns(), p = window / x.c / x.columns() % x.rows(),
+                  n = window / x.c / x.columns() / x.rows();
+    for (int64_t r = 0; r < 3; ++r)
+      for (int64_t s = 0; s < 3; ++s) {
+        const int64_t h = 2 * p - 1 + r, w = 2 * q - 1 + s;
+        if (h >= 0 && h < x.h && w >= 0 && w < x.w)
+          f(size_t(window), size_t(((n * x.h + h) * x.w + w) * x.c + c), uint8_t(3 * r + s));
+      }
+  }
+}
+
+}  // namespace
+
+Pooled pool(const Vec& activations, const PoolSize& size) {
+  const size_t windows = size_t(size.windows() * size.c);
+  Pooled out{Vec(windows, -1.0), std::vector<uint8_t>(windows)};
+  for_taps(size, [&](size_t window, size_t element, uint8_t tap) {
+    const double v = activations[element];
+    if (v > out.y[window] || (std::isnan(v) && !std::isnan(out.y[window]))) out.y[window] = v, out.index[window] = tap;
+  });
+  return out;
+}
+
+Vec pool_grad(const Vec& dy, const std::vector<uint8_t>& index, const PoolSize& size) {
+  Vec d(size_t(size.positions() * size.c), 0.0);
+  for_taps(size, [&](size_t window, size_t element, uint8_t tap) {
+    if (index[window] == tap) d[element] += dy[window];
+  });
+  return d;
 }
 
 double gelu(double x, GeluForm form) {

@@ -36,6 +36,20 @@ Vec attention_mask(const Dropout& d, int64_t samples, int64_t heads, int64_t pos
 Vec matmul(const Vec& a, const Vec& b, int64_t m, int64_t k, int64_t n);
 Vec transposed(const Vec& a, int64_t rows, int64_t columns);
 
+struct ConvolutionSize {
+  int64_t n, h, w, c, k, r, s;
+  Window window = {};
+  int64_t p() const { return num_windows(h, r, window); }
+  int64_t q() const { return num_windows(w, s, window); }
+};
+Vec convolution(const Vec& x, const Vec& w, const ConvolutionSize& size);
+Vec convolution_dx(const Vec& dy, const Vec& w, const ConvolutionSize& size);
+Vec convolution_dw(const Vec& dy, const Vec& x, const ConvolutionSize& size);
+struct ConvolutionGrads {
+  Vec dx, dw;
+};
+ConvolutionGrads convolution_grads(const Vec& dy, const Vec& x, const Vec& w, const ConvolutionSize& size);
+
 struct LayerNormStatistics {
   Vec mean, rstd;
 };
@@ -49,6 +63,35 @@ struct LayerNormGrads {
 LayerNormGrads layernorm_grads(const Vec& dy, const Vec& x, const Vec& w, const LayerNormStatistics& statistics,
                                Round round = exact);
 LayerNormGrads layernorm_grads(const Vec& dy, const Vec& x, const Vec& w, double eps);
+
+// Batch norm over the rows of (M,C); C is w.size().
+struct BatchNormColumns {
+  Vec mean, variance, rstd;  // variance: biased
+};
+BatchNormColumns batchnorm_columns(const Vec& x, size_t c, double eps);
+Vec batchnorm(const Vec& x, const Vec& mean, const Vec& rstd, const Vec& w, const Vec& b, Round round = exact);
+// With mean and rstd those of x; d is what reaches the norm.
+LayerNormGrads batchnorm_grads(const Vec& d, const Vec& x, const Vec& w, const Vec& mean, const Vec& rstd,
+                               Round round = exact);
+Vec relu(Vec x);
+Vec where_above_zero(const Vec& output, Vec gradient);
+
+// What batchnorm_pool pools: images (N,H,W,C), by 3 x 3 positions at stride 2.
+struct PoolSize {
+  int64_t n, h, w, c;
+  int64_t rows() const { return (h - 1) / 2 + 1; }
+  int64_t columns() const { return (w - 1) / 2 + 1; }
+  int64_t positions() const { return n * h * w; }
+  int64_t windows() const { return n * rows() * columns(); }
+  Shape shape() const { return {n, h, w, c}; }
+  Shape pooled() const { return {n, rows(), columns(), c}; }
+};
+struct Pooled {
+  Vec y;
+  std::vector<uint8_t> index;
+};
+Pooled pool(const Vec& activations, const PoolSize& size);  // of a ReLU
+Vec pool_grad(const Vec& dy, const std::vector<uint8_t>& index, const PoolSize& size);
 
 double gelu(double x, GeluForm form = GeluForm::tanh);
 double gelu_slope(double x, GeluForm form = GeluForm::tanh);

@@ -12,6 +12,17 @@ void check_gradient(const Vec& got, const Vec& want) {
   for (size_t i = 0; i < got.size(); ++i) CHECK(got[i] == Approx(want[i]).epsilon(1e-6).margin(1e-8));
 }
 
+TEST_CASE("reference convolution: gradients are those of the forward, at any stride and padding") {
+  const auto size = GENERATE(ConvolutionSize{.n = 2, .h = 5, .w = 4, .c = 3, .k = 2, .r = 3, .s = 2},
+                             ConvolutionSize{.n = 1, .h = 6, .w = 5, .c = 2, .k = 3, .r = 3, .s = 3, .window = {2, 1}});
+  const Vec x = widen(randoms(1, size.n * size.h * size.w * size.c)),
+            w = widen(randoms(2, size.k * size.r * size.s * size.c)),
+            dy = widen(randoms(3, size.n * size.p() * size.q() * size.k));
+  const ConvolutionGrads grads = convolution_grads(dy, x, w, size);
+  check_gradient(grads.dx, numeric_gradient([&](const Vec& v) { return dot(dy, convolution(v, w, size)); }, x));
+  check_gradient(grads.dw, numeric_gradient([&](const Vec& v) { return dot(dy, convolution(x, v, size)); }, w));
+}
+
 TEST_CASE("reference layer norm: gradients are those of the forward") {
   const Vec x = widen(randoms(1, 3 * 7)), w = widen(randoms(2, 7)), b = widen(randoms(3, 7)),
             dy = widen(randoms(4, 3 * 7));

@@ -7,17 +7,17 @@
 #include <cublasLt.h>
 
 #include <algorithm>
-#include <bit>
-#include <cstdlib>
 #include <cstring>
 #include <vector>
 
-#include "runtime/device/float16.h"
+#include "tests/cuda_sim/api/elements.h"
 #include "tests/cuda_sim/api/gpu.h"
 #include "tests/cuda_sim/api/memory.h"
 #include "tests/cuda_sim/report.h"
 
 using namespace ddp::sim;
+using ddp::DType;
+using ddp::dtype_bytes;
 
 namespace {
 
@@ -28,7 +28,7 @@ struct Description {
   const void* bias = nullptr;
 };
 struct Layout {
-  cudaDataType_t type;
+  DType type;
   int64_t rows, columns, leading;
   cublasLtOrder_t order = CUBLASLT_ORDER_COL;
   int64_t row_stride() const { return order == CUBLASLT_ORDER_ROW ? leading : 1; }
@@ -64,33 +64,9 @@ struct Product {
   float alpha, beta;
 };
 
-size_t width_of(cudaDataType_t type) { return type == CUDA_R_32F ? 4 : 2; }
-
-// Element i.
-float read(const void* x, cudaDataType_t type, int64_t i) {
-  if (type == CUDA_R_16F) return ddp::to_f32(static_cast<const ddp::Half*>(x)[i]);
-  if (type == CUDA_R_16BF) return ddp::to_f32(static_cast<const ddp::BFloat16*>(x)[i]);
-  return static_cast<const float*>(x)[i];
-}
-
-void write(void* x, cudaDataType_t type, int64_t i, float value) {
-  if (type == CUDA_R_16F)
-    static_cast<ddp::Half*>(x)[i] = ddp::to_f16(value);
-  else if (type == CUDA_R_16BF)
-    static_cast<ddp::BFloat16*>(x)[i] = ddp::to_bf16(value);
-  else
-    static_cast<float*>(x)[i] = value;
-}
-
-// To the nearest of 10 bits of mantissa, ties away from zero (cvt.rna.tf32).
-float to_tf32(float x) {
-  const uint32_t bits = std::bit_cast<uint32_t>(x);
-  return x - x != 0.0f ? x : std::bit_cast<float>((bits + (1u << 12)) & ~((1u << 13) - 1));
-}
-
 void note_matrix(const void* x, const Layout& layout, bool write) {
   const bool by_rows = layout.order == CUBLASLT_ORDER_ROW;
-  const size_t lines = size_t(by_rows ? layout.rows : layout.columns), width = width_of(layout.type);
+  const size_t lines = size_t(by_rows ? layout.rows : layout.columns), width = dtype_bytes(layout.type);
   const size_t length = size_t(by_rows ? layout.columns : layout.rows);
   for (size_t j = 0; j < lines; ++j)
     note_access(static_cast<const std::byte*>(x) + j * size_t(layout.leading) * width, length * width, write);
@@ -112,12 +88,12 @@ std::vector<float> row_major(const void* x, const Layout& layout, bool transpose
 
 void multiply(const Product& p) {
   const int64_t m = p.d_layout.rows, n = p.d_layout.columns;
-  const cudaDataType_t type = p.d_layout.type;
+  const DType type = p.d_layout.type;
   note_matrix(p.a, p.a_layout, false);
   note_matrix(p.b, p.b_layout, false);
   if (p.beta != 0) note_matrix(p.d, p.d_layout, false);
   const void* bias = p.description.epilogue == CUBLASLT_EPILOGUE_BIAS ? p.description.bias : nullptr;
-  if (bias != nullptr) note_access(bias, size_t(m) * width_of(type), false);
+  if (bias != nullptr) note_access(bias, size_t(m) * dtype_bytes(type), false);
   note_matrix(p.d, p.d_layout, true);
   const bool tf32 = p.description.compute == CUBLAS_COMPUTE_32F_FAST_TF32;
   // A^T's rows are A's columns: k x m, so that the inner loop runs along a column of D.
@@ -157,10 +133,8 @@ void check_alignments(const cublasLtMatmulAlgo_t& algorithm, const Product& p) {
 // Of the combinations in cuBLASLt's table those that the project uses.
 bool are_supported(const Description& description, const Layout& a, const Layout& b, const Layout& d) {
   const bool tf32 = description.compute == CUBLAS_COMPUTE_32F_FAST_TF32;
-  if (a.type != b.type || (d.type != a.type && d.type != CUDA_R_32F) || (tf32 && a.type != CUDA_R_32F)) return false;
-  const char* capability = std::getenv("DDP_SIM_CAPABILITY");
-  const bool has_both = capability != nullptr && std::atof(capability) >= 8.0;
-  return has_both || (a.type != CUDA_R_16BF && !tf32);
+  if (a.type != b.type || (d.type != a.type && d.type != DType::f32) || (tf32 && a.type != DType::f32)) return false;
+  return has_bf16_and_tf32() || (a.type != DType::bf16 && !tf32);
 }
 
 }  // namespace
@@ -209,7 +183,8 @@ cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t handle, cubla
 cublasStatus_t cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t* out, cudaDataType type, uint64_t rows,
                                           uint64_t columns, int64_t leading) {
   if (type != CUDA_R_32F && type != CUDA_R_16F && type != CUDA_R_16BF) return CUBLAS_STATUS_NOT_SUPPORTED;
-  *out = reinterpret_cast<cublasLtMatrixLayout_t>(new Layout{type, int64_t(rows), int64_t(columns), leading});
+  const DType stored = type == CUDA_R_16F ? DType::f16 : type == CUDA_R_16BF ? DType::bf16 : DType::f32;
+  *out = reinterpret_cast<cublasLtMatrixLayout_t>(new Layout{stored, int64_t(rows), int64_t(columns), leading});
   return CUBLAS_STATUS_SUCCESS;
 }
 

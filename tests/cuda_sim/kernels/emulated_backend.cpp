@@ -23,7 +23,7 @@ const OpTable& test_op_table() {
   static const OpTable table = [] {
     OpTable t = meta_op_table();
     Ops::for_each([&]<class Args>() {
-      if constexpr (!LinearOps::has<Args>) t.entry<Args>() = cuda::run<Args>;  // cuBLASLt is no kernel
+      if constexpr (!cuda::LibraryOps::has<Args>) t.entry<Args>() = cuda::run<Args>;
     });
     return t;
   }();

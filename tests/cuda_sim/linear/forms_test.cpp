@@ -2,52 +2,12 @@
 // heuristic are none, or not valid, for what DDP_SIM_FAULT names (meson.build runs this once for each).
 #include <catch2/catch.hpp>
 
-#include "runtime/device/cuda_device.h"
-#include "tests/ops/harness.h"
+#include "tests/cuda_sim/on_device.h"
 
 using namespace ddp;
 using namespace ddp::test;
 
 namespace {
-
-struct Gpu {
-  std::unique_ptr<Device> device = make_cuda_device({});
-  Stream stream{*device, StreamRole::compute};
-  Exec exec{.table = &test_op_table(), .stream = &stream};
-
-  void synchronize() {
-    Event done(*device);
-    done.record(stream);
-    done.synchronize({.timeout_ms = 60'000});
-  }
-};
-
-// Values in memory of the device.
-class Matrix {
- public:
-  Matrix(Gpu& gpu, const Stored& values, const Shape& shape)
-      : gpu_(gpu),
-        values_(values),
-        memory_(*gpu.device, shape.numel() * int64_t(dtype_bytes(values.type()))),
-        shape_(shape) {
-    gpu.stream.copy(memory_.data(), values_.bytes().data(), memory_.bytes());
-    gpu.synchronize();
-  }
-  TensorView view() { return {memory_.data(), values_.type(), shape_}; }
-  Vec before() const { return values_.wide(); }
-  Floats download() {
-    std::vector<std::byte> bytes(size_t(memory_.bytes()));
-    gpu_.stream.copy(bytes.data(), memory_.data(), memory_.bytes());
-    gpu_.synchronize();
-    return Outputs({bytes}).values(0, values_.type());
-  }
-
- private:
-  Gpu& gpu_;
-  Stored values_;
-  Buffer<uint8_t> memory_;
-  Shape shape_;
-};
 
 struct Size {
   int64_t m, k, n;
@@ -62,8 +22,8 @@ TEST_CASE("forms: y is x w + bias whatever the heuristic knows") {
       for (const bool transposed_w : {false, true}) {
         CAPTURE(dtype_name(type), m, k, n, transposed_w);
         const Shape w_shape = transposed_w ? Shape{n, k} : Shape{k, n};
-        Matrix x(gpu, {type, randoms(1, m * k)}, {m, k}), w(gpu, {type, randoms(2, k * n)}, w_shape);
-        Matrix bias(gpu, {type, randoms(3, n)}, {n}), y(gpu, {type, poison(m * n)}, {m, n});
+        OnDevice x(gpu, {type, randoms(1, m * k)}, {m, k}), w(gpu, {type, randoms(2, k * n)}, w_shape);
+        OnDevice bias(gpu, {type, randoms(3, n)}, {n}), y(gpu, {type, poison(m * n)}, {m, n});
         linear_forward(
             gpu.exec, {.y = y.view(), .x = x.view(), .w = w.view(), .bias = bias.view(), .w_transposed = transposed_w});
         const Vec b = bias.before();
@@ -79,8 +39,8 @@ TEST_CASE("forms: a bias that does not start on 16 bytes is not taken for one th
   for (const DType type : storage_types()) {
     CAPTURE(dtype_name(type));
     constexpr int64_t kM = 3, kK = 8, kN = 16;
-    Matrix x(gpu, {type, randoms(1, kM * kK)}, {kM, kK}), w(gpu, {type, randoms(2, kK * kN)}, {kK, kN});
-    Matrix bias(gpu, {type, randoms(3, kN + 1)}, {kN + 1}), y(gpu, {type, poison(kM * kN)}, {kM, kN});
+    OnDevice x(gpu, {type, randoms(1, kM * kK)}, {kM, kK}), w(gpu, {type, randoms(2, kK * kN)}, {kK, kN});
+    OnDevice bias(gpu, {type, randoms(3, kN + 1)}, {kN + 1}), y(gpu, {type, poison(kM * kN)}, {kM, kN});
     for (const int64_t begin : {0, 1}) {
       linear_forward(gpu.exec, {.y = y.view(), .x = x.view(), .w = w.view(), .bias = bias.view().slice(begin, kN)});
       const Vec b = bias.before();
@@ -98,8 +58,8 @@ TEST_CASE("forms: a weight gradient is f32 and added to what was there, or of th
       for (const DType grad : grad_types(type, accumulate))
         for (const auto [m, k, n] : kSizes) {
           CAPTURE(dtype_name(type), dtype_name(grad), accumulate, m, k, n);
-          Matrix x(gpu, {type, randoms(1, m * k)}, {m, k}), dy(gpu, {type, randoms(2, m * n)}, {m, n});
-          Matrix dw(gpu, {grad, accumulate ? randoms(3, k * n) : poison(k * n)}, {k, n});
+          OnDevice x(gpu, {type, randoms(1, m * k)}, {m, k}), dy(gpu, {type, randoms(2, m * n)}, {m, n});
+          OnDevice dw(gpu, {grad, accumulate ? randoms(3, k * n) : poison(k * n)}, {k, n});
           linear_backward_weight(gpu.exec, {.dw = dw.view(), .x = x.view(), .dy = dy.view(), .accumulate = accumulate});
           Vec want = matmul(transposed(x.before(), m, k), dy.before(), k, m, n);
           for (size_t i = 0; accumulate && i < want.size(); ++i) want[i] += dw.before()[i];
@@ -121,8 +81,8 @@ TEST_CASE("forms: tf32 rounds the factors of f32 products, and those of no other
   Gpu gpu;
   const int64_t m = 33, k = 130, n = 40;
   for (const DType type : storage_types()) {
-    Matrix x(gpu, {type, randoms(1, m * k)}, {m, k}), w(gpu, {type, randoms(2, k * n)}, {k, n});
-    Matrix y(gpu, {type, poison(m * n)}, {m, n});
+    OnDevice x(gpu, {type, randoms(1, m * k)}, {m, k}), w(gpu, {type, randoms(2, k * n)}, {k, n});
+    OnDevice y(gpu, {type, poison(m * n)}, {m, n});
     const auto product = [&](bool tf32) {
       gpu.exec.table = &cuda_op_table(tf32);
       linear_forward(gpu.exec, {.y = y.view(), .x = x.view(), .w = w.view()});
@@ -137,8 +97,8 @@ TEST_CASE("forms: tf32 rounds the factors of f32 products, and those of no other
 
 TEST_CASE("a product that cuBLASLt has no algorithm for is an error that names it", "[no-product]") {
   Gpu gpu;
-  Matrix x(gpu, {DType::f16, randoms(1, 15)}, {3, 5}), w(gpu, {DType::f16, randoms(2, 35)}, {5, 7});
-  Matrix y(gpu, {DType::f16, poison(21)}, {3, 7});
+  OnDevice x(gpu, {DType::f16, randoms(1, 15)}, {3, 5}), w(gpu, {DType::f16, randoms(2, 35)}, {5, 7});
+  OnDevice y(gpu, {DType::f16, poison(21)}, {3, 7});
   const LinearForward product = {.y = y.view(), .x = x.view(), .w = w.view()};
   CHECK_THROWS_WITH(linear_forward(gpu.exec, product), "cuBLASLt knows no way to multiply 7 x 5 x 3 in f16");
 }
