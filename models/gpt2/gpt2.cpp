@@ -74,7 +74,7 @@ Gpt2::Activations Gpt2::forward(const Pass& pass, const TensorView& tokens, bool
 void Gpt2::train(const Exec& exec, Arena& arena, const TrainPass& args) const {
   const TensorView tokens = args.batch["tokens"];
   const int64_t batch = tokens.dim(0), t = tokens.dim(1), m = batch * t, c = options_.width;
-  const Pass pass = Pass::of(exec, arena, layout_, args, options_.dropout);
+  const Pass pass = Pass::of(exec, arena, *this, args, options_.dropout);
   Activations a = forward(pass, tokens, /*keep=*/true);
 
   ResidualGrad grad;
@@ -110,7 +110,7 @@ void Gpt2::train(const Exec& exec, Arena& arena, const TrainPass& args) const {
 }
 
 void Gpt2::evaluate(const Exec& exec, Arena& arena, const EvalPass& args) const {
-  const Pass pass = Pass::of(exec, arena, layout_, args);
+  const Pass pass = Pass::of(exec, arena, *this, args);
   const Activations a = forward(pass, args.batch["tokens"], /*keep=*/false);
   const TensorView targets = args.batch["targets"];
   head_.forward(pass, a.ln_f.out, targets.view({targets.numel()}));

@@ -7,14 +7,14 @@
 
 #include "models/gpt2/block.h"
 #include "models/gpt2/options/options.h"
-#include "models/layers/lm_head.h"
+#include "models/layers/classifier.h"
 #include "runtime/state/model.h"
 
 namespace ddp::gpt2 {
 
 class Gpt2 final : public Model, public LanguageModel {
  public:
-  // logits_rows: LmHead::rows_at_once.
+  // logits_rows: Classifier::rows_at_once.
   explicit Gpt2(const Options& options, int64_t logits_rows = 256);
 
   const ParamLayout& layout() const override { return layout_; }
@@ -47,7 +47,7 @@ class Gpt2 final : public Model, public LanguageModel {
   ParamId wte_, wpe_;
   std::vector<Block> blocks_;
   LayerNorm ln_f_;
-  LmHead head_;
+  Classifier head_;
 };
 
 }  // namespace ddp::gpt2

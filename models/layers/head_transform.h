@@ -1,4 +1,4 @@
-// What stands between an encoder and its classifier over the vocabulary (LmHead) in BERT (Devlin et al., 2018):
+// What stands between an encoder and its classifier over the vocabulary in BERT (Devlin et al., 2018):
 // y = norm(gelu(x W + b)), with the erf form of GELU.
 #pragma once
 

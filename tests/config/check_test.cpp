@@ -92,3 +92,19 @@ TEST_CASE("limits between keys") {
                Contains("only fp16 is scaled"));
   CHECK_NOTHROW(check_config(parse(kMinimal, {"train.steps=5", "schedule.warmup_steps=5", "schedule.min_lr=1e-3"}), 1));
 }
+
+TEST_CASE("data.augment is of pictures, and auto means what suits the format") {
+  const auto with = [](const char* format, Augment augment) {
+    Config c = parse(kMinimal);
+    c.data.format = format, c.data.augment = augment;
+    return c;
+  };
+  const Failure f = check_failure(with("bytes", Augment::flip));
+  CHECK(f.code == 78);
+  CHECK_THAT(f.message, Contains("data.augment is flip, and data.format bytes has no pictures to vary"));
+  CHECK(augmentation(with("images", Augment::automatic)) == Augment::resized_crop);
+  CHECK(augmentation(with("cifar10", Augment::automatic)) == Augment::shift);
+  CHECK(augmentation(with("idx", Augment::automatic)) == Augment::none);
+  CHECK(augmentation(with("bytes", Augment::automatic)) == Augment::none);
+  CHECK(augmentation(with("images", Augment::none)) == Augment::none);
+}

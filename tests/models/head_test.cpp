@@ -2,8 +2,8 @@
 #include <catch2/catch.hpp>
 #include <cmath>
 
+#include "models/layers/classifier.h"
 #include "models/layers/head_transform.h"
-#include "models/layers/lm_head.h"
 #include "models/layers/summed_grad.h"
 #include "tests/support/gradient_check.h"
 
@@ -31,7 +31,7 @@ class MaskedHead final : public Model {
   WorkUnit unit() const override { return {.abbreviation = "word", .plural = "words"}; }
 
   void train(const Exec& exec, Arena& arena, const TrainPass& args) const override {
-    const Pass pass = Pass::of(exec, arena, layout_, args);
+    const Pass pass = Pass::of(exec, arena, *this, args);
     const TensorView x = args.batch["features"];
     HeadTransform::Saved saved;
     transform_.forward(pass, saved, x);
@@ -44,7 +44,7 @@ class MaskedHead final : public Model {
     transform_.backward(pass, saved, /*dx=*/dy, dy, x);
   }
   void evaluate(const Exec& exec, Arena& arena, const EvalPass& args) const override {
-    const Pass pass = Pass::of(exec, arena, layout_, args);
+    const Pass pass = Pass::of(exec, arena, *this, args);
     HeadTransform::Saved saved;
     transform_.forward(pass, saved, args.batch["features"]);
     classifier_.forward(pass, saved.norm.out, args.batch["word"]);
@@ -55,7 +55,7 @@ class MaskedHead final : public Model {
                                 {.name = "word", .sample = {}, .limit = kVocab, .is_target = true}};
   ParamLayout layout_;
   HeadTransform transform_;
-  LmHead classifier_;
+  Classifier classifier_;
 };
 
 // The same in double, from the definition, at these flat parameters.

@@ -7,6 +7,7 @@
 #include <random>
 #include <vector>
 
+#include "tests/support/live_elements.h"
 #include "tests/support/model_runner.h"
 
 namespace ddp::test {
@@ -15,10 +16,8 @@ namespace ddp::test {
 inline void scramble(const Model& model, std::vector<float>& params) {
   std::mt19937 random(11);
   std::normal_distribution<float> normal(0.0f, 0.2f);
-  for (const Param& p : model.layout().params()) {
-    DDP_CHECK(p.live.numel() == p.numel || p.live[0] < p.shape[0], "{} is padded in another dimension", p.name);
-    for (int64_t i = 0; i < p.live.numel(); ++i) params[size_t(p.offset + i)] += normal(random);
-  }
+  for (const Param& p : model.layout().params())
+    for (const size_t at : live_elements(p)) params[at] += normal(random);
 }
 
 struct GradientTolerance {
@@ -33,28 +32,29 @@ inline void check_gradients(const Model& model, ModelRunner& run, GradientTolera
   std::normal_distribution<double> normal;
   const auto rms_of = [&](const Param& p) {
     double squares = 0;
-    for (int64_t i = 0; i < p.live.numel(); ++i) squares += std::pow(grads[size_t(p.offset + i)], 2);
+    for (const size_t at : live_elements(p)) squares += std::pow(grads[at], 2);
     return std::sqrt(squares / double(p.live.numel()));
   };
   double largest_rms = 0;
   for (const Param& p : model.layout().params()) largest_rms = std::max(largest_rms, rms_of(p));
   for (const Param& p : model.layout().params()) {
     CAPTURE(p.name);
-    const size_t n = size_t(p.live.numel()), at = size_t(p.offset);
+    const std::vector<size_t> at = live_elements(p);
+    const size_t n = at.size();
     // Along the gradient mixed with noise, so that the change is far from zero and every element takes part. A bias
     // before a batch norm has no gradient: then along noise alone.
     const double rms = std::max(rms_of(p), 1e-3 * largest_rms);
     std::vector<double> direction(n);
     double norm = 0, expected = 0;
     for (size_t i = 0; i < n; ++i) {
-      direction[i] = double(grads[at + i]) / rms + normal(random);
+      direction[i] = double(grads[at[i]]) / rms + normal(random);
       norm += direction[i] * direction[i];
     }
     norm = std::sqrt(norm);
-    for (size_t i = 0; i < n; ++i) expected += double(grads[at + i]) * direction[i] / norm;
+    for (size_t i = 0; i < n; ++i) expected += double(grads[at[i]]) * direction[i] / norm;
     constexpr double kStep = 2e-3;
     const auto loss_at = [&](double step) {
-      for (size_t i = 0; i < n; ++i) run.params[at + i] = float(double(params[at + i]) + step * direction[i] / norm);
+      for (size_t i = 0; i < n; ++i) run.params[at[i]] = float(double(params[at[i]]) + step * direction[i] / norm);
       const double loss = run.train();
       run.params = params;
       return loss;

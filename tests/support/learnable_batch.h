@@ -21,7 +21,25 @@ inline void fill_learnable(HostBatch& batch, int64_t vocab, uint32_t seed, int32
   batch.derive();
 }
 
-// Values of every input that is not derived: integers below their limit, floats of deviation 1.
+// Random images in stripes, dark and bright, as many as the label says. The rest as above.
+inline void fill_learnable_images(HostBatch& batch, int64_t classes, uint32_t seed, int32_t first_sample = 0) {
+  std::mt19937 random(seed);
+  const std::span<int32_t> labels = batch.values<int32_t>("label");
+  const std::span<uint8_t> pixels = batch.values<uint8_t>("image");
+  const Shape shape = batch.view("image").shape;  // (N,H,W,C)
+  const int64_t row_size = shape[2] * shape[3];
+  for (size_t n = 0, at = 0; n < labels.size(); ++n) {
+    labels[n] = int32_t(random() % uint64_t(classes));
+    for (int64_t i = 0; i < shape[1] * row_size; ++i) {
+      const int64_t stripe = i / row_size * (labels[n] + 1) / shape[1];
+      pixels[at++] = uint8_t(random() % 128 + (stripe % 2 == 0 ? 0 : 128));
+    }
+  }
+  std::iota(batch.sample_ids().begin(), batch.sample_ids().end(), first_sample);
+  batch.derive();
+}
+
+// Values of every input that is not derived: integers below their limit, any bytes, floats of deviation 1.
 inline void fill_random(HostBatch& batch, uint32_t seed) {
   std::mt19937 random(seed);
   std::normal_distribution<float> normal;
@@ -30,6 +48,8 @@ inline void fill_random(HostBatch& batch, uint32_t seed) {
     if (input.derive != nullptr || input.name == kSampleIds) continue;
     if (input.dtype == DType::f32) {
       for (float& x : batch.values<float>(input.name)) x = normal(random);
+    } else if (input.dtype == DType::u8) {
+      for (uint8_t& x : batch.values<uint8_t>(input.name)) x = uint8_t(random());
     } else {
       DDP_CHECK(input.dtype == DType::i32 && input.limit > 0, "no values for input {}", input.name);
       for (int32_t& x : batch.values<int32_t>(input.name)) x = int32_t(random() % uint64_t(input.limit));

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "models/registry.h"
+#include "runtime/checkpoint/checkpoint.h"
 #include "runtime/state/init.h"
 #include "runtime/train/dry_run.h"
 #include "runtime/train/host_flat.h"
@@ -41,23 +42,36 @@ struct StepRunner {
   // One step on batches that depend on the step and the micro-step; returns its metrics.
   StepMetrics train(int64_t number) {
     int64_t micro_step = 0;
-    step.enqueue(
-        number,
-        [&]() -> const HostBatch& {
-          const auto seed = uint32_t(number * 100 + micro_step);
-          if (model->language_model() != nullptr)
-            fill_learnable(batch, model->language_model()->vocab(), seed,
-                           int32_t(micro_step * config.train.micro_batch));
-          else
-            fill_random(batch, seed);
-          ++micro_step;
-          return batch;
-        },
-        {}, known);
+    return train(number, [&]() -> const HostBatch& {
+      const auto seed = uint32_t(number * 100 + micro_step);
+      if (model->language_model() != nullptr)
+        fill_learnable(batch, model->language_model()->vocab(), seed, int32_t(micro_step * config.train.micro_batch));
+      else
+        fill_random(batch, seed);
+      ++micro_step;
+      return batch;
+    });
+  }
+
+  // One step on these batches.
+  StepMetrics train(int64_t number, const TrainStep::NextBatch& next) {
+    step.enqueue(number, next, {}, known);
     step.metrics().entry(number).end.synchronize(kWait);
     const StepMetrics metrics = *step.metrics().entry(number).host.data();
     known = metrics.next;
     return metrics;
+  }
+
+  // Starts from a saved model instead of a random one.
+  void load(const std::filesystem::path& path) {
+    HostFlat params = host_params();
+    std::optional<HostFlat> state;
+    if (step.model_state()) state.emplace(host_state());
+    load_model(path, {model->layout(), params.values().data(), model->state_layout(),
+                      state ? state->values().data() : nullptr});
+    params.upload();
+    if (state) state->upload();
+    step.round_params();
   }
 
   std::vector<float> params() {

@@ -6,13 +6,6 @@
 
 namespace ddp::toy {
 
-void BatchNorm::declare(ParamLayout& layout, ParamLayout& state, const std::string& name, int64_t width) {
-  weight = layout.add(name + ".weight", {width}, /*decay=*/false, Init::constant(1.0));
-  bias = layout.add(name + ".bias", {width}, /*decay=*/false);
-  mean = state.add(name + ".running_mean", {width}, /*decay=*/false);
-  variance = state.add(name + ".running_var", {width}, /*decay=*/false, Init::constant(1.0));
-}
-
 Toy::Toy(const Options& options)
     : options_(options),
       inputs_{{.name = "features", .dtype = DType::f32, .sample = {options.features}},
@@ -38,59 +31,26 @@ ArenaTensor Toy::stored(const Pass& pass, const TensorView& features) const {
   return x;
 }
 
-void Toy::forward(const Pass& pass, const Layer& layer, const TensorView& x, BatchNorm::Saved& saved,
-                  const TensorView& statistics) const {
-  const int64_t m = x.dim(0), c = options_.width;
-  const BatchNorm& norm = layer.norm;
-  saved.x = pass.take({m, c}, "linear");
-  layer.linear.forward(pass, saved.x, x);
-  saved.y = pass.take({m, c}, "norm");
-  saved.mean = pass.take_wide({c}, "mean");
-  saved.rstd = pass.take_wide({c}, "rstd");
-  const ArenaTensor workspace = pass.arena.take({batchnorm_workspace(m, c)}, "norm workspace", DType::u8);
-  batchnorm_forward(pass.exec, {.y = saved.y,
-                                .mean = saved.mean,
-                                .rstd = saved.rstd,
-                                .mean_seen = state_layout_.view(norm.mean, statistics),
-                                .variance_seen = state_layout_.view(norm.variance, statistics),
-                                .x = saved.x,
-                                .w = pass.param(norm.weight),
-                                .b = pass.param(norm.bias),
-                                .workspace = workspace,
-                                .accumulate_seen = pass.accumulate});
-  relu_forward(pass.exec, {.y = saved.y, .x = saved.y});
+Toy::Saved Toy::forward(const Pass& pass, const Layer& layer, const TensorView& x) const {
+  const Shape shape{x.dim(0), options_.width};
+  Saved saved = {.products = pass.take(shape, "linear"), .y = pass.take(shape, "norm"), .statistics = {}};
+  layer.linear.forward(pass, saved.products, x);
+  saved.statistics = layer.norm.measure(pass, saved.products);
+  layer.norm.apply(pass, saved.y, saved.products, saved.statistics, {.relu = true});
+  return saved;
 }
 
-void Toy::backward(const Pass& pass, const Layer& layer, const TensorView& x, const BatchNorm::Saved& saved,
-                   const TensorView& dy, const TensorView& dx) const {
-  const int64_t m = dy.dim(0), c = options_.width;
-  const BatchNorm& norm = layer.norm;
-  relu_backward(pass.exec, {.dx = dy, .dy = dy, .y = saved.y});
-  {
-    const ArenaTensor workspace = pass.arena.take({batchnorm_workspace(m, c)}, "norm workspace", DType::u8);
-    batchnorm_backward(pass.exec, {.dx = dy,
-                                   .dw = pass.grad(norm.weight),
-                                   .db = pass.grad(norm.bias),
-                                   .dy = dy,
-                                   .x = saved.x,
-                                   .mean = saved.mean,
-                                   .rstd = saved.rstd,
-                                   .w = pass.param(norm.weight),
-                                   .workspace = workspace,
-                                   .accumulate = pass.accumulate});
-  }
-  pass.announce(norm.weight);
-  pass.announce(norm.bias);
+void Toy::backward(const Pass& pass, const Layer& layer, const TensorView& x, const Saved& saved, const TensorView& dy,
+                   const TensorView& dx) const {
+  layer.norm.backward(pass, {.dx = dy, .dy = dy, .x = saved.products, .y = saved.y, .relu = true}, saved.statistics);
   layer.linear.backward_weight(pass, x, dy);
   if (dx) layer.linear.backward_input(pass, dx, dy);
 }
 
 void Toy::train(const Exec& exec, Arena& arena, const TrainPass& args) const {
-  const Pass pass = Pass::of(exec, arena, layout_, args);
+  const Pass pass = Pass::of(exec, arena, *this, args);
   const ArenaTensor x = stored(pass, args.batch["features"]);
-  BatchNorm::Saved first, second;
-  forward(pass, first_, x, first, args.statistics);
-  forward(pass, second_, first.y, second, args.statistics);
+  const Saved first = forward(pass, first_, x), second = forward(pass, second_, first.y);
 
   const ArenaTensor dsecond = pass.take(second.y.view().shape, "dsecond");
   {
@@ -108,23 +68,10 @@ void Toy::train(const Exec& exec, Arena& arena, const TrainPass& args) const {
 }
 
 void Toy::evaluate(const Exec& exec, Arena& arena, const EvalPass& args) const {
-  const Pass pass = Pass::of(exec, arena, layout_, args);
-  ArenaTensor x = stored(pass, args.batch["features"]);
-  for (const Layer* layer : {&first_, &second_}) {
-    const Shape shape{x.view().dim(0), options_.width};
-    const ArenaTensor products = pass.take(shape, "linear");
-    ArenaTensor y = pass.take(shape, "norm");
-    layer->linear.forward(pass, products, x);
-    batchnorm_evaluate(exec, {.y = y,
-                              .x = products,
-                              .mean = state_layout_.view(layer->norm.mean, args.state),
-                              .variance = state_layout_.view(layer->norm.variance, args.state),
-                              .w = pass.param(layer->norm.weight),
-                              .b = pass.param(layer->norm.bias)});
-    relu_forward(exec, {.y = y, .x = y});
-    x = std::move(y);
-  }
-  head_.forward(pass, x, args.batch["label"]);
+  const Pass pass = Pass::of(exec, arena, *this, args);
+  const ArenaTensor x = stored(pass, args.batch["features"]);
+  const Saved first = forward(pass, first_, x), second = forward(pass, second_, first.y);
+  head_.forward(pass, second.y, args.batch["label"]);
 }
 
 ModelMakers model_makers() {

@@ -2,25 +2,15 @@
 // It is in the tests alone, and trains by the product's trainer.
 #pragma once
 
+#include "models/layers/batch_norm.h"
+#include "models/layers/classifier.h"
 #include "models/layers/linear.h"
-#include "models/layers/lm_head.h"
 #include "models/registry.h"
 #include "runtime/data/data_source.h"
 #include "runtime/state/model.h"
 #include "tests/toy/options.h"
 
 namespace ddp::toy {
-
-struct BatchNorm {
-  ParamId weight, bias;    // (C)
-  ParamId mean, variance;  // (C) of the state
-
-  // What backward needs of one forward.
-  struct Saved {
-    ArenaTensor x, y, mean, rstd;  // y after ReLU
-  };
-  void declare(ParamLayout& layout, ParamLayout& state, const std::string& name, int64_t width);
-};
 
 class Toy final : public Model {
  public:
@@ -43,17 +33,21 @@ class Toy final : public Model {
     BatchNorm norm;
   };
   ArenaTensor stored(const Pass& pass, const TensorView& features) const;  // in the storage type
-  void forward(const Pass& pass, const Layer& layer, const TensorView& x, BatchNorm::Saved& saved,
-               const TensorView& statistics) const;
-  // From dy to dx, which may be empty.
-  void backward(const Pass& pass, const Layer& layer, const TensorView& x, const BatchNorm::Saved& saved,
-                const TensorView& dy, const TensorView& dx) const;
+  // What backward needs of one forward of a layer.
+  struct Saved {
+    ArenaTensor products, y;
+    BatchNorm::Statistics statistics;
+  };
+  Saved forward(const Pass& pass, const Layer& layer, const TensorView& x) const;
+  // From dy, which it overwrites, to dx, which may be empty.
+  void backward(const Pass& pass, const Layer& layer, const TensorView& x, const Saved& saved, const TensorView& dy,
+                const TensorView& dx) const;
 
   Options options_;
   std::vector<Input> inputs_;
   ParamLayout layout_, state_layout_;
   Layer first_, second_;
-  LmHead head_;
+  Classifier head_;
 };
 
 ModelMakers model_makers();  // the product's and this one

@@ -60,15 +60,16 @@ class Training(SimulatedTraining):
             self.assertEqual(moved, 2 * streams * COUNTED_CONTEXT * 4 * HEAD_WIDTH * 4)  # layers, arrays of (context, 4 * width) floats
 
     def test_the_plan_is_what_the_run_allocates_to_the_byte(self):
-        for gpus, deterministic in (("0", "true"), ("0,1", "false"), ("0,1", "true")):
+        larger = ("--set", "train.workspace_mb=33")
+        for gpus, deterministic, workspace in (("0", "true", ()), ("0,1", "false", larger), ("0,1", "true", ())):
             with self.subTest(gpus=gpus, deterministic=deterministic):
                 self.configure(deterministic=deterministic)
-                planned = json.loads(self.launch("plan", "--json", "--gpus", gpus).out)["memory_bytes"]
-                self.assertEqual(planned["workspace"], 32 << 20)
+                planned = json.loads(self.launch("plan", "--json", "--gpus", gpus, *workspace).out)["memory_bytes"]
+                self.assertEqual(planned["workspace"], (33 if workspace else 32) << 20)
                 self.assertEqual(planned["communicator"] >= 1 << 20, gpus == "0,1" and deterministic == "true")
                 counts = os.path.join(self.folder, "counts")
                 self.setenv("DDP_SIM_COUNTS", counts)
-                self.train(f"run {gpus} {deterministic}", "--gpus", gpus)
+                self.train(f"run {gpus} {deterministic}", "--gpus", gpus, *workspace)
                 with open(counts + ".0") as file:
                     self.assertEqual(json.load(file)["memory"]["device_bytes"], planned["total"])
 

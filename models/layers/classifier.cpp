@@ -1,4 +1,4 @@
-#include "models/layers/lm_head.h"
+#include "models/layers/classifier.h"
 
 #include <algorithm>
 
@@ -40,7 +40,7 @@ class Losses {
 
 }  // namespace
 
-void LmHead::forward(const Pass& pass, const TensorView& x, const TensorView& targets) const {
+void Classifier::forward(const Pass& pass, const TensorView& x, const TensorView& targets) const {
   const TensorView w = pass.param(weight);
   const Losses losses(pass, targets);
   for_row_groups(pass, x.dim(0), w.dim(0), rows_at_once, [&](int64_t begin, int64_t rows, const TensorView& logits) {
@@ -56,8 +56,8 @@ void LmHead::forward(const Pass& pass, const TensorView& x, const TensorView& ta
   losses.sum();
 }
 
-void LmHead::forward_backward(const Pass& pass, const Grads& grads, const TensorView& x, const TensorView& targets,
-                              const LossGrad& loss_grad) const {
+void Classifier::forward_backward(const Pass& pass, const Grads& grads, const TensorView& x, const TensorView& targets,
+                                  const LossGrad& loss_grad) const {
   const TensorView w = pass.param(weight);
   const Losses losses(pass, targets);
   for_row_groups(pass, x.dim(0), w.dim(0), rows_at_once, [&](int64_t begin, int64_t rows, const TensorView& logits) {
@@ -69,7 +69,8 @@ void LmHead::forward_backward(const Pass& pass, const Grads& grads, const Tensor
                               .live_columns = live_columns,
                               .scale = loss_grad.scale,
                               .loss_scale = loss_grad.loss_scale,
-                              .backward = true});
+                              .backward = true,
+                              .label_smoothing = label_smoothing});
     const TensorView& dlogits = logits;  // overwritten in place
     linear_backward_input(pass.exec, {.dx = grads.dx.rows(begin, rows), .dy = dlogits, .w = w, .w_transposed = true});
     linear_backward_weight(pass.exec, {.dw = grads.dw,

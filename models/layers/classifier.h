@@ -1,15 +1,16 @@
-// The classifier over the vocabulary fused with the loss, a group of rows at a time, so that the full logits (M,V)
-// never exist.
+// The classifier over a vocabulary, or over classes, fused with the loss, a group of rows at a time, so that the full
+// logits (M,V) never exist.
 #pragma once
 
 #include "models/layers/pass.h"
 
 namespace ddp {
 
-struct LmHead {
-  ParamId weight;            // (V padded, C); tied to the token embedding, or of its own
-  ParamId bias = {};         // (V padded); none where it is not set
-  int64_t live_columns = 0;  // vocabulary without padding
+struct Classifier {
+  ParamId weight;                // (V padded, C); tied to a token embedding, or of its own
+  ParamId bias = {};             // (V padded); none where it is not set
+  int64_t live_columns = 0;      // vocabulary without padding
+  float label_smoothing = 0.0f;  // of the loss in training
   // Rows of logits alive at once; part of the order of sums, so fixed for a device and type.
   int64_t rows_at_once = 256;
 
