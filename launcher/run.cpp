@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <filesystem>
+
 #include "launcher/console.h"
 #include "launcher/cuda_search.h"
 #include "launcher/devices.h"
@@ -19,19 +21,23 @@
 namespace ddp {
 namespace {
 
-// Opens the file that `key` names, so that a typing error costs a second and not a rendezvous.
-void check_input(const char* key, const std::string& path) {
-  if (path.empty()) return;
+// Opens the file or folder that `key` names, so that a typing error costs a second and not a rendezvous.
+void check_input(const char* key, const std::string& path, DataPath kind = DataPath::file) {
+  if (path.empty() || kind == DataPath::none) return;
   try {
-    file_size(open_input(path), path);
+    const Fd input = open_input(path);
+    const bool is_folder = std::filesystem::is_directory(path);
+    if (kind == DataPath::folder && !is_folder) throw Error(ExitCode::no_input, path + " is no folder");
+    if (kind == DataPath::file || !is_folder) file_size(input, path);
   } catch (const Error& e) {
     throw Error(ExitCode::no_input, fmt::format("{}: {}", key, e.what()));
   }
 }
 
 void check_inputs(const Config& config, const std::string& resume) {
-  check_input("data.train", config.data.train);
-  check_input("data.valid", config.data.valid);
+  const DataPath kind = data_format(config).path;
+  check_input("data.train", config.data.train, kind);
+  check_input("data.valid", config.data.valid, kind);
   check_input("model.init_from", config.model.init_from);
   if (resume == "auto" || resume == "none") return;
   const std::string manifest = resume + "/manifest.json";  // what a checkpoint has
@@ -93,8 +99,10 @@ Outcome run_training(const TrainOptions& train, const ConfigRegistry& registry, 
   check_precision(config.train.precision, placement, host);
   check_inputs(config, train.resume);
   const std::filesystem::path program = find_rank_program();
-  const std::string site_packages =
-      placement.device == "cuda" ? search_cuda_libraries(program, placement.ranks()) : std::string();
+  std::string site_packages;
+  if (placement.device == "cuda")
+    site_packages =
+        search_cuda_libraries(program, {.nccl = placement.ranks() > 1, .cudnn = model_kind(config).convolves});
   const RunFolder folder(config.output_dir);
   const Resume resume(folder.path(), train.resume, again("auto"));
 

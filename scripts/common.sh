@@ -33,7 +33,7 @@ need_packages() {
 
 # What the two programs are built with; README.md says what each is for.
 build_packages=(g++ meson ninja-build pkg-config ccache libcli11-dev libspdlog-dev libfmt-dev libyaml-cpp-dev libdnnl-dev
-  nlohmann-json3-dev libxxhash-dev)
+  nlohmann-json3-dev libxxhash-dev libjpeg62-turbo-dev libpng-dev zlib1g-dev)
 data_packages=(bible-kjv)
 test_packages=(catch2 clang clang-format python3 debootstrap "${data_packages[@]}")
 bundle_packages=(patchelf xz-utils python3)

@@ -5,7 +5,11 @@
 #include <algorithm>
 
 #include "runtime/base/error.h"
+#include "runtime/data/images/cifar.h"
+#include "runtime/data/images/folder_images.h"
+#include "runtime/data/images/idx.h"
 #include "runtime/data/sampler.h"
+#include "runtime/data/synthetic_images.h"
 #include "runtime/data/token_source.h"
 
 namespace ddp {
@@ -21,16 +25,22 @@ void DataSource::fill(HostBatch& batch, uint64_t first) const {
 }
 
 SourceMakers source_makers() {
-  static constexpr std::string_view kTokens[] = {"tokens", "targets"};
-  static constexpr SourceMaker kMakers[] = {{"bytes", open_bytes, kTokens}, {"tokens", open_tokens, kTokens}};
+  static constexpr std::string_view kTokens[] = {"tokens", "targets"}, kImages[] = {"image", "label"};
+  static constexpr SourceMaker kMakers[] = {{"bytes", open_bytes, kTokens},
+                                            {"tokens", open_tokens, kTokens},
+                                            {"images", open_images, kImages, prepare_images},
+                                            {"idx", open_idx, kImages},
+                                            {"cifar10", open_cifar10, kImages},
+                                            {"cifar100", open_cifar100, kImages},
+                                            {"synthetic", open_synthetic, kImages}};
   return kMakers;
 }
 
-std::unique_ptr<DataSource> open_source(SourceMakers makers, std::string_view format, const SourceRequest& request) {
+const SourceMaker& find_maker(SourceMakers makers, std::string_view format, const BatchLayout& batch) {
   const auto maker = std::ranges::find(makers, format, &SourceMaker::format);
   if (maker == makers.end())
     throw Error(ExitCode::config, fmt::format("data.format: no format \"{}\" in this program", format));
-  for (const BatchLayout::Field& field : request.batch.fields()) {
+  for (const BatchLayout::Field& field : batch.fields()) {
     const Input& input = field.input;
     if (input.derive != nullptr || input.name == kSampleIds) continue;
     if (std::ranges::find(maker->inputs, input.name) == maker->inputs.end())
@@ -38,7 +48,7 @@ std::unique_ptr<DataSource> open_source(SourceMakers makers, std::string_view fo
                   fmt::format("data.format {} has no {}, of which the model learns", format, input.name),
                   "choose the format of the model's data");
   }
-  return maker->open(request);
+  return *maker;
 }
 
 }  // namespace ddp

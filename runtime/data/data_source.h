@@ -10,11 +10,12 @@
 #include <string>
 #include <string_view>
 
+#include "runtime/config/choices.h"
 #include "runtime/state/batch.h"
 
 namespace ddp {
 
-// What a source's samples are for: training, shuffled anew each epoch, or evaluation, in file order and without random
+// What a source's samples are for: training, shuffled anew each epoch, or evaluation, in one order and without random
 // changes.
 enum class Split : uint8_t { train, valid };
 
@@ -45,6 +46,8 @@ class DataSource {
   virtual double bytes_per_target() const { return 0; }
   // What `sample` can go on from, as --prompt takes it; empty where there is no such thing.
   virtual std::string example_prompt() const { return {}; }
+  // Files that were so far found to hold no sample, and whose places others took; each was named in the log.
+  virtual int64_t num_corrupt() const { return 0; }
 
  protected:
   // Fills sample `i` of the batch. Errors: data (65) when the data is corrupt, naming file and place; io (74) for I/O.
@@ -56,10 +59,14 @@ class DataSource {
 };
 
 struct SourceRequest {
-  std::filesystem::path path;
+  std::filesystem::path path = {};
   Split split = Split::train;
   uint64_t seed = 0;
-  const BatchLayout& batch;  // what is to be filled
+  const BatchLayout& batch;         // what is to be filled
+  Augment augment = Augment::none;  // not automatic
+  OnCorrupt corrupt = OnCorrupt::skip;
+  std::filesystem::path training = {};  // path of the training data: where folders are the classes, it numbers them
+  std::filesystem::path index = {};     // a file of the run's, which prepare() writes and open() reads
 };
 
 // What opens data of a format; the caller passes a table of them as a value, so that a test's program has more.
@@ -68,13 +75,15 @@ struct SourceMaker {
   // Errors: data (65), no_input (66).
   std::unique_ptr<DataSource> (*open)(const SourceRequest&);
   std::span<const std::string_view> inputs;  // that its samples fill
+  // Where set: what one rank does, and has done before any rank opens. Errors: no_input (66), data (65), io (74).
+  void (*prepare)(const SourceRequest&) = nullptr;
 };
 
 using SourceMakers = std::span<const SourceMaker>;
 SourceMakers source_makers();  // of every format that a configuration may name (runtime/config/registry.h)
 
-// `format` is one of `makers`. Errors: config (78) where the model takes an input that the format does not fill; those
-// of open().
-std::unique_ptr<DataSource> open_source(SourceMakers makers, std::string_view format, const SourceRequest& request);
+// That of `makers` for the format. Errors: config (78) where there is none, or where the model takes an input that the
+// format does not fill.
+const SourceMaker& find_maker(SourceMakers makers, std::string_view format, const BatchLayout& batch);
 
 }  // namespace ddp

@@ -58,13 +58,30 @@ Trainer::Trainer(const Parts& parts)
             arena_),
       train_source_(open(Split::train)) {}
 
-std::unique_ptr<DataSource> Trainer::open(Split split) const {
+std::unique_ptr<DataSource> Trainer::open(Split split) {
   const DataConfig& data = parts_.config.data;
-  return open_source(parts_.sources, data.format,
-                     {.path = split == Split::train ? data.train : data.valid,
-                      .split = split,
-                      .seed = uint64_t(parts_.config.train.seed),
-                      .batch = step_.batch_layout()});
+  const bool is_train = split == Split::train;
+  const SourceRequest request{
+      .path = is_train ? data.train : data.valid,
+      .split = split,
+      .seed = uint64_t(parts_.config.train.seed),
+      .batch = step_.batch_layout(),
+      .augment = augmentation(parts_.config),
+      .corrupt = data.corrupt,
+      .training = data.train,
+      .index = std::filesystem::path(parts_.config.output_dir) / (is_train ? "train.index" : "valid.index")};
+  const SourceMaker& maker = find_maker(parts_.sources, data.format, request.batch);
+  if (maker.prepare != nullptr) {
+    if (is_first_rank()) maker.prepare(request);
+    meet();
+  }
+  return maker.open(request);
+}
+
+void Trainer::meet() {
+  Stream& stream = step_.reducer().comm_stream();
+  parts_.comm.barrier(stream);
+  stream.synchronize(parts_.wait);
 }
 
 void Trainer::load() {
@@ -136,9 +153,8 @@ ExitCode Trainer::run() {
     if (stop_) commit(step, true);
   }
   // A run that was resumed at or past its end has nothing to do, but what it would leave is there already.
-  Stream& stream = step_.reducer().comm_stream();
-  parts_.comm.barrier(stream);
-  stream.synchronize(parts_.wait);
+  meet();
+  tell_corrupt();
   const bool complete = state_.step() >= config.train.steps && !owes_evaluation_;
   conclude();
   if (is_first_rank()) summarize();
@@ -333,6 +349,15 @@ void Trainer::write_checkpoint_of(int64_t step) {
 
 bool Trainer::is_checkpoint_requested() const {
   return parts_.board->checkpoint_requests.load(std::memory_order_relaxed) != checkpoints_served_;
+}
+
+void Trainer::tell_corrupt() const {
+  const auto tell = [](const DataSource* source, const std::string& path) {
+    const int64_t n = source == nullptr ? 0 : source->num_corrupt();
+    if (n > 0) log::warn("{}: {} of the files that this rank read are corrupt, and are named above", path, n);
+  };
+  tell(train_source_.get(), parts_.config.data.train);
+  tell(valid_source_.get(), parts_.config.data.valid);
 }
 
 void Trainer::summarize() {

@@ -48,7 +48,8 @@ class Trainer {
   void conclude();
 
  private:
-  std::unique_ptr<DataSource> open(Split split) const;
+  std::unique_ptr<DataSource> open(Split split);  // collective where the format has something to prepare
+  void meet();                                    // a barrier of all ranks; blocks
   void load();
   void open_outlets();
   void enqueue(int64_t step);
@@ -63,6 +64,7 @@ class Trainer {
   void write_checkpoint_of(int64_t step);                      // rank 0. Errors: io (74), non_finite (79)
   void check_can_commit(int64_t step, HostState& host) const;  // Errors: non_finite (79)
   bool is_checkpoint_requested() const;                        // and not yet served
+  void tell_corrupt() const;
   void summarize();
   void report_start_up();
   void set_phase(Phase phase);

@@ -7,6 +7,7 @@
 #include "runtime/data/eval_batches.h"
 #include "runtime/data/prefetcher.h"
 #include "runtime/data/sampler.h"
+#include "runtime/data/token_source.h"
 #include "tests/data/token_bytes.h"
 #include "tests/support/failure.h"
 #include "tests/support/temporary_folder.h"
@@ -185,11 +186,10 @@ TEST_CASE("next() leaves its wait when the run is aborted, and after its deadlin
 TEST_CASE("training reads the file in the sampler's order, epoch after epoch") {
   const TemporaryFolder folder;
   const BatchLayout layout = layout_of(4);
-  const auto source = open_source(source_makers(), "bytes",
-                                  {.path = write_file(folder.path / "t", as_bytes(counting<uint8_t>(41))),
-                                   .split = Split::train,
-                                   .seed = 7,
-                                   .batch = layout});
+  const auto source = open_bytes({.path = write_file(folder.path / "t", as_bytes(counting<uint8_t>(41))),
+                                  .split = Split::train,
+                                  .seed = 7,
+                                  .batch = layout});
   CHECK(source->num_samples() == 10);
   Prefetcher prefetcher(*source, layout, options(4));
   for (uint64_t position = 0; position < 40; position += 4) {
@@ -208,8 +208,7 @@ TEST_CASE("training reads the file in the sampler's order, epoch after epoch") {
 TEST_CASE("an evaluation reads the first samples of the file, each once over all ranks") {
   const TemporaryFolder folder;
   const BatchLayout layout = layout_of(3);
-  const auto source = open_source(
-      source_makers(), "bytes",
+  const auto source = open_bytes(
       {.path = write_file(folder.path / "t", as_bytes(counting<uint8_t>(81))), .split = Split::valid, .batch = layout});
   for (const int ranks : {1, 2, 3, 4, 9}) {
     INFO(ranks << " ranks");
@@ -250,7 +249,7 @@ TEST_CASE("what a format does not give to a model, and a format that there is no
   const BatchLayout images(
       {{.name = "image", .dtype = DType::f32, .sample = {8, 8, 3}}, {.name = "label", .sample = {}}}, 2);
   const auto open = [&](const char* format) {
-    return failure_of([&] { open_source(source_makers(), format, {.path = "none", .batch = images}); });
+    return failure_of([&] { find_maker(source_makers(), format, images); });
   };
   CHECK(open("bytes").code == 78);
   CHECK_THAT(open("bytes").message, Contains("no image"));

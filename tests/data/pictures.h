@@ -1,0 +1,129 @@
+// Files of pictures as the formats lay them out, and what a source makes of them.
+#pragma once
+
+#include <zlib.h>
+
+#include <filesystem>
+#include <random>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "runtime/base/fs.h"
+#include "runtime/data/data_source.h"
+
+namespace ddp::test {
+
+inline BatchLayout image_layout(int64_t n, int64_t side, int64_t channels, int64_t classes) {
+  return {{{.name = "image", .dtype = DType::u8, .sample = {side, side, channels}},
+           {.name = "label", .sample = {}, .limit = classes, .is_target = true}},
+          n};
+}
+
+struct Shown {
+  std::vector<uint8_t> pixels;
+  int32_t label;
+  auto operator<=>(const Shown&) const = default;
+};
+
+// The samples at positions [first, first + B).
+inline std::vector<Shown> shown(const DataSource& source, const BatchLayout& layout, uint64_t first = 0) {
+  HostBatch batch(layout);
+  source.fill(batch, first);
+  std::vector<Shown> all;
+  for (int64_t i = 0; i < layout.num_samples(); ++i) {
+    const std::span<uint8_t> image = batch.sample<uint8_t>("image", i);
+    all.push_back({{image.begin(), image.end()}, batch.sample<int32_t>("label", i)[0]});
+  }
+  return all;
+}
+
+inline void write(const std::filesystem::path& path, const std::string& bytes) {
+  std::filesystem::create_directories(path.parent_path());
+  write_all(create_output(path), std::as_bytes(std::span(bytes)), path);
+}
+
+inline std::string big_endian(uint32_t n) {
+  return {char(n >> 24), char(n >> 16 & 0xFF), char(n >> 8 & 0xFF), char(n & 0xFF)};
+}
+
+inline std::string idx(const std::vector<uint32_t>& dims, const std::string& values) {
+  std::string text = big_endian(0x800 + uint32_t(dims.size()));
+  for (const uint32_t dim : dims) text += big_endian(dim);
+  return text + values;
+}
+
+inline std::string gzipped(const std::string& bytes) {
+  z_stream stream{};
+  deflateInit2(&stream, 6, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY);
+  std::string out(bytes.size() + 1000, '\0');
+  stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(bytes.data()));
+  stream.avail_in = uInt(bytes.size());
+  stream.next_out = reinterpret_cast<Bytef*>(out.data());
+  stream.avail_out = uInt(out.size());
+  deflate(&stream, Z_FINISH);
+  out.resize(stream.total_out);
+  deflateEnd(&stream);
+  return out;
+}
+
+// RGB pixels (height, width, 3) as a PNG.
+inline std::string png(uint32_t width, uint32_t height, const std::string& pixels) {
+  const auto chunk = [](const std::string& kind, const std::string& body) {
+    const std::string text = kind + body;
+    return big_endian(uint32_t(body.size())) + text +
+           big_endian(uint32_t(crc32(0, reinterpret_cast<const Bytef*>(text.data()), uInt(text.size()))));
+  };
+  std::string rows;
+  for (size_t y = 0; y < height; ++y) rows += std::string(1, '\0') + pixels.substr(y * width * 3, size_t(width) * 3);
+  std::string packed(compressBound(rows.size()), '\0');
+  uLongf n = packed.size();
+  compress(reinterpret_cast<Bytef*>(packed.data()), &n, reinterpret_cast<const Bytef*>(rows.data()), rows.size());
+  packed.resize(n);
+  return "\x89PNG\r\n\x1a\n" +
+         chunk("IHDR", big_endian(width) + big_endian(height) + std::string("\x08\x02\0\0\0", 5)) +
+         chunk("IDAT", packed) + chunk("IEND", "");
+}
+
+// A picture of one colour.
+inline std::string plain_png(uint8_t grey, uint32_t width = 12, uint32_t height = 9) {
+  return png(width, height, std::string(size_t(width) * height * 3, char(grey)));
+}
+
+inline std::string random_bytes(size_t n, uint32_t seed) {
+  std::mt19937 random(seed);
+  std::string bytes(n, '\0');
+  for (char& byte : bytes) byte = char(random());
+  return bytes;
+}
+
+// One to three changes: a bit, a byte, a piece that is cut out or doubled, the end.
+inline std::string mutated(std::string bytes, std::mt19937& random) {
+  const auto below = [&random](size_t n) { return n == 0 ? 0 : random() % n; };
+  for (size_t n = 1 + below(3); n > 0; --n) {
+    const size_t at = below(below(2) == 0 ? bytes.size() : std::min<size_t>(bytes.size(), 20));
+    switch (bytes.empty() ? 3 : below(5)) {
+      case 0:
+        bytes[at] ^= char(1 << below(8));
+        break;
+      case 1:
+        bytes[at] = char(random());
+        break;
+      case 2:
+        bytes.erase(at, below(100));
+        break;
+      case 3:
+        bytes.insert(at, bytes.substr(below(bytes.size() + 1), below(100)));
+        break;
+      case 4:
+        bytes.resize(at);
+        break;
+    }
+  }
+  return bytes;
+}
+
+// How many mutated files a test tries.
+inline int num_mutations() { return std::getenv("DDP_FUZZ") != nullptr ? 10'000 : 300; }
+
+}  // namespace ddp::test
