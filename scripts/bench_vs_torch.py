@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
-"""Times a training step of GPT-2 by bench_step and by PyTorch: the same shape, batch, precision and optimizer, on the same device.
+"""Times a training step of GPT-2 or ResNet-50 by bench_step and by PyTorch: the same shape, batch, precision and optimizer, on the same
+device.
 
-usage: bench_vs_torch.py --bench-step PATH [--device cuda|cpu] [--precision bf16|fp16|tf32|fp32] [--compile] [--batch B] [--context T]
-                         [--layers L] [--width C] [--heads H] [--vocab V] [--rounds N] [--steps N] [--json FILE]
+usage: bench_vs_torch.py --bench-step PATH [--model gpt2|resnet50] [--device cuda|cpu] [--precision bf16|fp16|tf32|fp32] [--compile]
+                         [--batch B] [--context T] [--layers L] [--width C] [--heads H] [--vocab V] [--rounds N] [--steps N]
+                         [--json FILE]
 
 Rounds alternate, ours and then PyTorch's, each a warm-up and --steps steps that are timed one by one, by events on a GPU. Between two
 rounds PyTorch keeps parameters and optimizer state and returns the rest to the device. Needs PyTorch 2.0 or newer; without it, or where it
@@ -19,7 +21,7 @@ import tempfile
 import time
 
 # The defaults of our configuration (configs/README.md), which bench_step trains with.
-LR, BETAS, EPS, DECAY, CLIP = 1e-3, (0.9, 0.95), 1e-8, 0.1, 1.0
+LR, BETAS, EPS, DECAY, CLIP, MOMENTUM = 1e-3, (0.9, 0.95), 1e-8, 0.1, 1.0, 0.9
 WARM_UP = 3
 EX_USAGE, EX_UNAVAILABLE, EX_SOFTWARE = 64, 69, 70
 TOLD = 400  # characters of an error of PyTorch
@@ -75,37 +77,135 @@ def define_gpt2(torch):
     return Gpt2
 
 
+def define_resnet50(torch):
+    """v1.5: the stride in the 3x3 convolution."""
+    nn, F = torch.nn, torch.nn.functional
+
+    class Bottleneck(nn.Module):
+        def __init__(self, inputs, width, stride):
+            super().__init__()
+            outputs = 4 * width
+            self.conv1, self.bn1 = nn.Conv2d(inputs, width, 1, bias=False), nn.BatchNorm2d(width)
+            self.conv2, self.bn2 = nn.Conv2d(width, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width)
+            self.conv3, self.bn3 = nn.Conv2d(width, outputs, 1, bias=False), nn.BatchNorm2d(outputs)
+            self.shortcut = None
+            if stride > 1 or inputs != outputs:
+                self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+
+        def forward(self, x):
+            y = F.relu(self.bn1(self.conv1(x)))
+            y = F.relu(self.bn2(self.conv2(y)))
+            return F.relu(self.bn3(self.conv3(y)) + (x if self.shortcut is None else self.shortcut(x)))
+
+    class ResNet50(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv1, self.bn1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64)
+            blocks, inputs = [], 64
+            for stage, depth in enumerate((3, 4, 6, 3)):
+                for i in range(depth):
+                    blocks.append(Bottleneck(inputs, 64 << stage, 2 if stage > 0 and i == 0 else 1))
+                    inputs = 4 * (64 << stage)
+            self.blocks = nn.Sequential(*blocks)
+            self.fc = nn.Linear(inputs, 1000)
+
+        def forward(self, pixels, targets):  # (B,3,H,W), (B) -> mean loss
+            x = F.max_pool2d(F.relu(self.bn1(self.conv1(pixels))), 3, 2, 1)
+            return F.cross_entropy(self.fc(self.blocks(x).mean((2, 3))), targets)
+
+    return ResNet50
+
+
+class Gpt2:
+    """What is measured of GPT-2: how bench_step is told, and its parts in PyTorch."""
+    unit = "tokens"
+
+    @staticmethod
+    def options(args):
+        return [word for name in ("context", "layers", "width", "heads", "vocab") for word in (f"--{name}", str(getattr(args, name)))]
+
+    @staticmethod
+    def units(args):
+        return args.batch * args.context
+
+    @staticmethod
+    def model(torch, args):
+        return define_gpt2(torch)(args.layers, args.width, args.heads, args.vocab, args.context).to(args.device)
+
+    @staticmethod
+    def batch(torch, args):
+        tokens = torch.randint(args.vocab, (args.batch, args.context), device=args.device)
+        return tokens, (tokens * 7 + 3) % args.vocab  # as bench_step's
+
+    @staticmethod
+    def optimizer(torch, args, parameters):
+        groups = [{"params": [p for p in parameters if p.dim() == 2], "weight_decay": DECAY},
+                  {"params": [p for p in parameters if p.dim() == 1], "weight_decay": 0.0}]
+        return torch.optim.AdamW(groups, lr=LR, betas=BETAS, eps=EPS, **({"fused": True} if args.device == "cuda" else {}))
+
+    @staticmethod
+    def num_parameters(model, args):
+        """As published: without the rows that pad the vocabulary."""
+        padding = (model.wte.num_embeddings - args.vocab) * args.width
+        return sum(p.numel() for p in model.parameters()) - padding
+
+
+class ResNet50:
+    unit = "images"
+
+    @staticmethod
+    def options(args):
+        return ["--model", "resnet50"]
+
+    @staticmethod
+    def units(args):
+        return args.batch
+
+    @staticmethod
+    def model(torch, args):
+        return define_resnet50(torch)().to(args.device, memory_format=torch.channels_last)
+
+    @staticmethod
+    def batch(torch, args):
+        pixels = torch.randn(args.batch, 3, 224, 224, device=args.device).contiguous(memory_format=torch.channels_last)
+        return pixels, torch.randint(1000, (args.batch,), device=args.device)
+
+    @staticmethod
+    def optimizer(torch, args, parameters):
+        return torch.optim.SGD(parameters, lr=LR, momentum=MOMENTUM)
+
+    @staticmethod
+    def num_parameters(model, args):
+        return sum(p.numel() for p in model.parameters())
+
+
+MODELS = {"gpt2": Gpt2, "resnet50": ResNet50}
+
+
 class Torch:
     """The model in PyTorch, kept over the rounds."""
 
     def __init__(self, torch, args):
         self.torch, self.args = torch, args
+        kind = MODELS[args.model]
         torch.manual_seed(1)
         torch.set_float32_matmul_precision("high" if args.precision == "tf32" else "highest")
-        self.model = define_gpt2(torch)(args.layers, args.width, args.heads, args.vocab, args.context).to(args.device)
-        parameters = list(self.model.parameters())
-        groups = [{"params": [p for p in parameters if p.dim() == 2], "weight_decay": DECAY},
-                  {"params": [p for p in parameters if p.dim() == 1], "weight_decay": 0.0}]
-        self.optimizer = torch.optim.AdamW(groups, lr=LR, betas=BETAS, eps=EPS, **({"fused": True} if args.device == "cuda" else {}))
+        self.model = kind.model(torch, args)
+        self.num_parameters = kind.num_parameters(self.model, args)
+        self.optimizer = kind.optimizer(torch, args, list(self.model.parameters()))
         is_fp16 = args.precision == "fp16"
         self.scaler = (torch.amp.GradScaler(args.device, enabled=is_fp16) if hasattr(torch.amp, "GradScaler")
                        else torch.cuda.amp.GradScaler(enabled=is_fp16))
         self.storage = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(args.precision)
         self.run = torch.compile(self.model) if args.compile else self.model
-        self.tokens = torch.randint(args.vocab, (args.batch, args.context), device=args.device)
-        self.targets = (self.tokens * 7 + 3) % args.vocab  # as bench_step's
+        self.batch = kind.batch(torch, args)
         self.compile_s = None
-
-    def num_parameters(self):
-        """As published: without the rows that pad the vocabulary."""
-        padding = (self.model.wte.num_embeddings - self.args.vocab) * self.args.width
-        return sum(p.numel() for p in self.model.parameters()) - padding
 
     def step(self):
         torch = self.torch
         self.optimizer.zero_grad(set_to_none=True)
         with torch.autocast(self.args.device, dtype=self.storage or torch.bfloat16, enabled=self.storage is not None):
-            loss = self.run(self.tokens, self.targets)
+            loss = self.run(*self.batch)
         self.scaler.scale(loss).backward()
         self.scaler.unscale_(self.optimizer)
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), CLIP)
@@ -157,8 +257,9 @@ def bench_step(args, threads):
     with tempfile.TemporaryDirectory(prefix="ddp-bench-") as folder:
         path = os.path.join(folder, "step.json")
         command = [args.bench_step, "--no-ops", "--json", path, "--device", args.device, "--threads", str(threads)]
-        for name in ("precision", "steps", "batch", "context", "layers", "width", "heads", "vocab"):
+        for name in ("precision", "steps", "batch"):
             command += [f"--{name}", str(getattr(args, name))]
+        command += MODELS[args.model].options(args)
         try:
             done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         except OSError as error:
@@ -179,17 +280,17 @@ def compare(torch, args):
     ours_rounds, torch_rounds, report = [], [], {}
     for i in range(args.rounds):
         report = bench_step(args, torch.get_num_threads())
-        if report["parameters"] != theirs.num_parameters():
-            raise Failure(f"not the same model: {report['parameters']} parameters and {theirs.num_parameters()} in PyTorch",
+        if report["parameters"] != theirs.num_parameters:
+            raise Failure(f"not the same model: {report['parameters']} parameters and {theirs.num_parameters} in PyTorch",
                               EX_SOFTWARE)
         ours_rounds.append(report["step_ms"])
         with on_their_side():
             torch_rounds.append(theirs.round())
         print(f"round {i + 1}: ours {ours_rounds[-1]:.2f} ms (loss {report['loss']:.4f}), torch {torch_rounds[-1]:.2f} ms", flush=True)
-    ours, other, tokens = statistics.median(ours_rounds), statistics.median(torch_rounds), args.batch * args.context
+    ours, other, units = statistics.median(ours_rounds), statistics.median(torch_rounds), MODELS[args.model].units(args)
     return {"torch": torch.__version__, "device": report["device"], "precision": args.precision,
             "mode": "compile" if args.compile else "eager", "ours_ms": ours, "torch_ms": other, "ratio": other / ours,
-            "ours_tokens_per_s": tokens / ours * 1e3, "torch_tokens_per_s": tokens / other * 1e3,
+            "unit": MODELS[args.model].unit, "ours_per_s": units / ours * 1e3, "torch_per_s": units / other * 1e3,
             "ours_rounds": ours_rounds, "torch_rounds": torch_rounds, "compile_s": theirs.compile_s}
 
 
@@ -202,6 +303,7 @@ def parse():
     parser = argparse.ArgumentParser(usage=__doc__.split("usage: ")[1].split("\n\n")[0])
     parser.error = lambda message: (print(f"bench_vs_torch.py: {message}", file=sys.stderr), sys.exit(EX_USAGE))
     parser.add_argument("--bench-step", required=True)
+    parser.add_argument("--model", choices=MODELS, default="gpt2")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--precision", choices=("bf16", "fp16", "tf32", "fp32"), default="bf16")
     parser.add_argument("--compile", action="store_true")
@@ -235,9 +337,11 @@ def main():
         print(f"bench_vs_torch.py: {error}", file=sys.stderr)
         return error.code
     spread = {name: f"{min(r):.2f} to {max(r):.2f}" for name, r in result.items() if name.endswith("_rounds")}
-    print(f"{result['device']}, {args.precision}, B={args.batch}, T={args.context}, medians of {args.rounds} rounds of {args.steps} steps: "
+    size = f"B={args.batch}" + (f", T={args.context}" if args.model == "gpt2" else "")
+    print(f"{args.model} on {result['device']}, {args.precision}, {size}, medians of {args.rounds} rounds of {args.steps} steps: "
           f"ours {result['ours_ms']:.2f} ms ({spread['ours_rounds']}), PyTorch {result['torch']} {result['mode']} "
-          f"{result['torch_ms']:.2f} ms ({spread['torch_rounds']}): {result['ratio']:.2f}x")
+          f"{result['torch_ms']:.2f} ms ({spread['torch_rounds']}): {result['ratio']:.2f}x; "
+          f"{result['ours_per_s']:.4g} and {result['torch_per_s']:.4g} {result['unit']}/s")
     if args.json:
         with open(args.json, "w", encoding="utf-8") as file:
             json.dump(result, file, indent=2)

@@ -1,5 +1,6 @@
 // Times every op at the shapes of a GPT-2 small step (B=4, T=256; logits in chunks of 256 rows), beside a triad in the
-// same run: memory-bound ops are judged by their share of it. Usage: bench_ops [threads] [repetitions]
+// same run: memory-bound ops are judged by their share of it; and the convolutions of ResNet-50 whose windows are
+// larger than 1x1. Usage: bench_ops [threads] [repetitions]
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -219,6 +220,33 @@ void flat_ops(Bench& bench) {
       28.0 * kFlat);
 }
 
+void convolutions(Bench& bench) {
+  struct Layer {
+    const char* name;
+    int64_t size, c, k, window, stride;
+  };
+  constexpr Layer kConvolutions[] = {
+      {"7x7 / 2, 4 to 64, 224", 224, 4, 64, 7, 2}, {"3x3, 64, 56", 56, 64, 64, 3, 1},
+      {"3x3 / 2, 128, 56", 56, 128, 128, 3, 2},    {"3x3, 128, 28", 28, 128, 128, 3, 1},
+      {"3x3 / 2, 256, 28", 28, 256, 256, 3, 2},    {"3x3, 256, 14", 14, 256, 256, 3, 1},
+      {"3x3 / 2, 512, 14", 14, 512, 512, 3, 2},    {"3x3, 512, 7", 7, 512, 512, 3, 1},
+  };
+  constexpr int64_t kN = 8;
+  for (const auto& [name, size, c, k, window, stride] : kConvolutions) {
+    const Window at = {.stride = stride, .padding = window / 2};
+    const int64_t positions = num_windows(size, window, at);
+    const TensorView x = bench.floats({kN, size, size, c}), w = bench.floats({k, window, window, c}),
+                     y = bench.floats({kN, positions, positions, k});
+    fmt::print("{}\n", name);
+    bench.report("  forward", 0,
+                 [&](const Exec& e) { convolution_forward(e, {.y = y, .x = x, .w = w, .window = at}); });
+    bench.report("  gradient of the input", 0,
+                 [&](const Exec& e) { convolution_backward_input(e, {.dx = x, .dy = y, .w = w, .window = at}); });
+    bench.report("  gradient of the weights", 0,
+                 [&](const Exec& e) { convolution_backward_weight(e, {.dw = w, .x = x, .dy = y, .window = at}); });
+  }
+}
+
 }  // namespace
 }  // namespace ddp
 
@@ -231,4 +259,6 @@ int main(int argc, char** argv) {
   ddp::embedding_and_loss(bench);
   fmt::print("all but the linear layers: {:.0f} ms a step\n\nwith dropout 0.1:\n", bench.total_ms());
   ddp::transformer_ops(bench, 0.1f);
+  fmt::print("\nconvolutions of ResNet-50, N=8:\n");
+  ddp::convolutions(bench);
 }

@@ -12,7 +12,7 @@
 #include "runtime/rank/cuda_backend.h"
 #include "runtime/state/init.h"
 #include "runtime/train/host_flat.h"
-#include "tests/bench/gemm_ceiling.h"
+#include "tests/bench/product_ceiling.h"
 #include "tests/bench/square_gemm.h"
 #include "tests/support/learnable_batch.h"
 
@@ -20,7 +20,8 @@ namespace ddp {
 StepBench::Backend StepBench::make_backend(const StepBenchOptions& options, const DryRun& plan) {
   if (!options.is_cuda) return {make_cpu_device({.num_threads = options.threads, .pin_threads = true}), cpu_op_table()};
   const CudaBackend& cuda = open_cuda_backend();
-  return {cuda.make_device({.workspace_bytes = plan.workspace_bytes}),
+  void* cudnn = model_kind(options.config).convolves ? open_cudnn() : nullptr;
+  return {cuda.make_device({.workspace_bytes = plan.workspace_bytes, .cudnn = cudnn}),
           cuda.op_table(precision_of(options.config.train).tf32)};
 }
 
@@ -47,7 +48,10 @@ StepBench::StepBench(const StepBenchOptions& options)
       begin_(*backend_.device),
       end_(*backend_.device) {
   if (graphs_) options_.by_op = false;  // a replay has no ops that anybody sees
-  test::fill_learnable(batch_, model_->language_model()->vocab(), /*seed=*/1);
+  if (model_->language_model() != nullptr)
+    test::fill_learnable(batch_, model_->language_model()->vocab(), /*seed=*/1);
+  else
+    test::fill_random(batch_, /*seed=*/1);
   init_params();
 }
 
@@ -98,27 +102,30 @@ void StepBench::make_ceiling() {
                                             std::string(name_of(config.train.precision)), n);
     return;
   }
-  ceiling_ = std::make_unique<GemmCeiling>(type == DType::bf16 ? DType::bf16 : DType::f32,
-                                           options_of<gpt2::Options>(config), step_.shape().global_targets,
-                                           model_->layout().params().back().shape[0], options_.threads);
+  ceiling_ = std::make_unique<ProductCeiling>(type == DType::bf16 ? DType::bf16 : DType::f32,
+                                              products_of_step(config, *model_, kind_), options_.threads);
+}
+
+// Of attention others count 2 products forward and 4 backward, each of T x T scores; the plan counts what is computed.
+double StepBench::square_flops() const {
+  double attention = 0, all = double(plan_.flops());
+  for (const auto& [name, op] : plan_.ops)
+    if (name.starts_with("attention")) attention += double(op.flops);
+  if (attention == 0) return all;
+  const auto& model = options_of<gpt2::Options>(options_.config);
+  const double tokens = double(step_.shape().global_targets);
+  return all - attention + 12.0 * double(model.layers * model.width) * tokens * double(model.context);
 }
 
 StepResult StepBench::result() const {
-  const auto& model = options_of<gpt2::Options>(options_.config);
-  const double tokens = double(step_.shape().global_targets);
-  // Others count 2 products of attention forward and 4 backward, each of T x T scores; the plan counts what is
-  // computed.
-  const double square_flops = 12.0 * double(model.layers * model.width) * tokens * double(model.context);
-  double linear_flops = 0;
-  for (const auto& [name, op] : plan_.ops)
-    if (name.starts_with("linear")) linear_flops += double(op.flops);
   return {.options = options_,
           .device = backend_.device->name(),
           .graphs = graphs_,
           .parameters = model_->layout().num_parameters(),
-          .tokens = step_.shape().global_targets,
+          .unit = model_->unit(),
+          .units = step_.shape().micro_batch * model_->unit().per_sample,
           .flops = double(plan_.flops()),
-          .square_flops = linear_flops + square_flops,
+          .square_flops = square_flops(),
           .step_ms = step_ms_,
           .host_ms = host_ms_,
           .ceiling_ms = ceiling_ms_,

@@ -1,4 +1,4 @@
-// Training steps of GPT-2 on one device, timed, and beside them in the same run the products that are their ceiling.
+// Training steps of a model on one device, timed, and beside them in the same run the products that are their ceiling.
 #pragma once
 
 #include <map>
@@ -18,12 +18,14 @@ struct StepResult {
   StepBenchOptions options;
   std::string device;  // its name
   bool graphs = false;
-  int64_t parameters = 0, tokens = 0;  // of the model; of a step
-  double flops = 0;                    // of a step, causal attention counted as half, as the plan does
-  double square_flops = 0;             // the same with attention as a full square, as others count
-  std::vector<double> step_ms;         // on the device, by events
-  std::vector<double> host_ms;         // until the step was enqueued
-  std::vector<double> ceiling_ms;      // of a run of the ceiling's products, after each step
+  int64_t parameters = 0;
+  WorkUnit unit;
+  int64_t units = 0;               // of a step
+  double flops = 0;                // of a step, causal attention counted as half, as the plan does
+  double square_flops = 0;         // the same with attention as a full square, as others count
+  std::vector<double> step_ms;     // on the device, by events
+  std::vector<double> host_ms;     // until the step was enqueued
+  std::vector<double> ceiling_ms;  // of a run of the ceiling's products, after each step
   double ceiling_flops = 0;
   std::string ceiling_name;
   int64_t planned_bytes = 0;
@@ -51,6 +53,7 @@ class StepBench {
   static Backend make_backend(const StepBenchOptions& options, const DryRun& plan);
   void init_params();
   void make_ceiling();
+  double square_flops() const;
 
   StepBenchOptions options_;
   DeviceKind kind_;

@@ -9,7 +9,8 @@
 namespace ddp {
 
 struct StepBenchOptions {
-  Config config;  // GPT-2 small, B=4, T=256 where nothing else was asked for; one micro-batch a step
+  std::string model = "gpt2-small";  // a preset
+  Config config;                     // B=4, GPT-2's T=256 where nothing else was asked for; one micro-batch a step
   bool is_cuda = false;
   int threads = 2;  // of the CPU's compute stream
   int steps = 7;    // that are measured, after the warm-up

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "models/gpt2/options/options.h"
 #include "runtime/base/fs.h"
 
 namespace ddp {
@@ -20,11 +19,10 @@ std::string rate_text(double flops, double ms) {
 double mfu(const StepResult& r) { return (r.flops / median(r.step_ms)) / (r.ceiling_flops / median(r.ceiling_ms)); }
 
 std::string setting_text(const StepResult& r) {
-  const auto& m = options_of<gpt2::Options>(r.options.config);
   const std::string where =
       r.options.is_cuda ? r.device + (r.graphs ? ", as graphs" : "") : fmt::format("{} threads", r.options.threads);
-  return fmt::format("GPT-2 of {} layers x {} ({:.1f} M parameters), B={}, T={}, {}, {}", m.layers, m.width,
-                     double(r.parameters) * 1e-6, r.options.config.train.micro_batch, m.context,
+  return fmt::format("{} ({:.1f} M parameters), B={} of {} {}, {}, {}", r.options.model, double(r.parameters) * 1e-6,
+                     r.options.config.train.micro_batch, r.unit.per_sample, r.unit.plural,
                      name_of(r.options.config.train.precision), where);
 }
 
@@ -33,14 +31,14 @@ void print_ops(const StepResult& r) {
   std::vector<std::pair<std::string, OpTimer::Cost>> ops(r.ops.begin(), r.ops.end());
   std::sort(ops.begin(), ops.end(), [](const auto& a, const auto& b) { return a.second.ms > b.second.ms; });
   fmt::print("\n{:<24} {:>6} {:>9} {:>7} {:>9} {:>8}\n", "op (one step, timed)", "calls", "ms", "%", "GFLOP/s", "GB/s");
-  OpTimer::Cost linear;
+  OpTimer::Cost products;
   for (const auto& [name, c] : ops) {
     fmt::print("{:<24} {:>6} {:>9.2f} {:>6.1f}% {:>9.1f} {:>8.1f}\n", name, c.calls, c.ms, 100 * c.ms / step_ms,
                double(c.flops) / c.ms * 1e-6, double(c.bytes) / c.ms * 1e-6);
-    if (name.starts_with("linear")) linear.flops += c.flops, linear.ms += c.ms;
+    if (name.starts_with("linear") || name.starts_with("convolution")) products.flops += c.flops, products.ms += c.ms;
   }
-  const double share = double(linear.flops) / linear.ms / (r.ceiling_flops / median(r.ceiling_ms));
-  fmt::print("linear layers alone: {}, {:.1f}% of the ceiling\n", rate_text(double(linear.flops), linear.ms),
+  const double share = double(products.flops) / products.ms / (r.ceiling_flops / median(r.ceiling_ms));
+  fmt::print("products alone: {}, {:.1f}% of the ceiling\n", rate_text(double(products.flops), products.ms),
              100 * share);
 }
 
@@ -53,15 +51,14 @@ double median(std::vector<double> values) {
 
 void print(const StepResult& r) {
   const double ms = median(r.step_ms), ceiling_ms = median(r.ceiling_ms);
-  const bool is_bf16 = r.options.config.train.precision == PrecisionName::bf16;
   fmt::print("\n{}: {:.0f} GFLOP in {:.1f} ms = {}\n", setting_text(r), r.square_flops * 1e-9, ms,
              rate_text(r.square_flops, ms));
   fmt::print("{}: {}\n", r.ceiling_name, rate_text(r.ceiling_flops, ceiling_ms));
-  fmt::print("ratio {:.1f}%", 100 * (r.square_flops / ms) / (r.ceiling_flops / ceiling_ms));
-  if (!r.options.is_cuda) fmt::print(" (goal for GPT-2 small: at least {}%)", is_bf16 ? 70 : 80);
-  fmt::print("\nwith causal attention counted as half, {:.0f} GFLOP: MFU {:.1f}% of {}\n", r.flops * 1e-9, 100 * mfu(r),
-             r.ceiling_name);
-  fmt::print("{:.0f} tokens/s; the host enqueues a step in {:.2f} ms\n", double(r.tokens) / ms * 1e3,
+  fmt::print("ratio {:.1f}%\n", 100 * (r.square_flops / ms) / (r.ceiling_flops / ceiling_ms));
+  const bool has_halves = r.flops != r.square_flops;
+  fmt::print("{}{:.0f} GFLOP: MFU {:.1f}% of {}\n", has_halves ? "with causal attention counted as half, " : "",
+             r.flops * 1e-9, 100 * mfu(r), r.ceiling_name);
+  fmt::print("{:.4g} {}/s; the host enqueues a step in {:.2f} ms\n", double(r.units) / ms * 1e3, r.unit.plural,
              median(r.host_ms));
   fmt::print("memory: {} bytes planned, {} allocated, {} taken as the device reports it{}\n", r.planned_bytes,
              r.allocated_bytes, r.used_bytes, r.options.is_cuda ? ": contexts and other processes too" : "");
@@ -80,12 +77,14 @@ void write_json(const StepResult& r, const std::filesystem::path& path) {
       {"precision", name_of(config.train.precision)},
       {"graphs", r.graphs},
       {"batch", config.train.micro_batch},
-      {"context", options_of<gpt2::Options>(config).context},
+      {"model", r.options.model},
+      {"units_per_sample", r.unit.per_sample},
       {"parameters", r.parameters},
       {"step_ms", ms},
       {"step_ms_all", r.step_ms},
       {"host_ms", median(r.host_ms)},
-      {"tokens_per_s", double(r.tokens) / ms * 1e3},
+      {"unit", r.unit.plural},
+      {"units_per_s", double(r.units) / ms * 1e3},
       {"flops_per_step", int64_t(r.flops)},
       {"ceiling_tflops", r.ceiling_flops / median(r.ceiling_ms) * 1e-9},
       {"mfu", mfu(r)},

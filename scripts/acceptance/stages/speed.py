@@ -56,7 +56,7 @@ def as_text_of_bytes():
 
 def row_of(precision, graphs, r):
     return [precision, "graphs" if graphs else "eager", str(r["batch"]), f"{r['step_ms']:.2f}", f"{r['host_ms']:.2f}",
-            f"{r['tokens_per_s']:,.0f}", f"{100 * r['mfu']:.1f}%", f"{r['ceiling_tflops']:.1f}", f"{r['planned_bytes'] / MIB:,.0f}",
+            f"{r['units_per_s']:,.0f}", f"{100 * r['mfu']:.1f}%", f"{r['ceiling_tflops']:.1f}", f"{r['planned_bytes'] / MIB:,.0f}",
             f"{r['used_bytes'] / MIB:,.0f}"]
 
 

@@ -64,5 +64,5 @@ def compare(context, section, rows, precision, compiled):
         r = json.load(file)
     section.data["runs"].append(r)
     rows.append([precision, r["mode"], str(size), f"{r['ours_ms']:.2f}", f"{r['torch_ms']:.2f}", f"{r['ratio']:.2f}",
-                 f"{r['ours_tokens_per_s']:,.0f}", f"{r['torch_tokens_per_s']:,.0f}"])
+                 f"{r['ours_per_s']:,.0f}", f"{r['torch_per_s']:,.0f}"])
     return None
