@@ -13,7 +13,7 @@ double relative_error(std::span<const double> got, std::span<const double> want)
     difference += (got[i] - want[i]) * (got[i] - want[i]);
     size += want[i] * want[i];
   }
-  return std::sqrt(difference / size);
+  return difference == 0.0 ? 0.0 : std::sqrt(difference / size);
 }
 
 std::vector<TensorError> gradient_errors(const ParamLayout& layout, const Vec& got, const Vec& want) {

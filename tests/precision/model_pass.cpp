@@ -1,10 +1,11 @@
 #include "tests/precision/model_pass.h"
-#include "runtime/state/init.h"
 
 #include <random>
 
+#include "runtime/state/init.h"
 #include "runtime/train/input_stager.h"
 #include "tests/precision/stored.h"
+#include "tests/support/live_elements.h"
 
 namespace ddp::test {
 namespace {
@@ -48,7 +49,7 @@ ModelPass train_pass(const Backend& backend, const Model& model, const Vec& para
   Device& device = backend.device;
   const int64_t n = int64_t(params.size()), targets = batch.layout().num_samples() * model.targets_per_sample();
   DeviceTensor param_tensor(device, n, backend.storage), grads(device, n, backend.storage),
-      sums(device, kNumTrainSums, DType::f64);
+      sums(device, kNumTrainSums, DType::f64), statistics(device, model.state_layout().flat_elements(), DType::f64);
   Buffer<StepScalars> scalars(device, 1);
   InputStager stager(device, batch.layout());
 
@@ -63,7 +64,7 @@ ModelPass train_pass(const Backend& backend, const Model& model, const Vec& para
                  .grad_scale = 1.0f / float(targets),
                  .loss_scale = &scalars.data()->state.loss_scale,
                  .sums = sums.view(),
-                 .statistics = {},
+                 .statistics = statistics.view(),
                  .ready = [](ParamId) {}});
     arena.end();
   };
@@ -106,10 +107,8 @@ Vec scrambled_params(const Model& model) {
   Vec params = initial_params(model);
   std::mt19937 random(11);
   std::normal_distribution<double> normal(0.0, 0.2);
-  for (const Param& p : model.layout().params()) {
-    const int64_t live = p.live.numel();
-    for (int64_t i = 0; i < live; ++i) params[size_t(p.offset + i)] += normal(random);
-  }
+  for (const Param& p : model.layout().params())
+    for (const size_t at : live_elements(p)) params[at] += normal(random);
   return params;
 }
 

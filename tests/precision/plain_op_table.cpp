@@ -5,25 +5,17 @@
 #include <numeric>
 
 #include "runtime/device/cpu_device.h"
+#include "tests/precision/plain_image_ops.h"
 #include "tests/precision/stored.h"
 
 namespace ddp::test {
 namespace {
 
-Vec sum(Vec a, const Vec& b) {
-  for (size_t i = 0; i < a.size(); ++i) a[i] += b[i];
-  return a;
-}
+using plain::run;
 
 Vec product(Vec a, const Vec& b) {
   for (size_t i = 0; i < a.size(); ++i) a[i] *= b[i];
   return a;
-}
-
-// A gradient: a tensor of the storage type before it is added to anything.
-void store_grad(const TensorView& dw, const Vec& x, DType storage, bool accumulate) {
-  const Vec grad = rounded(x, storage);
-  store(dw, accumulate ? sum(load(dw), grad) : grad);
 }
 
 // (N) of (M,N).

@@ -5,7 +5,7 @@
 // yardstick, and since its sums are exact, a strict one.
 //
 // The CPU's are the entries that have no plain form here: those that only decide (find_non_finite, step_finalize,
-// adamw_correct; kernels/step_state.h is the same for every backend).
+// adamw_correct; kernels/step_state.h is the same for every backend) and update_state, which is in double already.
 #pragma once
 
 #include "kernels/op_table.h"

@@ -57,4 +57,14 @@ void store(const TensorView& y, const Vec& values) {
   });
 }
 
+void store_grad(const TensorView& dw, const Vec& grad, DType storage, bool accumulate) {
+  const Vec part = rounded(grad, storage);
+  store(dw, accumulate ? sum(load(dw), part) : part);
+}
+
+Vec sum(Vec a, const Vec& b) {
+  for (size_t i = 0; i < a.size(); ++i) a[i] += b[i];
+  return a;
+}
+
 }  // namespace ddp::test

@@ -8,5 +8,9 @@ namespace ddp::test {
 
 Vec load(const TensorView& x);
 void store(const TensorView& y, const Vec& values);  // each rounded to y's type
+// dw (=|+= where accumulate) a gradient, a tensor of the storage type before it is added to anything.
+void store_grad(const TensorView& dw, const Vec& grad, DType storage, bool accumulate);
+
+Vec sum(Vec a, const Vec& b);
 
 }  // namespace ddp::test

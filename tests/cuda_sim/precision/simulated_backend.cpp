@@ -1,3 +1,5 @@
+#include <dlfcn.h>
+
 #include <cstdlib>
 
 #include "runtime/device/cuda_device.h"
@@ -5,7 +7,8 @@
 
 namespace ddp::test {
 
-std::unique_ptr<Device> make_measured_device() { return make_cuda_device({}); }
+// cuDNN is in this program.
+std::unique_ptr<Device> make_measured_device() { return make_cuda_device({.cudnn = ::dlopen(nullptr, RTLD_NOW)}); }
 
 const OpTable& measured_op_table() { return cuda_op_table(/*tf32=*/false); }
 
