@@ -139,7 +139,8 @@ bool is_deterministic_and_exact(const Descriptor& engine, const ConvolutionTask&
   constexpr int64_t kMiB = 1 << 20;
   throw Error(ExitCode::os_resource,
               fmt::format("{} in a workspace of {} bytes: one wants {}", what, task.workspace_bytes, *smallest),
-              fmt::format("raise train.workspace_mb to {}", (*smallest + kMiB - 1) / kMiB));
+              fmt::format("start a run with train.workspace_mb {}; one that was begun on another GPU goes on there",
+                          (*smallest + kMiB - 1) / kMiB));
 }
 
 }  // namespace
@@ -163,9 +164,13 @@ ConvolutionPlan choose_plan(const CudnnApi& api, const ConvolutionTask& task, co
       Descriptor plan(api, CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR);
       plan.set(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, config);
       tie(plan);
-      // That an offer does not hold is usual, and said by many codes.
+      // That an offer does not hold is usual, and said by many codes. But what there was no memory for would be another
+      // plan in another run.
       if (const cudnnStatus_t made = plan.try_finalize(); made != CUDNN_STATUS_SUCCESS) {
         why = api.error_text(made, "cudnnBackendFinalize of a plan");
+        if (made == CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED ||
+            made == CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED)
+          throw Error(ExitCode::os_resource, task.text() + ": " + why);
         continue;
       }
       chosen.workspace_bytes = plan.get(CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE);

@@ -20,9 +20,10 @@ namespace ddp {
 struct Window {
   int64_t stride = 1, padding = 0;
 };
-// Positions that a window of `size` has along `length`.
+// Positions that a window of `size` has along `length`; 0 where it does not fit.
 constexpr int64_t num_windows(int64_t length, int64_t size, const Window& w) {
-  return (length + 2 * w.padding - size) / w.stride + 1;
+  const int64_t room = length + 2 * w.padding - size;
+  return room < 0 ? 0 : room / w.stride + 1;
 }
 
 // y (N,P,Q,K) [n,p,q,k] = sum over r, s, c of x (N,H,W,C) [n, p stride + r - padding, q stride + s - padding, c] times

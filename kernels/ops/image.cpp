@@ -11,7 +11,8 @@ void check_image(const char* op, const char* name, const TensorView& x) {
 }
 
 // What every stride-th position of both directions is of an image of this shape.
-Shape subsampled(const Shape& x, int64_t stride) {
+Shape subsampled(const char* op, const Shape& x, int64_t stride) {
+  DDP_CHECK(stride >= 1, "{}: stride {}", op, stride);
   const Window window = {.stride = stride};
   return {x[0], num_windows(x[1], 1, window), num_windows(x[2], 1, window), x[3]};
 }
@@ -42,14 +43,14 @@ ChannelAffine channel_affine(const NormaliseImages& a) {
 void subsample_forward(const Exec& exec, const SubsampleForward& a) {
   constexpr const char* kOp = "subsample_forward";
   check_image(kOp, "x", a.x);
-  check_shape(kOp, "y", a.y, subsampled(a.x.shape, a.stride), storage_type(kOp, exec, a.x));
+  check_shape(kOp, "y", a.y, subsampled(kOp, a.x.shape, a.stride), storage_type(kOp, exec, a.x));
   submit(exec, kOp, 0, a, {a.x}, {a.y});
 }
 
 void subsample_backward(const Exec& exec, const SubsampleBackward& a) {
   constexpr const char* kOp = "subsample_backward";
   check_image(kOp, "dx", a.dx);
-  check_shape(kOp, "dy", a.dy, subsampled(a.dx.shape, a.stride), storage_type(kOp, exec, a.dx));
+  check_shape(kOp, "dy", a.dy, subsampled(kOp, a.dx.shape, a.stride), storage_type(kOp, exec, a.dx));
   submit(exec, kOp, 0, a, {a.dy}, {a.dx});
 }
 

@@ -3,11 +3,15 @@
 #include <cmath>
 
 namespace ddp {
+namespace {
 
+// Positions as rows: (M,C).
 TensorView as_rows(const TensorView& x) {
   const int64_t c = x.dim(x.shape.rank - 1);
   return x.view({x.numel() / c, c});
 }
+
+}  // namespace
 
 void Convolution::declare(ParamLayout& layout, const std::string& name, int64_t in, int64_t live_in) {
   const double fan_out = double(channels * size * size);

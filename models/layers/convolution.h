@@ -32,7 +32,4 @@ struct Convolution {
   TensorView rows_read(const Pass& pass, ArenaTensor& sub, const TensorView& x) const;
 };
 
-// Of an image, or of rows: (M,C).
-TensorView as_rows(const TensorView& x);
-
 }  // namespace ddp

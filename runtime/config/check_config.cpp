@@ -82,6 +82,9 @@ std::string batches_that_work(const Config& config, int64_t ranks) {
 
 void check_batch(const Config& config, int64_t ranks) {
   const TrainConfig& t = config.train;
+  if (const int64_t least = least_micro_batch(config); t.micro_batch < least)
+    throw mismatch(fmt::format("train.micro_batch {}: so few samples have no variance for batch norm", t.micro_batch),
+                   fmt::format("set it to {} or more", least));
   if (t.global_batch % (t.micro_batch * ranks) != 0)
     throw mismatch(fmt::format("train.global_batch {} is not train.micro_batch {} x {} ranks x a whole number",
                                t.global_batch, t.micro_batch, ranks),
@@ -123,9 +126,9 @@ int64_t accumulation_steps(const Config& config, int ranks) {
   return t.global_batch / (t.micro_batch * ranks);
 }
 
-Augment augmentation(const Config& config) {
-  if (config.data.augment != Augment::automatic) return config.data.augment;
-  return data_format(config).augment.value_or(Augment::none);
+int64_t least_micro_batch(const Config& config) {
+  const ModelKind& kind = model_kind(config);
+  return kind.least_micro_batch == nullptr ? 1 : kind.least_micro_batch(config);
 }
 
 int64_t num_lanes(const Config& config) {

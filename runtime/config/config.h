@@ -135,10 +135,10 @@ Config parse_stored_config(std::string_view text, const std::string& name, const
 void check_config(const Config& config, int ranks);
 // Micro-batches a rank runs in a step: global_batch / (micro_batch * ranks). check_config has passed.
 int64_t accumulation_steps(const Config& config, int ranks);
+// Samples that a micro-batch of the model has at least.
+int64_t least_micro_batch(const Config& config);
 // L of the canonical summation tree: the largest power of two that divides global_batch / micro_batch, at most 8.
 int64_t num_lanes(const Config& config);
-// data.augment, or for auto what it means for the format.
-Augment augmentation(const Config& config);
 
 // The fully resolved configuration as YAML that parse_config reads back to the same values (doubles round-trip).
 std::string to_yaml(const Config& config);

@@ -38,6 +38,8 @@ struct ModelKind {
   std::vector<std::string> (*import_json)(std::string_view text, const std::string& name) = nullptr;
   // A micro-batch is normalised by its own statistics (batch norm), so that train.micro_batch determines the result.
   bool normalises_batches = false;
+  // Samples that a micro-batch has at least, since fewer have no variance; nullptr: one.
+  int64_t (*least_micro_batch)(const Config& config) = nullptr;
   bool convolves = false;  // on CUDA it needs cuDNN
 };
 

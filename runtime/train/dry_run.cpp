@@ -82,7 +82,9 @@ int64_t largest_micro_batch(const Config& config, int64_t memory_bytes, const Mo
     trial.train.micro_batch = trial.train.global_batch = micro_batch;
     return dry_run(trial, 1, model, device).device_bytes() <= memory_bytes;
   };
-  int64_t low = 0, high = 1;  // low fits, high does not
+  const int64_t least = least_micro_batch(config);
+  if (!fits(least)) return 0;
+  int64_t low = least, high = 2 * least;  // low fits, high does not
   while (high < (1 << 20) && fits(high)) {
     low = high;
     high *= 2;

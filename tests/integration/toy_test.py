@@ -71,6 +71,12 @@ class Toy(IntegrationTest):
         self.assertEqual(self.column("loss", "whole", "eval"), self.column("loss", "pieces", "eval"))
         self.assertEqual(self.weights_hash(60, "whole"), self.weights_hash(60, "pieces"))
 
+    def test_a_resume_with_another_micro_batch_is_refused(self):
+        self.use_toys()
+        self.train("run", 1, "--stop-after", "2", expect=75)
+        line = self.train("run", 1, "--resume", "auto", "--set", "train.micro_batch=4", expect=78).last_line
+        self.assertIn("train.micro_batch: 8 became 4", line)
+
     def test_it_writes_no_text(self):
         self.use_toys()
         self.train("run", 1, "--stop-after", "1", expect=75)

@@ -121,3 +121,10 @@ TEST_CASE("resnet: the largest micro-batch of ResNet-50 on an 11 GB card is what
     CHECK(largest_micro_batch(config, 10'500'000'000, *model, DeviceKind::cuda) == row.largest);
   }
 }
+
+TEST_CASE("resnet: the largest micro-batch is looked for from two on where one has no variance") {
+  const Config config = config_of({"model.preset=resnet18", "model.image_size=32", "optimizer.name=sgd"});
+  const std::unique_ptr<Model> model = make_model(config);
+  CHECK(largest_micro_batch(config, 10'500'000'000, *model) > 1000);
+  CHECK(largest_micro_batch(config, 1'000'000, *model) == 0);
+}

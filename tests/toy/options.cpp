@@ -26,12 +26,9 @@ constinit const ModelKind kKind = {
     .sections = kSections,
     .initial_options = [] { return std::any(Options{}); },
     .resolve = [](Config&, const GivenKeys&) {},
-    .check =
-        [](const Config& config) {
-          if (config.train.micro_batch < 2)
-            throw Error(ExitCode::config, "train.micro_batch 1: one sample has no variance for a batch norm",
-                        "set it to 2 or more");
-        },
+    .check = [](const Config&) {},
+    .normalises_batches = true,
+    .least_micro_batch = [](const Config&) -> int64_t { return 2; },
 };
 
 const ConfigRegistry& config_registry() {

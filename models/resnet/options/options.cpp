@@ -126,10 +126,6 @@ void check(const Config& config) {
     if (int64_t(values.size()) != o.channels)
       throw mismatch(fmt::format("{} has {} numbers and model.channels is {}", key, values.size(), o.channels),
                      fmt::format("give {} a number for each channel", key));
-  const int64_t side = last_side(o);
-  if (config.train.micro_batch * side * side < 2)
-    throw mismatch("train.micro_batch 1 leaves the last stage one position, which has no variance for batch norm",
-                   "set train.micro_batch to 2 or more, or model.image_size higher");
 }
 
 }  // namespace
@@ -141,6 +137,10 @@ constinit const ModelKind kKind = {
     .resolve = resolve,
     .check = check,
     .normalises_batches = true,
+    // The last stage may have one position left.
+    .least_micro_batch = [](const Config& config) -> int64_t {
+      return last_side(options_of<Options>(config)) == 1 ? 2 : 1;
+    },
     .convolves = true,
 };
 

@@ -9,38 +9,17 @@ using namespace ddp::test;
 
 namespace {
 
-struct Case {
-  int64_t n, h, w, c, k, r, s;
-  Window window;
+struct Case : ConvolutionSize {
   Shape x() const { return {n, h, w, c}; }
   Shape filter() const { return {k, r, s, c}; }
-  Shape y() const { return {n, num_windows(h, r, window), num_windows(w, s, window), k}; }
+  Shape y() const { return {n, p(), q(), k}; }
 };
-const Case kCases[] = {{1, 1, 1, 1, 1, 1, 1, {}},
-                       {2, 5, 7, 3, 4, 3, 3, {.stride = 1, .padding = 1}},
-                       {3, 9, 6, 7, 5, 3, 2, {.stride = 2, .padding = 1}},
-                       {1, 15, 15, 8, 33, 7, 7, {.stride = 2, .padding = 3}},
-                       {2, 4, 4, 5, 1, 1, 1, {.stride = 3}},
-                       {2, 6, 5, 16, 16, 2, 4, {.stride = 1, .padding = 2}}};
-
-// f(x, w, y), the elements' places, for each product of a convolution.
-template <class F>
-void for_each_product(const Case& c, F f) {
-  const Shape y = c.y();
-  for (int64_t n = 0; n < c.n; ++n)
-    for (int64_t p = 0; p < y[1]; ++p)
-      for (int64_t q = 0; q < y[2]; ++q)
-        for (int64_t k = 0; k < c.k; ++k)
-          for (int64_t r = 0; r < c.r; ++r)
-            for (int64_t s = 0; s < c.s; ++s)
-              for (int64_t i = 0; i < c.c; ++i) {
-                const int64_t h = p * c.window.stride + r - c.window.padding;
-                const int64_t w = q * c.window.stride + s - c.window.padding;
-                if (h >= 0 && h < c.h && w >= 0 && w < c.w)
-                  f(size_t(((n * c.h + h) * c.w + w) * c.c + i), size_t(((k * c.r + r) * c.s + s) * c.c + i),
-                    size_t(((n * y[1] + p) * y[2] + q) * c.k + k));
-              }
-}
+const Case kCases[] = {{{1, 1, 1, 1, 1, 1, 1}},
+                       {{2, 5, 7, 3, 4, 3, 3, {.stride = 1, .padding = 1}}},
+                       {{3, 9, 6, 7, 5, 3, 2, {.stride = 2, .padding = 1}}},
+                       {{1, 15, 15, 8, 33, 7, 7, {.stride = 2, .padding = 3}}},
+                       {{2, 4, 4, 5, 1, 1, 1, {.stride = 3}}},
+                       {{2, 6, 5, 16, 16, 2, 4, {.stride = 1, .padding = 2}}}};
 
 // Of sums of so many terms up to 1, in f32.
 void check_sums(OnDevice& got, const Vec& want, int64_t terms, DType type) {
@@ -64,15 +43,9 @@ TEST_CASE("cuDNN: the three convolutions are those of loops in double") {
       convolution_backward_weight(gpu.exec, {.dw = dw.view(), .x = x.view(), .dy = dy.view(), .window = c.window});
 
       const Vec x_values = x.before(), w_values = w.before(), dy_values = dy.before();
-      Vec want_y(dy_values.size()), want_dx(x_values.size()), want_dw(w_values.size());
-      for_each_product(c, [&](size_t at_x, size_t at_w, size_t at_y) {
-        want_y[at_y] += x_values[at_x] * w_values[at_w];
-        want_dx[at_x] += dy_values[at_y] * w_values[at_w];
-        want_dw[at_w] += dy_values[at_y] * x_values[at_x];
-      });
-      check_sums(y, want_y, c.r * c.s * c.c, type);
-      check_sums(dx, want_dx, c.r * c.s * c.k, type);
-      check_sums(dw, want_dw, c.y().numel() / c.k, type);
+      check_sums(y, convolution(x_values, w_values, c), c.r * c.s * c.c, type);
+      check_sums(dx, convolution_dx(dy_values, w_values, c), c.r * c.s * c.k, type);
+      check_sums(dw, convolution_dw(dy_values, x_values, c), c.y().numel() / c.k, type);
     }
 }
 
@@ -95,7 +68,7 @@ TEST_CASE("cuDNN: tf32 rounds the factors of f32 convolutions, and those of no o
 
 TEST_CASE("cuDNN: a plan is made once for a shape, and noted; operands of another alignment have one of their own") {
   Gpu gpu;
-  const Case c = {1, 3, 11, 2, 3, 3, 3, {.stride = 1, .padding = 1}};  // of no other test
+  const Case c = {{1, 3, 11, 2, 3, 3, 3, {.stride = 1, .padding = 1}}};  // of no other test
   OnDevice x(gpu, {DType::f16, randoms(1, c.x().numel() + 1)}, {c.x().numel() + 1});
   OnDevice w(gpu, {DType::f16, randoms(2, c.filter().numel())}, c.filter());
   OnDevice y(gpu, {DType::f16, poison(c.y().numel())}, c.y());

@@ -109,7 +109,8 @@ TEST_CASE("a convolution that no workspace is large enough for is refused with w
   CHECK(
       refusal(task(DType::f16, 1000)) ==
       "cuDNN has no deterministic plan for convolution_forward of [2, 7, 7, 8] by [16, 3, 3, 8], stride 1, padding 1, "
-      "in f16 in a workspace of 1000 bytes: one wants 1024; raise train.workspace_mb to 1");
+      "in f16 in a workspace of 1000 bytes: one wants 1024; start a run with train.workspace_mb 1; one "
+      "that was begun on another GPU goes on there");
 }
 
 TEST_CASE("a convolution that has only engines of any order is refused", "[no-engine]") {
