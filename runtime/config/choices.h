@@ -57,9 +57,10 @@ inline constexpr Named<ScheduleName> kScheduleNames[] = {{ScheduleName::cosine, 
                                                          {ScheduleName::constant, "constant"}};
 constexpr std::span<const Named<ScheduleName>> names_of(ScheduleName) { return kScheduleNames; }
 
-// How a training sample differs from its picture; runtime/data/images/view.h has what each does.
+// How a training sample differs from its picture, and so what evaluation sees; runtime/data/images/view.h has what each
+// does.
 enum class Augment : uint8_t {
-  automatic,  // the format's
+  automatic,  // once a configuration is read: the format has no pictures
   none,
   flip,
   shift,

@@ -99,6 +99,8 @@ class Builder {
     model_.resolve(config_, given_);
     if (config_.optimizer.name == OptimizerName::sgd && !given_.contains("optimizer.weight_decay"))
       config_.optimizer.weight_decay = 0;  // what sgd adds to the gradient is another quantity than AdamW's
+    if (config_.data.augment == Augment::automatic)
+      config_.data.augment = data_format(config_).augment.value_or(Augment::automatic);
     for (const KeySection& section : sections_)
       for (const Field* field : section.fields) {
         const std::string key = full_key(section.name, field->key);

@@ -53,10 +53,9 @@ constexpr Field kData[] = {
      .meaning =
          "bytes: the file itself, a token a byte; tokens: a .bin with llm.c's header, which tells uint16 or uint32, or "
          "headerless as nanoGPT's: uint16, or uint32 when the vocabulary is above 65536; images: a folder with a "
-         "folder "
-         "of JPEG and PNG files for each class; idx: MNIST's files, .gz too, data.train names the images; cifar10, "
-         "cifar100: the binary version, a file or the folder; synthetic: made-up images, no file, the number of them "
-         "in the place of a path"},
+         "folder of JPEG and PNG files for each class; idx: MNIST's files, .gz too, data.train names the images; "
+         "cifar10, cifar100: the binary version, a file or the folder; synthetic: made-up images, no file, the number "
+         "of them in the place of a path"},
     {.key = "train",
      .at = leaf<&Config::data, &DataConfig::train>,
      .unit = "path",
@@ -72,8 +71,8 @@ constexpr Field kData[] = {
      .meaning =
          "how pictures vary in training. flip: mirrored, every other one; shift: moved at random by up to an eighth of "
          "the sides, black coming in, and flip; resized_crop: a random part, 8 to 100% of the area, 3:4 to 4:3, "
-         "scaled, "
-         "and flip; auto: resized_crop with format images, shift with cifar10 and cifar100, none with idx"},
+         "scaled, and flip, and evaluation sees 224/256 of a picture's centre instead of all; auto: resized_crop with "
+         "format images, shift with cifar10 and cifar100, none with idx"},
     {.key = "corrupt",
      .at = leaf<&Config::data, &DataConfig::corrupt>,
      .resume_may_change = true,

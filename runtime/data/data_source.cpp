@@ -1,8 +1,9 @@
 #include "runtime/data/data_source.h"
 
-#include <fmt/core.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
+#include <vector>
 
 #include "runtime/base/error.h"
 #include "runtime/data/images/cifar.h"
@@ -43,10 +44,14 @@ const SourceMaker& find_maker(SourceMakers makers, std::string_view format, cons
   for (const BatchLayout::Field& field : batch.fields()) {
     const Input& input = field.input;
     if (input.derive != nullptr || input.name == kSampleIds) continue;
-    if (std::ranges::find(maker->inputs, input.name) == maker->inputs.end())
-      throw Error(ExitCode::config,
-                  fmt::format("data.format {} has no {}, of which the model learns", format, input.name),
-                  "choose the format of the model's data");
+    const auto fills = [&](const SourceMaker& m) { return std::ranges::count(m.inputs, input.name) > 0; };
+    if (fills(*maker)) continue;
+    std::vector<std::string_view> others;
+    for (const SourceMaker& other : makers)
+      if (fills(other)) others.push_back(other.format);
+    throw Error(ExitCode::config,
+                fmt::format("data.format {} has no {}, of which the model learns", format, input.name),
+                fmt::format("formats that have: {}", fmt::join(others, ", ")));
   }
   return *maker;
 }

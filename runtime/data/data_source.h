@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -67,6 +68,8 @@ struct SourceRequest {
   OnCorrupt corrupt = OnCorrupt::skip;
   std::filesystem::path training = {};  // path of the training data: where folders are the classes, it numbers them
   std::filesystem::path index = {};     // a file of the run's, which prepare() writes and open() reads
+  // Tells who watches the rank that it is at work; any thread may call it.
+  std::function<void()> still_alive = [] {};
 };
 
 // What opens data of a format; the caller passes a table of them as a value, so that a test's program has more.

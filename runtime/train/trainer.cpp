@@ -66,10 +66,11 @@ std::unique_ptr<DataSource> Trainer::open(Split split) {
       .split = split,
       .seed = uint64_t(parts_.config.train.seed),
       .batch = step_.batch_layout(),
-      .augment = augmentation(parts_.config),
+      .augment = data.augment,
       .corrupt = data.corrupt,
       .training = data.train,
-      .index = std::filesystem::path(parts_.config.output_dir) / (is_train ? "train.index" : "valid.index")};
+      .index = std::filesystem::path(parts_.config.output_dir) / (is_train ? "train.index" : "valid.index"),
+      .still_alive = [this] { status().heartbeat_ns.store(monotonic_ns(), std::memory_order_relaxed); }};
   const SourceMaker& maker = find_maker(parts_.sources, data.format, request.batch);
   if (maker.prepare != nullptr) {
     if (is_first_rank()) maker.prepare(request);

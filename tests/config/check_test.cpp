@@ -94,17 +94,16 @@ TEST_CASE("limits between keys") {
 }
 
 TEST_CASE("data.augment is of pictures, and auto means what suits the format") {
-  const auto with = [](const char* format, Augment augment) {
-    Config c = parse(kMinimal);
-    c.data.format = format, c.data.augment = augment;
-    return c;
+  const auto with = [](const std::string& format, const std::string& augment = "auto") {
+    return parse(kMinimal, {"data.format=" + format, "data.augment=" + augment});
   };
-  const Failure f = check_failure(with("bytes", Augment::flip));
+  const Failure f = check_failure(with("bytes", "flip"));
   CHECK(f.code == 78);
   CHECK_THAT(f.message, Contains("data.augment is flip, and data.format bytes has no pictures to vary"));
-  CHECK(augmentation(with("images", Augment::automatic)) == Augment::resized_crop);
-  CHECK(augmentation(with("cifar10", Augment::automatic)) == Augment::shift);
-  CHECK(augmentation(with("idx", Augment::automatic)) == Augment::none);
-  CHECK(augmentation(with("bytes", Augment::automatic)) == Augment::none);
-  CHECK(augmentation(with("images", Augment::none)) == Augment::none);
+  CHECK(with("images").data.augment == Augment::resized_crop);
+  CHECK(with("cifar10").data.augment == Augment::shift);
+  CHECK(with("idx").data.augment == Augment::none);
+  CHECK(with("bytes").data.augment == Augment::automatic);
+  CHECK(with("images", "none").data.augment == Augment::none);
+  CHECK(resume_conflicts(with("images"), with("images", "resized_crop")).empty());
 }

@@ -1,12 +1,15 @@
 // A file that is not what it should be ends as an Error of one line, whatever is wrong with it.
+#include <sys/resource.h>
+#include <zlib.h>
+
 #include <catch2/catch.hpp>
 #include <cstdlib>
 #include <random>
 #include <string_view>
 
-#include "runtime/base/number.h"
 #include "runtime/data/images/picture.h"
 #include "tests/data/picture_files.h"
+#include "tests/data/pictures.h"
 #include "tests/support/failure.h"
 
 using namespace ddp;
@@ -148,10 +151,33 @@ TEST_CASE("junk before a marker, of which photographs are full, is no error") {
   CHECK(failure_to_decode(file).code == 0);
 }
 
-// DDP_FUZZ=10000 tries that many; run under ASan and UBSan it finds what a stranger's file could do.
+TEST_CASE("texts in a PNG are passed over, however much they would inflate to") {
+  constexpr size_t kInflated = 7'000'000, kTexts = 300, kAfterHeader = 33;
+  uLongf size = compressBound(kInflated);
+  FileBytes deflated(size);
+  const std::vector<Bytef> zeros(kInflated);
+  REQUIRE(compress(reinterpret_cast<Bytef*>(deflated.data()), &size, zeros.data(), zeros.size()) == Z_OK);
+  deflated.resize(size);
+  FileBytes chunk(4), texts;
+  write_big_endian(chunk, 0, uint32_t(size + 3));
+  for (const char c : {'z', 'T', 'X', 't', 'k', '\0', '\0'}) chunk.push_back(std::byte(c));
+  chunk.insert(chunk.end(), deflated.begin(), deflated.end());
+  chunk.resize(chunk.size() + 4);
+  for (size_t i = 0; i < kTexts; ++i) texts.insert(texts.end(), chunk.begin(), chunk.end());
+  FileBytes file = write_png(natural_picture(41, 37, 3));
+  file.insert(file.begin() + kAfterHeader, texts.begin(), texts.end());
+  fix_checksums(file);
+  struct rusage before {
+  }, after{};
+  ::getrusage(RUSAGE_SELF, &before);
+  CHECK(failure_to_decode(file).code == 0);
+  ::getrusage(RUSAGE_SELF, &after);
+  CHECK(after.ru_maxrss - before.ru_maxrss < 100'000);  // KiB, of 2 GB
+}
+
+// Under ASan and UBSan it finds what a stranger's file could do.
 TEST_CASE("mutated pictures decode or are refused, the same way twice") {
-  const char* const asked = std::getenv("DDP_FUZZ");
-  const int tries = asked == nullptr ? 400 : parse_number<int>(asked).value();
+  const int tries = num_mutations();
   const std::vector<FileBytes> files = good_files();
   PictureScratch scratch;
   int refused = 0;

@@ -154,7 +154,7 @@ TEST_CASE("idx: what is wrong with a file is said by name when it is opened") {
       {with([](Files& f) { f.pictures[3] = 1; }), 65, {"images-idx3", "0x00000801", "0x00000803"}},
       {with([](Files& f) { f.labels[0] = 1; }), 65, {"labels-idx1", "0x01000801", "labels"}},
       {with([](Files& f) { f.pictures.pop_back(); }), 65, {"images-idx3", "ends early"}},
-      {with([](Files& f) { f.pictures.resize(9); }), 65, {"images-idx3", "ends early"}},
+      {with([](Files& f) { f.pictures.resize(9); }), 65, {"images-idx3", "more values than fit"}},
       {with([](Files& f) { f.pictures.clear(); }), 65, {"images-idx3", "ends early"}},
       {with([](Files& f) { f.labels += 'x'; }), 65, {"labels-idx1", "longer than the 20 values"}},
       {with([](Files& f) { f.labels = idx({kPictures - 1}, label_bytes().substr(1)); }),
@@ -173,6 +173,7 @@ TEST_CASE("idx: what is wrong with a file is said by name when it is opened") {
        }),
        65,
        {"more values than fit"}},
+      {with([](Files& f) { f.pictures[4] = 1; }), 65, {"more values than fit"}},  // 16 million pictures more
       {with([](Files& f) { f.pictures = gzipped(f.pictures), f.pictures.resize(300); }),
        65,
        {"images-idx3", "corrupt"}},

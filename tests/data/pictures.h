@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "runtime/base/fs.h"
+#include "runtime/base/number.h"
 #include "runtime/data/data_source.h"
 
 namespace ddp::test {
@@ -123,7 +124,10 @@ inline std::string mutated(std::string bytes, std::mt19937& random) {
   return bytes;
 }
 
-// How many mutated files a test tries.
-inline int num_mutations() { return std::getenv("DDP_FUZZ") != nullptr ? 10'000 : 300; }
+// How many mutated files a test tries: DDP_FUZZ, or a few hundred.
+inline int num_mutations() {
+  const char* const asked = std::getenv("DDP_FUZZ");
+  return asked == nullptr ? 300 : parse_number<int>(asked).value();
+}
 
 }  // namespace ddp::test

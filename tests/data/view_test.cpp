@@ -15,7 +15,7 @@ namespace {
 
 constexpr int64_t kSide = 32;
 constexpr PictureSize kPicture{500, 375};
-const Rectangle kSeen = centre_square(kPicture);
+constexpr Rectangle kSeen{86, 23, 328, 328};
 
 Views views(Augment augment, Split split = Split::train, uint64_t seed = 7) {
   const BatchLayout layout = image_layout(1, kSide, 3, 10);
@@ -48,9 +48,12 @@ TEST_CASE("evaluation, and augment none, show what evaluation sees") {
   }
 }
 
-TEST_CASE("evaluation sees the centre of 224/256 of the shorter side") {
+TEST_CASE("evaluation sees the largest centred square, where training magnifies 224/256 of its side") {
+  for (const Split split : {Split::train, Split::valid})
+    for (const Augment augment : {Augment::none, Augment::flip, Augment::shift})
+      CHECK(values({.crop = views(augment, split).centre_square(kPicture)}) == values({.crop = {62, 0, 375, 375}}));
   const auto is = [](const PictureSize& size, const Rectangle& r) {
-    return values({.crop = centre_square(size)}) == values({.crop = r});
+    return values({.crop = views(Augment::resized_crop, Split::valid).centre_square(size)}) == values({.crop = r});
   };
   CHECK(is({256, 256}, {16, 16, 224, 224}));
   CHECK(is({500, 375}, {86, 23, 328, 328}));

@@ -65,7 +65,7 @@ class ResNet(IntegrationTest):
 
     def test_what_does_not_fit_is_one_clear_line(self):
         for settings, words in ((("data.train=many",), ("many is no number of samples", "data.train: 50000")),
-                                (("data.format=bytes", f"data.train={self.folder}/train.txt", f"data.valid={self.folder}/valid.txt"), ("has no image",)),
+                                (("data.format=bytes", f"data.train={self.folder}/train.txt", f"data.valid={self.folder}/valid.txt"), ("has no image", "formats that have: images, idx, cifar10, cifar100, synthetic")),
                                 (("model.name=gpt2",), ("model.block is a key of model resnet",))):
             with self.subTest(settings=settings):
                 line = self.train("run", 1, *(arg for s in settings for arg in ("--set", s)), expect=78).last_line

@@ -53,7 +53,7 @@ void FolderImages::decode(const FolderIndex::File& file, HostBatch& batch, int64
   const PixelTarget to = pixels_of(batch, i);
   try {
     const PictureSize size = picture_size(batch.raw);
-    const View view = views_.view(size, centre_square(size), draw);
+    const View view = views_.view(size, views_.centre_square(size), draw);
     decode_crop(batch.raw, view.crop, view.flip, to, scratch);
     shift(to, view.down, view.right);
   } catch (const Error& e) {
@@ -83,7 +83,9 @@ void FolderImages::fill_sample(HostBatch& batch, int64_t i, const Draw& draw) co
 }
 
 void prepare_images(const SourceRequest& request) {
-  write_text_atomically(request.index, index_folder(request.path, class_names(request.training), kScanThreads), false);
+  write_text_atomically(request.index,
+                        index_folder(request.path, class_names(request.training), kScanThreads, request.still_alive),
+                        false);
 }
 
 std::unique_ptr<DataSource> open_images(const SourceRequest& request) {

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <atomic>
 #include <memory>
+#include <system_error>
 #include <thread>
 
 #include "runtime/base/error.h"
@@ -31,7 +32,9 @@ struct Found {
 };
 
 // Entries of a folder that are regular files, or that are folders, in no order. A link counts as what it leads to.
-std::vector<Found> entries(const std::filesystem::path& path, bool folders) {
+std::vector<Found> entries(
+    const std::filesystem::path& path, bool folders, const std::function<void()>& still_alive = [] {}) {
+  constexpr size_t kAliveEvery = 256;  // entries
   Fd fd = open_input(path);
   const std::unique_ptr<DIR, CloseFolder> folder(::fdopendir(fd.get()));
   const auto fail = [&path](const std::string& name) {
@@ -55,24 +58,28 @@ std::vector<Found> entries(const std::filesystem::path& path, bool folders) {
       if (!(folders ? S_ISDIR(info.st_mode) : S_ISREG(info.st_mode))) continue;
     }
     found.push_back({entry->d_name, info.st_size});
+    if (found.size() % kAliveEvery == 1) still_alive();
   }
 }
 
-// Calls work(i) for each i below n. The first exception comes out.
+// Calls work(i) for each i below n, on this thread and as many more as there may be. The first exception comes out.
 template <class Work>
 void for_each_on_threads(size_t n, int num_threads, const Work& work) {
   std::atomic<size_t> next = 0;
   std::vector<std::exception_ptr> errors(static_cast<size_t>(num_threads));
+  const auto run = [&](std::exception_ptr& error) {
+    try {
+      for (size_t i = next++; i < n; i = next++) work(i);
+    } catch (...) {
+      error = std::current_exception();
+      next = n;
+    }
+  };
   std::vector<std::jthread> threads;
-  for (std::exception_ptr& error : errors)
-    threads.emplace_back([&] {
-      try {
-        for (size_t i = next++; i < n; i = next++) work(i);
-      } catch (...) {
-        error = std::current_exception();
-        next = n;
-      }
-    });
+  try {
+    for (size_t i = 1; i < errors.size(); ++i) threads.emplace_back(run, std::ref(errors[i]));
+  } catch (const std::system_error&) {}  // those that did start will do
+  run(errors[0]);
   threads.clear();
   for (const std::exception_ptr& error : errors)
     if (error) std::rethrow_exception(error);
@@ -90,7 +97,8 @@ std::vector<std::string> class_names(const std::filesystem::path& folder) {
   return names;
 }
 
-std::string index_folder(const std::filesystem::path& folder, std::span<const std::string> classes, int num_threads) {
+std::string index_folder(const std::filesystem::path& folder, std::span<const std::string> classes, int num_threads,
+                         const std::function<void()>& still_alive) {
   const std::vector<std::string> there = class_names(folder);
   std::vector<std::vector<Found>> files(classes.size());
   for (const std::string& name : there)
@@ -99,7 +107,7 @@ std::string index_folder(const std::filesystem::path& folder, std::span<const st
                   "data.valid has the same folders as data.train, or fewer");
   for_each_on_threads(classes.size(), num_threads, [&](size_t label) {
     if (!std::ranges::binary_search(there, classes[label])) return;
-    files[label] = entries(folder / classes[label], false);
+    files[label] = entries(folder / classes[label], false, still_alive);
     std::ranges::sort(files[label], {}, &Found::name);
   });
   std::string text;
@@ -137,8 +145,9 @@ FolderIndex::FolderIndex(std::string text, const std::filesystem::path& path) : 
   first_.push_back(0);
   for (int64_t n = take_number(); n > 0; --n) {
     classes_.emplace_back(take());
-    first_.push_back(first_.back() + take_number());
-    if (first_.back() > int64_t(text_.size())) throw corrupt();
+    const int64_t files = take_number();
+    if (files > int64_t(text_.size()) - first_.back()) throw corrupt();
+    first_.push_back(first_.back() + files);
   }
   while (at < text_.size()) {
     files_.push_back(at);

@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -21,9 +22,10 @@ namespace ddp {
 std::vector<std::string> class_names(const std::filesystem::path& folder);
 
 // The text of an index of `folder`, in which not every class needs to have a folder. It asks for each file's size, on
-// `num_threads` threads, since a network's file system takes its time over each. Errors: no_input (66), also where
-// there is no file at all; data (65) for a folder that is no class.
-std::string index_folder(const std::filesystem::path& folder, std::span<const std::string> classes, int num_threads);
+// `num_threads` threads, since a network's file system takes its time over each, and calls still_alive() now and then,
+// from any of them. Errors: no_input (66), also where there is no file at all; data (65) for a folder that is no class.
+std::string index_folder(const std::filesystem::path& folder, std::span<const std::string> classes, int num_threads,
+                         const std::function<void()>& still_alive);
 
 class FolderIndex {
  public:

@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 #include <zlib.h>
 
+#include <algorithm>
 #include <array>
 #include <climits>
 
@@ -15,6 +16,7 @@ namespace {
 
 constexpr uint32_t kMagic = 0x800;       // of u8; the number of dimensions is added
 constexpr int64_t kMostInflated = 1032;  // bytes that a byte of deflate can become
+constexpr int64_t kPieceBytes = 64 << 20;
 
 // Reads a file from its beginning, inflated where it is compressed.
 class GzipReader {
@@ -27,6 +29,8 @@ class GzipReader {
     fd.release();
   }
   int64_t file_bytes() const { return size_bytes_; }
+  // That it can hold, at most.
+  int64_t most_bytes() const { return ::gzdirect(file_.get()) != 0 ? size_bytes_ : size_bytes_ * kMostInflated; }
 
   // The next bytes. Errors: data (65) where there are fewer or they are corrupt; io (74).
   void read(std::span<uint8_t> out) {
@@ -81,7 +85,7 @@ Idx<kDims> read_idx(const std::filesystem::path& path) {
                             magic, kMagic + kDims, kDims == 1 ? "labels" : "pictures"),
                 "is data.format wrong?");
   Idx<kDims> idx;
-  const int64_t most = file.file_bytes() * kMostInflated;
+  const int64_t most = file.most_bytes();
   int64_t size = 1;
   for (int64_t& dim : idx.dims) {
     dim = read_number();
@@ -90,8 +94,11 @@ Idx<kDims> read_idx(const std::filesystem::path& path) {
                                               dim < 1 ? "no values" : "more values than fit", file.file_bytes()));
     size *= dim;
   }
-  idx.values.resize(size_t(size));
-  file.read(idx.values);
+  while (int64_t(idx.values.size()) < size) {  // what a header promises is not taken before it comes
+    const size_t begin = idx.values.size(), n = size_t(std::min(size - int64_t(begin), kPieceBytes));
+    idx.values.resize(begin + n);
+    file.read(std::span(idx.values).subspan(begin));
+  }
   if (!file.is_at_end())
     throw Error(ExitCode::data, fmt::format("{} is longer than the {} values of its header", path.string(), size));
   return idx;

@@ -12,7 +12,8 @@
 namespace ddp {
 namespace {
 
-// A block of 64 pixels takes at least a bit, the Huffman code of its mean.
+// A block of 64 pixels takes at least a bit, the Huffman code of its mean. Arithmetic coding, which nobody uses, may
+// take less for a flat picture, which is then refused.
 constexpr int64_t kMostPixelsPerByte = 64 * 8;
 
 [[noreturn]] void on_error(j_common_ptr jpeg) {

@@ -44,6 +44,8 @@ class PngReader {
       png_destroy_read_struct(&png_, nullptr, nullptr);
       throw std::bad_alloc();
     }
+    // Texts, profiles and palettes' names hold no pixels and may inflate to gigabytes: they are not read.
+    png_set_keep_unknown_chunks(png_, PNG_HANDLE_CHUNK_NEVER, nullptr, -1);
   }
   template <class Call>
   void guarded(const Call& call) {

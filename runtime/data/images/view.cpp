@@ -47,7 +47,9 @@ Rectangle random_crop(const PictureSize& picture, uint64_t seed, const Draw& dra
 }  // namespace
 
 Views::Views(const SourceRequest& request)
-    : augment_(request.split == Split::train ? request.augment : Augment::none), seed_(request.seed) {
+    : augment_(request.split == Split::train ? request.augment : Augment::none),
+      magnifies_(request.augment == Augment::resized_crop),
+      seed_(request.seed) {
   const BatchLayout::Field* image = request.batch.find("image");
   DDP_CHECK(image != nullptr && image->input.dtype == DType::u8 && image->shape.rank == 4,
             "a batch has no (H,W,C) u8 called image");
@@ -68,8 +70,9 @@ View Views::view(const PictureSize& picture, const Rectangle& seen, const Draw& 
   return view;
 }
 
-Rectangle centre_square(const PictureSize& picture) {
-  const int64_t side = std::max<int64_t>(1, (std::min(picture.width, picture.height) * 7 + 4) / 8);
+Rectangle Views::centre_square(const PictureSize& picture) const {
+  int64_t side = std::min(picture.width, picture.height);
+  if (magnifies_) side = std::max<int64_t>(1, (side * 7 + 4) / 8);
   return centred(picture, side, side);
 }
 

@@ -25,18 +25,19 @@ class Views {
   // Of the samples of a request, whose batch has an `image` (H,W,C); those of evaluation have no random changes.
   explicit Views(const SourceRequest& request);
 
+  // What evaluation sees of a photograph: the largest centred square. Where training magnifies by its crops
+  // (resized_crop), the centre of 224/256 of its side, which is "resize to 256, crop to 224" for models of any size.
+  Rectangle centre_square(const PictureSize& picture) const;
+
   // `seen` is the part of the picture that evaluation sees.
   View view(const PictureSize& picture, const Rectangle& seen, const Draw& draw) const;
 
  private:
   Augment augment_;  // not automatic
+  bool magnifies_;   // in training
   uint64_t seed_;
   int64_t height_, width_;
 };
-
-// What evaluation sees of a photograph: of the largest centred square, the centre of 224/256 of its side, which is
-// "resize to 256, crop to 224" for models of any size.
-Rectangle centre_square(const PictureSize& picture);
 
 // Where sample `i` of the batch has its pixels.
 PixelTarget pixels_of(HostBatch& batch, int64_t i);
