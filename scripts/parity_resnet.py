@@ -9,7 +9,7 @@
   - a checkpoint of ddp-launch is a state_dict that torchvision's model takes, strictly, with the weights that the run started from.
 
 usage: scripts/parity_resnet.py [--build FOLDER] [--model resnet18|resnet50|...] [--batch N] [--image PIXELS] [--threads N]
-Needs PyTorch 2 and torchvision. Builds FOLDER's parity_one_batch where it is missing.
+Needs PyTorch 2 and torchvision. Builds what it runs in FOLDER.
 """
 import argparse
 import json
@@ -106,8 +106,10 @@ schedule: {{name: constant}}
 
 def saved_by_ddp_launch(args, folder):
     """The model.safetensors of a run of no updates from the folder's weights."""
-    subprocess.run([f"{args.build}/launcher/ddp-launch", "--device", "cpu", "--nproc", "1", "--stop-after", "1", "--set", "optimizer.lr=0",
-                    "--output-dir", f"{folder}/run", f"{folder}/train.yaml"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    done = subprocess.run([f"{args.build}/launcher/ddp-launch", "--device", "cpu", "--nproc", "1", "--stop-after", "1", "--set",
+                           "optimizer.lr=0", "--output-dir", f"{folder}/run", f"{folder}/train.yaml"], capture_output=True, text=True)
+    if done.returncode != 75:  # stopped early, as asked for
+        sys.exit(done.stderr)
     return load_safetensors(f"{folder}/run/checkpoints/step-00000001/model.safetensors")
 
 
@@ -145,7 +147,8 @@ def main():
     parser.add_argument("--image", type=int, default=224)
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
-    subprocess.run(["ninja", "-C", args.build, "tests/parity/parity_one_batch"], check=True, stdout=subprocess.DEVNULL)
+    programs = ("tests/parity/parity_one_batch", "launcher/ddp-launch", "runtime/rank/ddp-rank")
+    subprocess.run(["ninja", "-C", args.build, *programs], check=True, stdout=subprocess.DEVNULL)
     torch.set_num_threads(args.threads)
     random = numpy.random.default_rng(3)
     image = random.integers(0, 256, (args.batch, args.image, args.image, 3), dtype=numpy.uint8)

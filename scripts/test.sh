@@ -69,7 +69,7 @@ run build-ci
 if [ $quick = no ]; then
   # A kernel that randomises addresses by more than 28 bits takes, now and then, those of ThreadSanitizer's own memory.
   if setarch --addr-no-randomize true 2>/dev/null; then fixed_addresses=(setarch --addr-no-randomize); fi
-  # The checks of AddressSanitizer + UBSan take longest to optimize, those of ThreadSanitizer to run: -O0 and -O1 (the kernels keep -O3).
+  # The checks of AddressSanitizer + UBSan take longest to optimize, those of ThreadSanitizer to run: -O0 and -O1 (the kernels -O1 in both).
   run_sanitized build-asan address,undefined 0
   run_sanitized build-tsan thread 1
 fi

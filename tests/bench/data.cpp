@@ -55,7 +55,7 @@ void decode_whole(const FileBytes& file, std::vector<uint8_t>& pixels) {
   jpeg_destroy_decompress(&jpeg);
 }
 
-// torchvision's RandomResizedCrop: ten tries, then the whole picture.
+// As data.augment resized_crop draws them (runtime/data/images/view.cpp), where one of ten tries fits.
 Rectangle random_crop(PictureSize size, std::mt19937& random) {
   const auto uniform = [&](double low, double high) { return low + (high - low) * double(random()) * 0x1p-32; };
   for (int i = 0; i < 10; ++i) {
