@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "runtime/base/error.h"
+#include "runtime/base/library_function.h"
 #include "runtime/base/number.h"
 
 namespace ddp {
@@ -72,10 +73,10 @@ class Nvml {
 
   template <class Signature>
   Signature* function(const char* name) const {
-    void* address = ::dlsym(library_.get(), name);
-    if (address == nullptr)
+    Signature* found = nullptr;
+    if (!find_function(library_.get(), name, found))
       throw Error(ExitCode::os_resource, fmt::format("the NVIDIA driver's library lacks {}", name));
-    return reinterpret_cast<Signature*>(address);
+    return found;
   }
 
   void check(NvmlReturn result, const char* call) const {

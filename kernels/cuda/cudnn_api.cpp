@@ -1,21 +1,15 @@
 #include "kernels/cuda/cudnn_api.h"
 
-#include <dlfcn.h>
 #include <fmt/format.h>
 
 #include <array>
 #include <string_view>
 
 #include "runtime/base/error.h"
+#include "runtime/base/library_function.h"
 
 namespace ddp::cuda {
 namespace {
-
-template <class Function>
-bool find(void* library, const char* name, Function& function) {
-  function = reinterpret_cast<Function>(::dlsym(library, name));
-  return function != nullptr;
-}
 
 [[noreturn]] void fail_missing(const CudnnApi& api, const char* name) {
   const std::string version = api.cudnnGetVersion != nullptr ? " " + api.version() : "";
@@ -28,7 +22,7 @@ bool find(void* library, const char* name, Function& function) {
 CudnnApi load_cudnn(void* library) {
   CudnnApi api{};
 #define DDP_FIND(name) \
-  if (!find(library, #name, api.name)) fail_missing(api, #name);
+  if (!find_function(library, #name, api.name)) fail_missing(api, #name);
   DDP_CUDNN_FUNCTIONS(DDP_FIND)
 #undef DDP_FIND
   return api;

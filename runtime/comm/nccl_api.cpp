@@ -1,21 +1,15 @@
 #include "runtime/comm/nccl_api.h"
 
-#include <dlfcn.h>
 #include <fmt/format.h>
 #include <sys/statvfs.h>
 
 #include "runtime/base/error.h"
+#include "runtime/base/library_function.h"
 
 namespace ddp {
 namespace {
 
 constexpr int64_t kAmpleSharedMemory = int64_t(1) << 30;
-
-template <class Function>
-bool find(void* library, const char* name, Function& function) {
-  function = reinterpret_cast<Function>(::dlsym(library, name));
-  return function != nullptr;
-}
 
 [[noreturn]] void fail_missing(const NcclApi& api, const char* name) {
   const bool has_version = api.ncclGetVersion != nullptr;
@@ -30,7 +24,7 @@ bool find(void* library, const char* name, Function& function) {
 NcclApi load_nccl(void* library) {
   NcclApi api{};
 #define DDP_FIND(name) \
-  if (!find(library, #name, api.name)) fail_missing(api, #name);
+  if (!find_function(library, #name, api.name)) fail_missing(api, #name);
   DDP_NCCL_FUNCTIONS(DDP_FIND)
 #undef DDP_FIND
   return api;
