@@ -12,26 +12,26 @@
 namespace ddp {
 namespace {
 
-// `crop` of a picture; it lies in `scratch` where it is not all of it.
-Pixels cut(const Pixels& picture, const Rectangle& crop, std::vector<std::byte>& scratch) {
-  if (crop.width == picture.width && crop.height == picture.height) return picture;
-  const int64_t row_bytes = crop.width * picture.channels;
-  scratch.resize(size_t(crop.height * row_bytes));
-  for (int64_t row = 0; row < crop.height; ++row)
-    std::memcpy(scratch.data() + row * row_bytes,
-                picture.pixels + ((crop.top + row) * picture.width + crop.left) * picture.channels, size_t(row_bytes));
-  return {reinterpret_cast<const uint8_t*>(scratch.data()), crop.width, crop.height, picture.channels};
+// What `crop` shows of a picture, which is not copied.
+Pixels part(const Pixels& picture, const Rectangle& crop) {
+  return {.pixels = picture.pixels + crop.top * picture.stride + crop.left * picture.channels,
+          .width = crop.width,
+          .height = crop.height,
+          .channels = picture.channels,
+          .stride = picture.stride};
 }
 
+// As many pixels as the target has.
 void copy(const Pixels& from, bool flip, const PixelTarget& to) {
-  const int64_t n = from.height * from.width, c = from.channels;
-  if (!flip) {
-    std::memcpy(to.pixels, from.pixels, size_t(n * c));
-    return;
-  }
-  for (int64_t i = 0; i < n; ++i) {
-    const int64_t column = i % from.width;
-    std::memcpy(to.pixels + (i - column + from.width - 1 - column) * c, from.pixels + i * c, size_t(c));
+  const int64_t c = from.channels, row_bytes = from.width * c;
+  for (int64_t row = 0; row < from.height; ++row) {
+    const uint8_t* in = from.pixels + row * from.stride;
+    uint8_t* out = to.pixels + row * row_bytes;
+    if (!flip)
+      std::memcpy(out, in, size_t(row_bytes));
+    else
+      for (int64_t column = 0; column < from.width; ++column)
+        std::memcpy(out + row_bytes - (column + 1) * c, in + column * c, size_t(c));
   }
 }
 
@@ -61,7 +61,7 @@ void MemoryImages::fill_sample(HostBatch& batch, int64_t i, const Draw& draw) co
   const Pixels picture{images_.pixels.data() + draw.sample * bytes, images_.width, images_.height, images_.channels};
   const PixelTarget to = pixels_of(batch, i);
   const View view = views_.view({picture.width, picture.height}, {0, 0, picture.width, picture.height}, draw);
-  const Pixels crop = cut(picture, view.crop, batch.raw);
+  const Pixels crop = part(picture, view.crop);
   if (crop.width == to.width && crop.height == to.height)
     copy(crop, view.flip, to);
   else
