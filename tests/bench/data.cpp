@@ -1,7 +1,6 @@
 // Samples a second and core of pictures for training, against libjpeg-turbo's rate of decoding whole pictures in the
-// same run: random resized crops (8 to 100% of the area, ratio 3/4 to 4/3, as torchvision) to 224 x 224, half of them
-// mirrored. Interleaved rounds on one core, medians. Usage: bench_data [--rounds N] [JPEG...]; without a JPEG, four
-// synthetic ones of 640 x 427.
+// same run: what data.augment resized_crop draws (runtime/data/images/view.h), as 224 x 224. Interleaved rounds on one
+// core, medians. Usage: bench_data [--rounds N] [JPEG...]; without a JPEG, four synthetic ones of 640 x 427.
 #include <fmt/core.h>
 #include <stdio.h>  // jpeglib.h needs FILE
 
@@ -9,16 +8,15 @@
 #include <time.h>
 
 #include <algorithm>
-#include <cmath>
-#include <cstring>
-#include <random>
 #include <string>
 #include <vector>
 
 #include "runtime/base/fs.h"
 #include "runtime/base/number.h"
 #include "runtime/data/images/jpeg.h"
+#include "runtime/data/images/view.h"
 #include "tests/data/picture_files.h"
+#include "tests/data/pictures.h"
 
 namespace ddp {
 namespace {
@@ -55,56 +53,42 @@ void decode_whole(const FileBytes& file, std::vector<uint8_t>& pixels) {
   jpeg_destroy_decompress(&jpeg);
 }
 
-// As data.augment resized_crop draws them (runtime/data/images/view.cpp), where one of ten tries fits.
-Rectangle random_crop(PictureSize size, std::mt19937& random) {
-  const auto uniform = [&](double low, double high) { return low + (high - low) * double(random()) * 0x1p-32; };
-  for (int i = 0; i < 10; ++i) {
-    const double area = double(size.width * size.height) * uniform(0.08, 1.0);
-    const double ratio = std::exp(uniform(std::log(3.0 / 4), std::log(4.0 / 3)));
-    const int64_t width = std::lround(std::sqrt(area * ratio)), height = std::lround(std::sqrt(area / ratio));
-    if (width > size.width || height > size.height) continue;
-    return {int64_t(uniform(0, double(size.width - width + 1))), int64_t(uniform(0, double(size.height - height + 1))),
-            width, height};
-  }
-  return {0, 0, size.width, size.height};
-}
-
 class Bench {
  public:
   explicit Bench(std::vector<FileBytes> files) : files_(std::move(files)) {}
 
   // Seconds a picture.
   double whole() {
-    return a_picture([&](const FileBytes& file, std::mt19937&) { decode_whole(file, scratch_.pixels); });
+    return a_picture([&](const FileBytes& file, const Draw&) { decode_whole(file, scratch_.pixels); });
   }
   double sample() {
-    return a_picture([&](const FileBytes& file, std::mt19937& random) {
-      const Rectangle crop = random_crop(picture_size(file), random);
-      decode_crop(file, crop, random() % 2 == 0, target_, scratch_);
+    return a_picture([&](const FileBytes& file, const Draw& draw) {
+      const View view = views_.view(picture_size(file), {}, draw);
+      decode_crop(file, view.crop, view.flip, target_, scratch_);
     });
   }
   double decoded() {
-    return a_picture([&](const FileBytes& file, std::mt19937& random) {
-      const Rectangle crop = random_crop(picture_size(file), random);
-      random();
-      decode_jpeg(file, crop, target_, scratch_);
+    return a_picture([&](const FileBytes& file, const Draw& draw) {
+      decode_jpeg(file, views_.view(picture_size(file), {}, draw).crop, target_, scratch_);
     });
   }
 
  private:
   template <class Work>
   double a_picture(const Work& work) {
-    std::mt19937 random(round_++ / 3);  // the same crops for all that is measured in a round
+    const uint64_t epoch = round_++ / 3;  // the same crops for all that is measured in a round
     const double begin = cpu_seconds();
-    for (int i = 0; i < kCropsARound; ++i) work(files_[size_t(i) % files_.size()], random);
+    for (int i = 0; i < kCropsARound; ++i) work(files_[size_t(i) % files_.size()], Draw{epoch, i});
     return (cpu_seconds() - begin) / kCropsARound;
   }
 
   std::vector<FileBytes> files_;
+  BatchLayout layout_ = test::image_layout(1, kSide, 3, 1000);
+  Views views_{{.batch = layout_, .augment = Augment::resized_crop}};
   std::vector<uint8_t> pixels_ = std::vector<uint8_t>(kSide * kSide * 3);
   PixelTarget target_{pixels_.data(), kSide, kSide, 3};
   PictureScratch scratch_;
-  unsigned round_ = 0;
+  uint64_t round_ = 0;
 };
 
 double median(std::vector<double> values) {
