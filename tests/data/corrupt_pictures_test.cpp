@@ -34,12 +34,8 @@ void fix_checksums(FileBytes& png) {
     for (size_t i = 0; i < 4; ++i) length = length << 8 | size_t(png[begin + i]);
     const size_t end = begin + 8 + length;
     if (end + 4 > png.size()) return;
-    uint32_t crc = 0xFFFF'FFFF;
-    for (size_t i = begin + 4; i < end; ++i) {
-      crc ^= uint32_t(png[i]);
-      for (int bit = 0; bit < 8; ++bit) crc = (crc >> 1) ^ (crc & 1 ? 0xEDB8'8320 : 0);
-    }
-    write_big_endian(png, end, ~crc);
+    const auto* const body = reinterpret_cast<const Bytef*>(png.data()) + begin + 4;
+    write_big_endian(png, end, uint32_t(crc32(0, body, uInt(length + 4))));
     begin = end + 4;
   }
 }

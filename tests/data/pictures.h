@@ -12,6 +12,7 @@
 #include "runtime/base/fs.h"
 #include "runtime/base/number.h"
 #include "runtime/data/data_source.h"
+#include "tests/data/picture_files.h"
 
 namespace ddp::test {
 
@@ -68,27 +69,10 @@ inline std::string gzipped(const std::string& bytes) {
   return out;
 }
 
-// RGB pixels (height, width, 3) as a PNG.
-inline std::string png(uint32_t width, uint32_t height, const std::string& pixels) {
-  const auto chunk = [](const std::string& kind, const std::string& body) {
-    const std::string text = kind + body;
-    return big_endian(uint32_t(body.size())) + text +
-           big_endian(uint32_t(crc32(0, reinterpret_cast<const Bytef*>(text.data()), uInt(text.size()))));
-  };
-  std::string rows;
-  for (size_t y = 0; y < height; ++y) rows += std::string(1, '\0') + pixels.substr(y * width * 3, size_t(width) * 3);
-  std::string packed(compressBound(rows.size()), '\0');
-  uLongf n = packed.size();
-  compress(reinterpret_cast<Bytef*>(packed.data()), &n, reinterpret_cast<const Bytef*>(rows.data()), rows.size());
-  packed.resize(n);
-  return "\x89PNG\r\n\x1a\n" +
-         chunk("IHDR", big_endian(width) + big_endian(height) + std::string("\x08\x02\0\0\0", 5)) +
-         chunk("IDAT", packed) + chunk("IEND", "");
-}
-
-// A picture of one colour.
-inline std::string plain_png(uint8_t grey, uint32_t width = 12, uint32_t height = 9) {
-  return png(width, height, std::string(size_t(width) * height * 3, char(grey)));
+// A PNG of one colour.
+inline std::string plain_png(uint8_t grey, int width = 12, int height = 9) {
+  const FileBytes file = write_png({width, height, 3, std::vector<uint8_t>(size_t(width * height * 3), grey)});
+  return {reinterpret_cast<const char*>(file.data()), file.size()};
 }
 
 inline std::string random_bytes(size_t n, uint32_t seed) {
