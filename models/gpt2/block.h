@@ -10,34 +10,25 @@
 
 #include "models/gpt2/options/options.h"
 #include "models/layers/layer_norm.h"
-#include "models/layers/linear.h"
+#include "models/layers/mlp.h"
+#include "models/layers/self_attention.h"
 
 namespace ddp::gpt2 {
 
 // M = B * T rows of C. Backward finds some of them empty, by Recompute.
 struct BlockSaved {
   LayerNorm::Saved ln_1, ln_2;  // (M,C) each: input and output
-  ArenaTensor qkv;              // (B,T,3C)
-  ArenaTensor lse;              // (B,H,T)
-  ArenaTensor att;              // (B,T,C)
-  ArenaTensor fc, gelu;         // (M,4C)
-};
-
-// The gradient of the residual stream, and of the branch that was added to it last: where there is dropout, a masked
-// copy.
-struct ResidualGrad {
-  ArenaTensor stream;  // (M,C)
-  ArenaTensor masked;  // (M,C), empty without dropout
-  TensorView branch() const { return masked.view() ? masked.view() : stream.view(); }
+  SelfAttention::Saved attn;
+  Mlp::Saved mlp;
 };
 
 struct Block {
   LayerNorm ln_1, ln_2;
-  Linear attn, attn_proj, fc, fc_proj;
-  int64_t heads = 1;
+  SelfAttention attn;
+  Mlp mlp;
   bool is_first = false;
   Recompute recompute = Recompute::none;
-  uint32_t first_site = 0;  // dropout sites: + 0 branch before, + 1 attention, + 2 attention's branch
+  uint32_t first_site = 0;  // dropout sites: + 0 branch before, + 1 attention (attn.site), + 2 attention's branch
 
   // In backward order. Weights are N(0, sigma), those of the projections into the residual N(0, residual_sigma).
   void declare(ParamLayout& layout, const std::string& name, int64_t width, double sigma, double residual_sigma);
@@ -54,7 +45,6 @@ struct Block {
  private:
   // Fills the rest of `saved` from saved.ln_1: in forward, and again in backward with Recompute::block.
   void inner_forward(const Pass& pass, BlockSaved& saved, int64_t batch) const;
-  void gelu(const Pass& pass, BlockSaved& saved) const;  // saved.gelu from saved.fc
 };
 
 }  // namespace ddp::gpt2

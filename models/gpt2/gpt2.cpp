@@ -29,10 +29,11 @@ Gpt2::Gpt2(const Options& options, int64_t logits_rows)
   ln_f_.declare(layout_, "ln_f", c);
   for (int64_t l = options.layers - 1; l >= 0; --l) {
     Block& block = blocks_[size_t(l)];
-    block.heads = options.heads;
     block.is_first = l == 0;
     block.recompute = options.recompute;
     block.first_site = kFirstBlockSite + uint32_t(l) * kSitesPerBlock;
+    block.attn.heads = options.heads;
+    block.attn.site = block.first_site + 1;
     block.declare(layout_, fmt::format("h.{}", l), c, kSigma, kSigma / std::sqrt(2.0 * double(options.layers)));
   }
   wpe_ = layout_.add("wpe.weight", {options.context, c}, true, Init::normal(kSigma));

@@ -28,7 +28,7 @@ class Gpt2 final : public Model, public LanguageModel {
   const LanguageModel* language_model() const override { return this; }
   int64_t context() const override { return options_.context; }
   int64_t vocab() const override { return options_.vocab; }
-  int64_t padded_vocab() const override { return gpt2::padded_vocab(options_.vocab); }
+  int64_t padded_vocab() const override { return ddp::padded_vocab(options_.vocab); }
   void generate(const Exec& exec, Arena& arena, const GeneratePass& pass) const override;
 
  private:

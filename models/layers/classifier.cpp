@@ -1,9 +1,15 @@
 #include "models/layers/classifier.h"
 
 #include <algorithm>
+#include <bit>
+
+#include "runtime/base/rounding.h"
 
 namespace ddp {
 namespace {
+
+constexpr int64_t kCpuVocabRows = 256;
+constexpr int64_t kCudaLogitsBytes = 128 << 20;
 
 // Calls f(first row, rows, logits (rows, V)) for each group of the M rows.
 template <class F>
@@ -39,6 +45,14 @@ class Losses {
 };
 
 }  // namespace
+
+int64_t padded_vocab(int64_t vocab) { return round_up(vocab, 64); }
+
+int64_t vocab_rows_at_once(int64_t vocab, DType storage, DeviceKind device) {
+  if (device != DeviceKind::cuda) return kCpuVocabRows;
+  const int64_t row = padded_vocab(vocab) * int64_t(dtype_bytes(storage));
+  return int64_t(std::bit_floor(uint64_t(std::max<int64_t>(1, kCudaLogitsBytes / row))));
+}
 
 void Classifier::forward(const Pass& pass, const TensorView& x, const TensorView& targets) const {
   const TensorView w = pass.param(weight);

@@ -6,6 +6,12 @@
 
 namespace ddp {
 
+// Columns that a vocabulary is computed with: up to a multiple of 64, as fast products want it.
+int64_t padded_vocab(int64_t vocab);
+// Rows of such logits alive at once: on the CPU so few that they stay in the cache; on CUDA the largest power of two
+// within 128 MiB, which fill the GPU.
+int64_t vocab_rows_at_once(int64_t vocab, DType storage, DeviceKind device);
+
 struct Classifier {
   ParamId weight;                // (V padded, C); tied to a token embedding, or of its own
   ParamId bias = {};             // (V padded); none where it is not set

@@ -7,6 +7,14 @@
 
 namespace ddp {
 
+// The gradient of the residual stream, and of the branch that was added to it last: where there is dropout, a masked
+// copy.
+struct ResidualGrad {
+  ArenaTensor stream;  // (M,C)
+  ArenaTensor masked;  // (M,C), empty without dropout
+  TensorView branch() const { return masked.view() ? masked.view() : stream.view(); }
+};
+
 struct LayerNorm {
   ParamId weight, bias;
   float eps = 1e-5f;

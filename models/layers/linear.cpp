@@ -24,8 +24,9 @@ void Linear::backward_weight(const Pass& pass, const TensorView& x, const Tensor
   pass.announce(bias);
 }
 
-void Linear::backward_input(const Pass& pass, const TensorView& dx, const TensorView& dy) const {
-  linear_backward_input(pass.exec, {.dx = dx, .dy = dy, .w = pass.param(weight), .w_transposed = is_transposed()});
+void Linear::backward_input(const Pass& pass, const TensorView& dx, const TensorView& dy, bool add) const {
+  linear_backward_input(
+      pass.exec, {.dx = dx, .dy = dy, .w = pass.param(weight), .w_transposed = is_transposed(), .accumulate = add});
 }
 
 }  // namespace ddp

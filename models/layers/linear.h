@@ -20,8 +20,8 @@ struct Linear {
   void forward(const Pass& pass, const TensorView& y, const TensorView& x) const;
   // dW, db (=|+=) from x and dy; announces both.
   void backward_weight(const Pass& pass, const TensorView& x, const TensorView& dy) const;
-  // dx = dy times W transposed.
-  void backward_input(const Pass& pass, const TensorView& dx, const TensorView& dy) const;
+  // dx (=|+= where add) dy times W transposed.
+  void backward_input(const Pass& pass, const TensorView& dx, const TensorView& dy, bool add = false) const;
 
  private:
   bool is_transposed() const { return order == WeightOrder::out_in; }

@@ -119,8 +119,6 @@ void check(const Config& config) {
 
 }  // namespace
 
-int64_t padded_vocab(int64_t vocab) { return (vocab + 63) / 64 * 64; }
-
 SavedNames saved_names(const Options& options) {
   SavedNames names{.prefixes = {"transformer."}, .passed_over = {".attn.bias", ".attn.masked_bias"}};
   if (options.tie_embeddings) names.passed_over.push_back("lm_head.weight");

@@ -25,15 +25,12 @@ constexpr std::span<const Named<Recompute>> names_of(Recompute) { return kRecomp
 
 struct Options {
   int64_t layers = 12, heads = 12, width = 768, context = 1024;
-  int64_t vocab = 50257;  // live tokens; computed with padded_vocab rows, the rest is masked and not saved
+  int64_t vocab = 50257;  // live tokens; the padding behind them is masked and not saved
   double dropout = 0.0;
   bool tie_embeddings = true;
   Recompute recompute = Recompute::none;
   Preset preset = Preset::none;
 };
-
-// Rows of the token embedding: the vocabulary, up to a multiple of 64.
-int64_t padded_vocab(int64_t vocab);
 
 // Hugging Face's names are the parameters' own. Their files may say "transformer." before them, and carry attention
 // masks and, where it is tied, the classifier.
