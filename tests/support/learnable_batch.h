@@ -1,8 +1,11 @@
 // Batches without a data file.
 #pragma once
 
+#include <algorithm>
 #include <numeric>
 #include <random>
+#include <span>
+#include <vector>
 
 #include "runtime/state/batch.h"
 
@@ -39,7 +42,22 @@ inline void fill_learnable_images(HostBatch& batch, int64_t classes, uint32_t se
   batch.derive();
 }
 
-// Values of every input that is not derived: integers below their limit, any bytes, floats of deviation 1.
+// Distinct positions of each sample, ascending; of every second sample the last place is empty (-1).
+inline void fill_positions(const Input& input, std::span<int32_t> positions, std::mt19937& random) {
+  const size_t places = size_t(input.sample.numel());
+  std::vector<int32_t> all(size_t(input.limit));
+  std::iota(all.begin(), all.end(), 0);
+  for (size_t begin = 0; begin < positions.size(); begin += places) {
+    std::ranges::shuffle(all, random);
+    const std::span<int32_t> sample = positions.subspan(begin, places);
+    std::ranges::copy_n(all.begin(), int64_t(places), sample.begin());
+    std::ranges::sort(sample);
+    if (begin / places % 2 == 1) sample.back() = -1;
+  }
+}
+
+// Values of every input that is not derived: integers below their limit, but for those that mean more by their names;
+// any bytes, floats of deviation 1.
 inline void fill_random(HostBatch& batch, uint32_t seed) {
   std::mt19937 random(seed);
   std::normal_distribution<float> normal;
@@ -52,7 +70,12 @@ inline void fill_random(HostBatch& batch, uint32_t seed) {
       for (uint8_t& x : batch.values<uint8_t>(input.name)) x = uint8_t(random());
     } else {
       DDP_CHECK(input.dtype == DType::i32 && input.limit > 0, "no values for input {}", input.name);
-      for (int32_t& x : batch.values<int32_t>(input.name)) x = int32_t(random() % uint64_t(input.limit));
+      const std::span<int32_t> values = batch.values<int32_t>(input.name);
+      const int32_t least = input.name == "lengths" ? 1 : 0;
+      if (input.name == "positions")
+        fill_positions(input, values, random);
+      else
+        for (int32_t& x : values) x = least + int32_t(random() % uint64_t(input.limit - least));
     }
   }
   std::iota(batch.sample_ids().begin(), batch.sample_ids().end(), 0);

@@ -1,0 +1,175 @@
+#include "models/bert/options/options.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+
+#include "runtime/config/fields.h"
+#include "runtime/config/mismatch.h"
+
+namespace ddp::bert {
+namespace {
+
+template <auto... path>
+constexpr Access leaf = option<Options, path...>;
+
+constexpr Field kModel[] = {
+    {.key = "task",
+     .at = leaf<&Options::task>,
+     .meaning = "what is learnt: mlm, the masked tokens of a token file; classify, the class of a labelled text"},
+    {.key = "preset",
+     .at = leaf<&Options::preset>,
+     .resume_may_change = true,
+     .meaning = "sets layers, heads and width; a size given beside it wins"},
+    {.key = "layers",
+     .at = leaf<&Options::layers>,
+     .unit = "blocks",
+     .range = {1, 1000},
+     .meaning = "transformer blocks"},
+    {.key = "heads",
+     .at = leaf<&Options::heads>,
+     .unit = "heads",
+     .range = {1, 256},
+     .meaning = "attention heads; must divide width"},
+    {.key = "width",
+     .at = leaf<&Options::width>,
+     .unit = "channels",
+     .range = {1, 65536},
+     .meaning = "channels of the residual stream"},
+    {.key = "context",
+     .at = leaf<&Options::context>,
+     .unit = "tokens",
+     .range = {1, 65536},
+     .meaning = "tokens of a sample, with [CLS] and [SEP]"},
+    {.key = "positions",
+     .at = leaf<&Options::positions>,
+     .unit = "tokens",
+     .range = {1, 65536},
+     .meaning = "rows of the position embedding, so the longest context that the weights will do for; 512, or context "
+                "where that is more, unless given"},
+    {.key = "vocab",
+     .at = leaf<&Options::vocab>,
+     .unit = "tokens",
+     .range = {2, 10'000'000},
+     .meaning = "size of the vocabulary, never smaller than the data's"},
+    {.key = "predictions",
+     .at = leaf<&Options::predictions>,
+     .unit = "tokens",
+     .range = {1, 65536},
+     .meaning =
+         "mlm: places of a sample for masked tokens, of which 15% of the context are taken; near that, 20 at 128 "
+         "and 76 at 512, unless given"},
+    {.key = "classes",
+     .at = leaf<&Options::classes>,
+     .range = {2, 1'000'000},
+     .meaning = "classify: what a text may be of"},
+    {.key = "dropout",
+     .at = leaf<&Options::dropout>,
+     .range = {.min = 0, .max = 1, .without_max = true},
+     .meaning = "probability with which an activation is dropped in training"},
+};
+
+constexpr Field kTrain[] = {
+    {.key = "recompute",
+     .at = leaf<&Options::recompute>,
+     .resume_may_change = true,
+     .meaning =
+         "what backward computes again instead of keeping it: gelu and gelu+ln cost about 1% of a step, block one more "
+         "forward. The same bits in all"},
+};
+
+constexpr Section kSections[] = {{"model", kModel}, {"train", kTrain}};
+
+struct Sizes {
+  int64_t layers, heads, width;
+};
+
+// Devlin et al. 2018 and Turc et al. 2019, with heads of 64 channels; MiniLM (Wang et al., 2020) with heads of 32.
+Sizes published_sizes(Preset preset) {
+  switch (preset) {
+    case Preset::tiny:
+      return {2, 2, 128};
+    case Preset::mini:
+      return {4, 4, 256};
+    case Preset::small:
+      return {4, 8, 512};
+    case Preset::medium:
+      return {8, 8, 512};
+    case Preset::base:
+      return {12, 12, 768};
+    case Preset::large:
+      return {24, 16, 1024};
+    case Preset::minilm:
+      return {6, 12, 384};
+    case Preset::none:
+      break;
+  }
+  DDP_CHECK(false, "preset {}", int(preset));
+  return {};
+}
+
+// The multiple of 4 that is nearest to 15% of the context: 20 at 128, as BERT has, and 76 at 512.
+int64_t usual_predictions(int64_t context) { return std::max<int64_t>(1, (context * 15 + 200) / 400 * 4); }
+
+void resolve(Config& config, const GivenKeys& given) {
+  Options& o = options_of<Options>(config);
+  const auto set_default = [&](std::string_view key, int64_t& target, int64_t value) {
+    if (!given.contains(key)) target = value;
+  };
+  set_default("model.positions", o.positions, std::max(o.positions, o.context));
+  set_default("model.predictions", o.predictions, usual_predictions(o.context));
+  if (o.preset == Preset::none) return;
+  const Sizes sizes = published_sizes(o.preset);
+  set_default("model.layers", o.layers, sizes.layers);
+  set_default("model.heads", o.heads, sizes.heads);
+  set_default("model.width", o.width, sizes.width);
+}
+
+void check(const Config& config) {
+  const Options& o = options_of<Options>(config);
+  if (o.width % o.heads != 0)
+    throw mismatch(fmt::format("model.width {} is not a multiple of model.heads {}", o.width, o.heads),
+                   fmt::format("heads that work: {}; widths that work: {}", divisors_near(o.width, o.heads),
+                               multiples_near(o.heads, o.width)));
+  if (o.context > o.positions)
+    throw mismatch(fmt::format("model.context {} is more than model.positions {}", o.context, o.positions),
+                   fmt::format("set model.positions to {} or more, or leave it out", o.context));
+  if (o.task != Task::mlm) return;
+  if (o.context < 3)
+    throw mismatch(fmt::format("model.context {} has no room between [CLS] and [SEP]", o.context),
+                   "set model.context to 3 or more");
+  if (o.predictions > o.context - 2)
+    throw mismatch(fmt::format("model.predictions {} are more than the {} tokens between [CLS] and [SEP]",
+                               o.predictions, o.context - 2),
+                   fmt::format("set model.predictions to {} or less, or leave it out", o.context - 2));
+}
+
+}  // namespace
+
+SavedNames saved_names(const Options& options) {
+  SavedNames names{.prefixes = {"bert."}, .passed_over = {".position_ids"}};
+  for (int64_t l = 0; l < options.layers; ++l) {
+    const std::string self = fmt::format("bert.encoder.layer.{}.attention.self.", l);
+    for (const char* kind : {"weight", "bias"}) {
+      int64_t first_row = 0;
+      for (const char* part : {"query", "key", "value"}) {
+        names.parts.push_back({.saved = fmt::format("{}{}.{}", self, part, kind),
+                               .param = fmt::format("{}qkv.{}", self, kind),
+                               .first_row = first_row,
+                               .num_rows = options.width});
+        first_row += options.width;
+      }
+    }
+  }
+  return names;
+}
+
+constinit const ModelKind kKind = {
+    .name = "bert",
+    .sections = kSections,
+    .initial_options = [] { return std::any(Options{}); },
+    .resolve = resolve,
+    .check = check,
+};
+
+}  // namespace ddp::bert
