@@ -1,6 +1,7 @@
 // Legend: B samples, T positions, C width, H heads, V vocabulary (padded), M = rows (B * T), K in, N out features.
 #include "tests/precision/plain_op_table.h"
 
+#include <algorithm>
 #include <cmath>
 #include <numeric>
 
@@ -94,6 +95,20 @@ void run(const GeluBackward& a) {
   store(a.dx, product(slope, load(a.dy)));
 }
 
+void run(const TanhForward& a) {
+  Vec y = load(a.x);
+  for (double& v : y) v = std::tanh(v);
+  store(a.y, y);
+}
+
+void run(const TanhBackward& a) {
+  Vec slope = load(a.y);
+  for (double& v : slope) v = 1 - v * v;
+  store(a.dx, product(slope, load(a.dy)));
+}
+
+void run(const ApplyDropout& a) { store(a.y, dropped(load(a.x), a.dropout, a.x.dtype)); }
+
 template <class Args>
 AttentionShape shape_of(const Args& a) {
   AttentionShape s{
@@ -155,6 +170,34 @@ void run(const EmbeddingBackward& a) {
   scatter_rows_to(a.dwpe, dout, c, type, a.accumulate, [&](int64_t row) { return row % t_max; });
   scatter_rows_to(a.dwtype, dout, c, type, true, [&](int64_t row) { return a.types.as<int32_t>()[row]; });
   if (a.ddense) store(a.ddense, dout);
+}
+
+// f(row of the indices, row of all that it names), for each index that names one.
+template <class F>
+void for_named_rows(const TensorView& index, int64_t samples, int64_t rows, F f) {
+  for (int64_t i = 0; i < index.numel(); ++i)
+    if (const int32_t named = index.as<int32_t>()[i]; named >= 0)
+      f(i, i / (index.numel() / samples) * (rows / samples) + named);
+}
+
+void run(const GatherRows& a) {
+  const size_t c = size_t(a.x.dim(1));
+  const Vec x = load(a.x);
+  Vec y(size_t(a.y.numel()), 0.0);
+  for_named_rows(a.index, a.samples, a.x.dim(0), [&](int64_t i, int64_t row) {
+    std::copy_n(x.begin() + row * int64_t(c), c, y.begin() + i * int64_t(c));
+  });
+  store(a.y, y);
+}
+
+void run(const ScatterRows& a) {
+  const size_t c = size_t(a.x.dim(1));
+  const Vec x = load(a.x);
+  Vec y(size_t(a.y.numel()), 0.0);
+  for_named_rows(a.index, a.samples, a.y.dim(0), [&](int64_t i, int64_t row) {
+    std::copy_n(x.begin() + i * int64_t(c), c, y.begin() + row * int64_t(c));
+  });
+  store(a.y, y);
 }
 
 void run(const CrossEntropy& a) {

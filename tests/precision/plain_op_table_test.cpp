@@ -4,6 +4,7 @@
 #include <random>
 #include <utility>
 
+#include "models/bert/bert.h"
 #include "models/gpt2/gpt2.h"
 #include "models/resnet/resnet.h"
 #include "tests/precision/errors.h"
@@ -38,6 +39,19 @@ std::vector<Case> cases() {
                           std::make_unique<gpt2::Gpt2>(gpt2::Options{
                               .layers = 2, .heads = 2, .width = 24, .context = 9, .vocab = 50, .dropout = 0.2f}),
                           3, 100));
+  for (const bert::Task task : {bert::Task::mlm, bert::Task::classify})
+    out.push_back(make_case(task == bert::Task::mlm ? "bert" : "bert, classes",
+                            std::make_unique<bert::Bert>(bert::Options{.task = task,
+                                                                       .layers = 2,
+                                                                       .heads = 3,
+                                                                       .width = 24,
+                                                                       .context = 9,
+                                                                       .positions = 11,
+                                                                       .vocab = 50,
+                                                                       .predictions = 3,
+                                                                       .classes = 5,
+                                                                       .dropout = 0.2f}),
+                            3, 100));
   for (const resnet::Stem stem : {resnet::Stem::imagenet, resnet::Stem::small})
     out.push_back(make_case(stem == resnet::Stem::small ? "resnet, small stem" : "resnet",
                             std::make_unique<resnet::ResNet>(resnet::Options{.block = resnet::BlockKind::bottleneck,

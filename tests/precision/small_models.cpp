@@ -1,5 +1,6 @@
 #include "tests/precision/small_models.h"
 
+#include "models/bert/bert.h"
 #include "models/gpt2/gpt2.h"
 #include "models/resnet/resnet.h"
 #include "tests/support/gpt2_config.h"
@@ -41,6 +42,42 @@ SmallModel small_gpt2() {
       .leave_kinks = nullptr,
       .fill = [](HostBatch& batch, uint32_t seed,
                  int32_t first_sample) { fill_learnable(batch, gpt2_options(0.0).vocab, seed, first_sample); },
+  };
+}
+
+// ---- BERT: heads of 64, padding columns, places without a position ----
+
+bert::Options bert_options(double dropout) {
+  return {.layers = 2,
+          .heads = 2,
+          .width = 128,
+          .context = 48,
+          .positions = 64,
+          .vocab = 250,
+          .predictions = 8,
+          .dropout = dropout};
+}
+
+SmallModel small_bert() {
+  return {
+      .name = "bert",
+      .dropouts = {0.0f, 0.1f},
+      .samples = 4,
+      .batches = 1,
+      .runs = 1,
+      .make = [](float dropout) -> std::unique_ptr<Model> {
+        return std::make_unique<bert::Bert>(bert_options(double(dropout)), /*logits_rows=*/1);
+      },
+      .config =
+          [](PrecisionName precision) {
+            Config config = initial_config(config_registry(), bert::kKind.name);
+            config.model.options = bert_options(0.0);
+            return in_two_micro_steps(config, precision, 4);
+          },
+      .makers = model_makers(),
+      .leave_kinks = nullptr,
+      .fill = [](HostBatch& batch, uint32_t seed,
+                 int32_t first_sample) { fill_learnable_text(batch, bert_options(0.0).vocab, seed, first_sample); },
   };
 }
 
@@ -100,7 +137,7 @@ SmallModel small_resnet() {
 }  // namespace
 
 std::span<const SmallModel> small_models() {
-  static const SmallModel models[] = {small_gpt2(), small_resnet()};
+  static const SmallModel models[] = {small_gpt2(), small_bert(), small_resnet()};
   return models;
 }
 

@@ -24,6 +24,36 @@ inline void fill_learnable(HostBatch& batch, int64_t vocab, uint32_t seed, int32
   batch.derive();
 }
 
+// Distinct positions of each sample, ascending; of every second sample the last place is empty (-1).
+inline void fill_positions(const Input& input, std::span<int32_t> positions, std::mt19937& random) {
+  const size_t places = size_t(input.sample.numel());
+  std::vector<int32_t> all(size_t(input.limit));
+  std::iota(all.begin(), all.end(), 0);
+  for (size_t begin = 0; begin < positions.size(); begin += places) {
+    std::ranges::shuffle(all, random);
+    const std::span<int32_t> sample = positions.subspan(begin, places);
+    std::ranges::copy_n(all.begin(), int64_t(places), sample.begin());
+    std::ranges::sort(sample);
+    if (begin / places % 2 == 1) sample.back() = -1;
+  }
+}
+
+// Random text for masked language modelling: at each of the positions a token that depends on the one that is there.
+inline void fill_learnable_text(HostBatch& batch, int64_t vocab, uint32_t seed, int32_t first_sample = 0) {
+  std::mt19937 random(seed);
+  const std::span<int32_t> targets = batch.values<int32_t>("targets"), positions = batch.values<int32_t>("positions");
+  for (int32_t& x : batch.values<int32_t>("tokens")) x = int32_t(random() % uint64_t(vocab));
+  for (int32_t& x : batch.values<int32_t>("types")) x = int32_t(random() % 2);
+  fill_positions(batch.layout().find("positions")->input, positions, random);
+  const size_t places = targets.size() / size_t(batch.layout().num_samples());
+  for (size_t i = 0; i < targets.size(); ++i) {
+    const std::span<const int32_t> tokens = batch.sample<int32_t>("tokens", int64_t(i / places));
+    targets[i] = positions[i] < 0 ? -1 : int32_t((tokens[size_t(positions[i])] * 7 + 3) % vocab);
+  }
+  std::iota(batch.sample_ids().begin(), batch.sample_ids().end(), first_sample);
+  batch.derive();
+}
+
 // Random images in stripes, dark and bright, as many as the label says. The rest as above.
 inline void fill_learnable_images(HostBatch& batch, int64_t classes, uint32_t seed, int32_t first_sample = 0) {
   std::mt19937 random(seed);
@@ -40,20 +70,6 @@ inline void fill_learnable_images(HostBatch& batch, int64_t classes, uint32_t se
   }
   std::iota(batch.sample_ids().begin(), batch.sample_ids().end(), first_sample);
   batch.derive();
-}
-
-// Distinct positions of each sample, ascending; of every second sample the last place is empty (-1).
-inline void fill_positions(const Input& input, std::span<int32_t> positions, std::mt19937& random) {
-  const size_t places = size_t(input.sample.numel());
-  std::vector<int32_t> all(size_t(input.limit));
-  std::iota(all.begin(), all.end(), 0);
-  for (size_t begin = 0; begin < positions.size(); begin += places) {
-    std::ranges::shuffle(all, random);
-    const std::span<int32_t> sample = positions.subspan(begin, places);
-    std::ranges::copy_n(all.begin(), int64_t(places), sample.begin());
-    std::ranges::sort(sample);
-    if (begin / places % 2 == 1) sample.back() = -1;
-  }
 }
 
 // Values of every input that is not derived: integers below their limit, but for those that mean more by their names;
