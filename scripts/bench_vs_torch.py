@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Times a training step of GPT-2 or ResNet-50 by bench_step and by PyTorch: the same shape, batch, precision and optimizer, on the same
+"""Times a training step of GPT-2, BERT-base or ResNet-50 by bench_step and by PyTorch: the same shape, batch, precision and optimizer, on the same
 device.
 
-usage: bench_vs_torch.py --bench-step PATH [--model gpt2|resnet50] [--device cuda|cpu] [--precision bf16|fp16|tf32|fp32] [--compile]
-                         [--batch B] [--context T] [--layers L] [--width C] [--heads H] [--vocab V] [--rounds N] [--steps N]
-                         [--json FILE]
+usage: bench_vs_torch.py --bench-step PATH [--model gpt2|bert-base|resnet50] [--device cuda|cpu] [--precision bf16|fp16|tf32|fp32] [--compile]
+                         [--batch B] [--context T] [--layers L] [--width C] [--heads H] [--vocab V] [--dropout P] [--rounds N]
+                         [--steps N] [--json FILE]
 
 Rounds alternate, ours and then PyTorch's, each a warm-up and --steps steps that are timed one by one, by events on a GPU. Between two
 rounds PyTorch keeps parameters and optimizer state and returns the rest to the device. Needs PyTorch 2.0 or newer; without it, or where it
@@ -75,6 +75,52 @@ def define_gpt2(torch):
             return F.cross_entropy(logits.flatten(0, 1), targets.flatten())
 
     return Gpt2
+
+
+def define_bert(torch):
+    """BERT-base with the head of masked language modelling, as transformers' BertForMaskedLM computes it: logits at every position."""
+    nn, F = torch.nn, torch.nn.functional
+    LAYERS, HEADS, WIDTH, VOCAB, POSITIONS = 12, 12, 768, 30522, 512
+
+    class Block(nn.Module):
+        def __init__(self, dropout):
+            super().__init__()
+            self.query, self.key, self.value, self.attn_proj = (nn.Linear(WIDTH, WIDTH) for _ in range(4))
+            self.fc, self.fc_proj = nn.Linear(WIDTH, 4 * WIDTH), nn.Linear(4 * WIDTH, WIDTH)
+            self.ln_1, self.ln_2 = nn.LayerNorm(WIDTH, eps=1e-12), nn.LayerNorm(WIDTH, eps=1e-12)
+            self.dropout = dropout
+
+        def forward(self, x):  # (B,T,C) -> (B,T,C)
+            b, t, c = x.shape
+            q, k, v = (linear(x).view(b, t, HEADS, c // HEADS).transpose(1, 2) for linear in (self.query, self.key, self.value))
+            att = F.scaled_dot_product_attention(q, k, v, dropout_p=self.dropout)  # (B,H,T,D)
+            x = self.ln_1(x + F.dropout(self.attn_proj(att.transpose(1, 2).reshape(b, t, c)), self.dropout))
+            return self.ln_2(x + F.dropout(self.fc_proj(F.gelu(self.fc(x))), self.dropout))
+
+    class Bert(nn.Module):
+        def __init__(self, dropout):
+            super().__init__()
+            self.word, self.position, self.type = nn.Embedding(VOCAB, WIDTH), nn.Embedding(POSITIONS, WIDTH), nn.Embedding(2, WIDTH)
+            self.ln_in, self.ln_head = nn.LayerNorm(WIDTH, eps=1e-12), nn.LayerNorm(WIDTH, eps=1e-12)
+            self.blocks = nn.ModuleList(Block(dropout) for _ in range(LAYERS))
+            self.transform, self.bias = nn.Linear(WIDTH, WIDTH), nn.Parameter(torch.zeros(VOCAB))
+            self.dropout = dropout
+            for name, p in self.named_parameters():
+                if p.dim() == 2:
+                    nn.init.normal_(p, std=0.02)
+                elif name.endswith("bias"):
+                    nn.init.zeros_(p)
+
+        def forward(self, tokens, targets):  # (B,T) each, targets -100 where nothing is masked -> mean loss
+            x = self.word(tokens) + self.position.weight[:tokens.shape[1]] + self.type.weight[0]
+            x = F.dropout(self.ln_in(x), self.dropout)
+            for block in self.blocks:
+                x = block(x)
+            x = self.ln_head(F.gelu(self.transform(x)))
+            logits = F.linear(x, self.word.weight, self.bias)
+            return F.cross_entropy(logits.flatten(0, 1), targets.flatten())
+
+    return Bert
 
 
 def define_resnet50(torch):
@@ -150,6 +196,33 @@ class Gpt2:
         return sum(p.numel() for p in model.parameters()) - padding
 
 
+class BertBase:
+    """Masked language modelling, with as many targets as ours: 15% of the positions."""
+    unit = "tokens"
+
+    @staticmethod
+    def options(args):
+        return ["--model", "bert-base", "--context", str(args.context), "--set", f"model.dropout={args.dropout}"]
+
+    units = Gpt2.units
+
+    @staticmethod
+    def model(torch, args):
+        return define_bert(torch)(args.dropout).to(args.device)
+
+    @staticmethod
+    def batch(torch, args):
+        tokens = torch.randint(30522, (args.batch, args.context), device=args.device)
+        masked = torch.rand(tokens.shape, device=args.device).argsort(1) < args.context * 15 // 100
+        return tokens, tokens.masked_fill(~masked, -100)
+
+    optimizer = Gpt2.optimizer
+
+    @staticmethod
+    def num_parameters(model, args):
+        return sum(p.numel() for p in model.parameters())
+
+
 class ResNet50:
     unit = "images"
 
@@ -179,7 +252,7 @@ class ResNet50:
         return sum(p.numel() for p in model.parameters())
 
 
-MODELS = {"gpt2": Gpt2, "resnet50": ResNet50}
+MODELS = {"gpt2": Gpt2, "bert-base": BertBase, "resnet50": ResNet50}
 
 
 class Torch:
@@ -310,6 +383,7 @@ def parse():
     for name, default in {"batch": 16, "context": 1024, "layers": 12, "width": 768, "heads": 12, "vocab": 50257, "rounds": 3,
                           "steps": 10}.items():
         parser.add_argument(f"--{name}", type=positive, default=default)
+    parser.add_argument("--dropout", type=float, default=0.1, help="of BERT")
     parser.add_argument("--json")
     args = parser.parse_args()
     if args.device == "cpu" and args.precision == "tf32":
@@ -337,7 +411,7 @@ def main():
         print(f"bench_vs_torch.py: {error}", file=sys.stderr)
         return error.code
     spread = {name: f"{min(r):.2f} to {max(r):.2f}" for name, r in result.items() if name.endswith("_rounds")}
-    size = f"B={args.batch}" + (f", T={args.context}" if args.model == "gpt2" else "")
+    size = f"B={args.batch}" + (f", T={args.context}" if args.model != "resnet50" else "")
     print(f"{args.model} on {result['device']}, {args.precision}, {size}, medians of {args.rounds} rounds of {args.steps} steps: "
           f"ours {result['ours_ms']:.2f} ms ({spread['ours_rounds']}), PyTorch {result['torch']} {result['mode']} "
           f"{result['torch_ms']:.2f} ms ({spread['torch_rounds']}): {result['ratio']:.2f}x; "

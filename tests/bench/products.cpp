@@ -7,14 +7,20 @@ namespace ddp {
 namespace {
 
 // Entries of an op table are plain functions: what they see goes here.
-std::map<StepProduct, int64_t>* seen = nullptr;
+StepProducts* seen = nullptr;
 
 void see_matrix(int64_t m, int64_t n, int64_t k, bool a_transposed, bool b_transposed) {
-  ++(*seen)[{.m = m, .n = n, .k = k, .a_transposed = a_transposed, .b_transposed = b_transposed}];
+  ++seen->counts[{.m = m, .n = n, .k = k, .a_transposed = a_transposed, .b_transposed = b_transposed}];
 }
 
 void see_convolution(StepProduct::Kind kind, const TensorView& x, const TensorView& w, const Window& window) {
-  ++(*seen)[{.kind = kind, .x = x.shape.dims, .w = w.shape.dims, .stride = window.stride, .padding = window.padding}];
+  ++seen->counts[{
+      .kind = kind, .x = x.shape.dims, .w = w.shape.dims, .stride = window.stride, .padding = window.padding}];
+}
+
+void see_attention(const TensorView& out, int num_products) {  // (B,T,C)
+  const double b = double(out.dim(0)), t = double(out.dim(1)), c = double(out.dim(2));
+  seen->square_attention_flops += num_products * 2.0 * b * t * t * c;
 }
 
 OpTable seeing_table() {
@@ -37,6 +43,8 @@ OpTable seeing_table() {
   table.entry<ConvolutionBackwardWeight>() = [](Stream&, const ConvolutionBackwardWeight& a) {
     see_convolution(StepProduct::Kind::backward_weight, a.x, a.dw, a.window);
   };
+  table.entry<AttentionForward>() = [](Stream&, const AttentionForward& a) { see_attention(a.out, 2); };
+  table.entry<AttentionBackward>() = [](Stream&, const AttentionBackward& a) { see_attention(a.out, 4); };
   return table;
 }
 
@@ -49,8 +57,8 @@ double StepProduct::flops() const {
   return 2.0 * double(positions) * double(w[0] * w[1] * w[2] * w[3]);
 }
 
-std::map<StepProduct, int64_t> products_of_step(const Config& config, const Model& model, DeviceKind device) {
-  std::map<StepProduct, int64_t> products;
+StepProducts products_of_step(const Config& config, const Model& model, DeviceKind device) {
+  StepProducts products;
   seen = &products;
   dry_run(config, /*ranks=*/1, model, device, seeing_table());
   seen = nullptr;

@@ -26,7 +26,11 @@ struct StepProduct {
   auto operator<=>(const StepProduct&) const = default;
 };
 
-// With how often a step of one rank makes each.
-std::map<StepProduct, int64_t> products_of_step(const Config& config, const Model& model, DeviceKind device);
+struct StepProducts {
+  std::map<StepProduct, int64_t> counts;  // how often a step of one rank makes each
+  // Of its attention as others count it: 2 products forward and 4 backward, each of T x T scores, masked or not.
+  double square_attention_flops = 0;
+};
+StepProducts products_of_step(const Config& config, const Model& model, DeviceKind device);
 
 }  // namespace ddp

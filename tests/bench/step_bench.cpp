@@ -5,7 +5,6 @@
 
 #include <algorithm>
 
-#include "models/gpt2/options/options.h"
 #include "models/registry.h"
 #include "runtime/base/clock.h"
 #include "runtime/base/cores.h"
@@ -103,18 +102,14 @@ void StepBench::make_ceiling() {
     return;
   }
   ceiling_ = std::make_unique<ProductCeiling>(type == DType::bf16 ? DType::bf16 : DType::f32,
-                                              products_of_step(config, *model_, kind_), options_.threads);
+                                              products_of_step(config, *model_, kind_).counts, options_.threads);
 }
 
-// Of attention others count 2 products forward and 4 backward, each of T x T scores; the plan counts what is computed.
 double StepBench::square_flops() const {
-  double attention = 0, all = double(plan_.flops());
+  double flops = double(plan_.flops());
   for (const auto& [name, op] : plan_.ops)
-    if (name.starts_with("attention")) attention += double(op.flops);
-  if (attention == 0) return all;
-  const auto& model = options_of<gpt2::Options>(options_.config);
-  const double tokens = double(step_.shape().global_targets);
-  return all - attention + 12.0 * double(model.layers * model.width) * tokens * double(model.context);
+    if (name.starts_with("attention")) flops -= double(op.flops);
+  return flops + products_of_step(options_.config, *model_, kind_).square_attention_flops;
 }
 
 StepResult StepBench::result() const {

@@ -100,6 +100,16 @@ class BenchStep(unittest.TestCase):
     def test_a_resnet_has_its_own_products_as_the_ceiling(self):
         self.assertIn("oneDNN sgemm and convolution of its products", self.resnet("--threads", 1))
 
+    def test_a_bert_has_the_products_of_its_masked_positions(self):
+        toy = ("--model", "bert-tiny", "--context", CONTEXT, "--vocab", VOCAB, "--batch", BATCH, "--steps", 1, "--threads", 1)
+        done = subprocess.run([BENCH, *map(str, toy), "--json", self.json], capture_output=True, text=True)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        with open(self.json, encoding="utf-8") as file:
+            result = json.load(file)
+        self.assertEqual((result["model"], result["unit"], result["units_per_sample"]), ("bert-tiny", "tokens", CONTEXT))
+        ops = {op["name"]: op["calls"] for op in result["ops"]}
+        self.assertEqual((ops["linear_forward"], ops["gather_rows"], ops["attention_forward"]), (2 * 4 + 2, 1, 2))
+
     @simulated
     def test_a_resnet_on_a_gpu(self):
         self.resnet("--device", "cuda")
