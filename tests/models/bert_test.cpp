@@ -253,15 +253,18 @@ TEST_CASE("bert: the largest micro-batch of BERT-base on an 11 GB card is what m
     int64_t largest;
   };
   const Row rows[] = {
-      {"fp16", "512", "none", 55},  {"fp16", "512", "gelu", 72},  {"fp16", "512", "gelu+ln", 85},
-      {"fp32", "512", "none", 27},  {"fp32", "512", "gelu", 36},  {"fp32", "512", "gelu+ln", 42},
-      {"fp16", "128", "none", 220}, {"fp32", "128", "none", 111},
+      {"fp32", "512", "none", 27},    {"fp16", "512", "none", 55},     {"fp32", "128", "none", 111},
+      {"fp16", "128", "none", 220},   {"fp32", "512", "gelu", 36},     {"fp16", "512", "gelu", 72},
+      {"fp32", "128", "gelu", 146},   {"fp16", "128", "gelu", 289},    {"fp32", "512", "gelu+ln", 42},
+      {"fp16", "512", "gelu+ln", 85}, {"fp32", "128", "gelu+ln", 171}, {"fp16", "128", "gelu+ln", 341},
+      {"fp32", "512", "block", 184},  {"fp16", "512", "block", 367},   {"fp32", "128", "block", 737},
+      {"fp16", "128", "block", 1471},
   };
   for (const Row& row : rows) {
     CAPTURE(row.precision, row.context, row.recompute);
-    const Config config = config_of({"model.preset=bert-base", std::string("model.context=") + row.context,
-                                     std::string("train.precision=") + row.precision,
-                                     std::string("train.recompute=") + row.recompute});
+    const Config config =
+        config_of({"model.preset=bert-base", std::string("model.context=") + row.context,
+                   std::string("train.precision=") + row.precision, std::string("train.recompute=") + row.recompute});
     const std::unique_ptr<Model> model = make_model(config, DeviceKind::cuda);
     CHECK(largest_micro_batch(config, 10'500'000'000, *model, DeviceKind::cuda) == row.largest);
   }
