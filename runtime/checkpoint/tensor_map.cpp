@@ -3,77 +3,94 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <functional>
 #include <map>
-#include <utility>
 
 namespace ddp {
 namespace {
 
 constexpr size_t kDifferencesNamed = 3;
 
-using TensorsByName = std::map<std::string, const SavedTensor*>;
+using TensorsByName = std::map<std::string, const SavedTensor*, std::less<>>;
 
 std::vector<int64_t> dims_of(const SavedView& view) {
   return {view.shape.dims.begin(), view.shape.dims.begin() + view.shape.rank};
 }
 
-// The saved name of a tensor that a published file calls `name`.
-std::string saved_name(const std::string& name, const SavedNames& published) {
-  std::string saved = name;
+// Names are compared without prefix.
+std::string_view bare(std::string_view name, const SavedNames& published) {
   for (const std::string& prefix : published.prefixes)
-    if (name.starts_with(prefix)) {
-      saved = name.substr(prefix.size());
-      break;
-    }
-  for (const SavedAlias& alias : published.aliases)
-    if (alias.theirs == saved) return alias.saved;
-  return saved;
+    if (name.starts_with(prefix)) return name.substr(prefix.size());
+  return name;
 }
 
-TensorsByName tensors_by_saved_name(const SafetensorsReader& file, const SavedNames& published) {
+// Whether an entry of the published names means a tensor of this bare name.
+bool means(std::string_view entry, std::string_view name, const SavedNames& published) {
+  return entry.starts_with('.') ? name.ends_with(entry) : name == bare(entry, published);
+}
+
+bool is_among(const std::vector<std::string>& entries, std::string_view name, const SavedNames& published) {
+  return std::any_of(entries.begin(), entries.end(),
+                     [&](const std::string& entry) { return means(entry, name, published); });
+}
+
+// The bare saved name of a tensor that a published file calls `name`.
+std::string bare_saved_name(std::string_view name, const SavedNames& published) {
+  const std::string_view theirs = bare(name, published);
+  for (const SavedAlias& alias : published.aliases)
+    if (means(alias.theirs, theirs, published))
+      return fmt::format("{}{}", theirs.substr(0, theirs.size() - bare(alias.theirs, published).size()),
+                         bare(alias.saved, published));
+  return std::string(theirs);
+}
+
+TensorsByName tensors_by_bare_name(const SafetensorsReader& file, const SavedNames& published) {
   TensorsByName tensors;
   for (const SavedTensor& t : file.tensors()) {
-    const auto [place, is_new] = tensors.emplace(saved_name(t.name, published), &t);
+    const auto [place, is_new] = tensors.emplace(bare_saved_name(t.name, published), &t);
     if (!is_new)
-      throw Error(ExitCode::config, fmt::format("{} holds {} twice, as {} and as {}", file.path().string(),
-                                                place->first, place->second->name, t.name));
+      throw Error(ExitCode::config, fmt::format("{} holds one tensor twice, as {} and as {}", file.path().string(),
+                                                place->second->name, t.name));
   }
   return tensors;
 }
 
-bool may_be_passed_over(std::string_view name, const SavedNames& published) {
-  return std::any_of(published.passed_over.begin(), published.passed_over.end(), [&](const std::string& over) {
-    return over.starts_with('.') ? name.ends_with(over) : name == over;
-  });
-}
-
-std::vector<std::string> differences(const TensorsByName& tensors, std::span<const Wanted> wanted,
-                                     const SavedNames& published) {
+// Of the file's tensors from those that a parameter is made of.
+std::vector<std::string> differences(const TensorsByName& tensors, const Wanted& wanted, const SavedNames& published) {
   std::vector<std::string> found;
-  TensorsByName unexpected = tensors;
-  for (const Wanted& w : wanted) {
-    const auto tensor = tensors.find(w.name);
-    if (tensor == tensors.end()) {
-      found.push_back(w.name + " is missing");
-    } else if (const std::vector<int64_t> shape = dims_of(w.view); tensor->second->shape != shape) {
-      found.push_back(fmt::format("{} is {}, the model's is {}", w.name, tensor->second->shape, shape));
-    }
-    unexpected.erase(w.name);
+  for (const NamedView& t : wanted.tensors) {
+    const auto tensor = tensors.find(bare(t.name, published));
+    if (tensor == tensors.end())
+      found.push_back(t.name + " is missing");
+    else if (const std::vector<int64_t> shape = dims_of(t.view); tensor->second->shape != shape)
+      found.push_back(fmt::format("{} is {}, the model's is {}", t.name, tensor->second->shape, shape));
   }
-  for (const auto& [name, tensor] : unexpected)
-    if (!may_be_passed_over(name, published)) found.push_back(name + " is unknown to the model");
   return found;
 }
 
-void read_tensor(const SafetensorsReader& file, const SavedTensor& tensor, const Wanted& wanted) {
+std::vector<std::string> unknown(TensorsByName tensors, std::span<const Wanted> wanted, const SavedNames& published) {
+  for (const Wanted& w : wanted)
+    for (const NamedView& t : w.tensors) tensors.erase(std::string(bare(t.name, published)));
+  std::vector<std::string> found;
+  for (const auto& [name, tensor] : tensors)
+    if (!is_among(published.passed_over, name, published)) found.push_back(tensor->name + " is unknown to the model");
+  return found;
+}
+
+void append(std::vector<std::string>& all, const std::vector<std::string>& more) {
+  all.insert(all.end(), more.begin(), more.end());
+}
+
+void read_tensor(const SafetensorsReader& file, const SavedTensor& tensor, const SavedView& view,
+                 std::span<float> param) {
   const auto n = static_cast<size_t>(tensor.numel());
-  if (wanted.view.is_contiguous()) {
-    file.read_f32(tensor, wanted.param.subspan(size_t(wanted.view.first), n));
+  if (view.is_contiguous()) {
+    file.read_f32(tensor, param.subspan(size_t(view.first), n));
     return;
   }
   std::vector<float> values(n);
   file.read_f32(tensor, values);
-  wanted.view.scatter(values, wanted.param.data());
+  view.scatter(values, param.data());
 }
 
 }  // namespace
@@ -97,16 +114,17 @@ std::vector<Wanted> wanted_tensors(const ParamLayout& layout, float* flat, const
   std::vector<Wanted> wanted;
   for (const Param& p : layout.params()) {
     const int64_t end = layout.chunk_begin()[size_t(p.first_chunk + p.num_chunks)];
-    bool is_first = true;
-    for (NamedView& t : saved_tensors(layout, p))
-      wanted.push_back({prefix + t.name, t.view, {flat + p.offset, flat + end}, std::exchange(is_first, false)});
+    Wanted& w = wanted.emplace_back(Wanted{{flat + p.offset, flat + end}, saved_tensors(layout, p)});
+    for (NamedView& t : w.tensors) t.name = prefix + t.name;
   }
   return wanted;
 }
 
 void load_tensors(const SafetensorsReader& file, std::span<const Wanted> wanted, const SavedNames& published) {
-  const TensorsByName tensors = tensors_by_saved_name(file, published);
-  std::vector<std::string> found = differences(tensors, wanted, published);
+  const TensorsByName tensors = tensors_by_bare_name(file, published);
+  std::vector<std::string> found;
+  for (const Wanted& w : wanted) append(found, differences(tensors, w, published));
+  append(found, unknown(tensors, wanted, published));
   if (!found.empty()) {
     const size_t more = found.size() - std::min(found.size(), kDifferencesNamed);
     found.resize(found.size() - more);
@@ -115,8 +133,9 @@ void load_tensors(const SafetensorsReader& file, std::span<const Wanted> wanted,
                             more == 0 ? "" : fmt::format("; and {} more", more)));
   }
   for (const Wanted& w : wanted) {
-    if (w.is_first_part) std::fill(w.param.begin(), w.param.end(), 0.0f);
-    read_tensor(file, *tensors.at(w.name), w);
+    std::fill(w.param.begin(), w.param.end(), 0.0f);
+    for (const NamedView& t : w.tensors)
+      read_tensor(file, *tensors.find(bare(t.name, published))->second, t.view, w.param);
   }
 }
 

@@ -15,19 +15,17 @@ namespace ddp {
 // which must outlive them.
 std::vector<TensorToSave> tensors_to_save(const ParamLayout& layout, const float* flat, const std::string& prefix);
 
-// A tensor that a file must hold, and the memory that it is read into.
+// A parameter to fill, with its padding, and the tensors that a file must hold for it.
 struct Wanted {
-  std::string name;
-  SavedView view;
-  std::span<float> param;     // the whole parameter with its padding
-  bool is_first_part = true;  // of the parameter's tensors
+  std::span<float> param;
+  std::vector<NamedView> tensors;
 };
-// Those of all parameters of `flat`, each named prefix + its saved name.
+// All parameters of `flat`, each tensor named prefix + its saved name.
 std::vector<Wanted> wanted_tensors(const ParamLayout& layout, float* flat, const std::string& prefix);
 
-// Fills every parameter, padding with zeros. Names and shapes must match exactly, but for the prefixes, aliases and
-// tensors to pass over of `published`, by default none. Errors: config (78) naming the first tensors that differ,
-// before anything is read; data (65) when the file is corrupt.
+// Fills the parameters, padding with zeros. Names and shapes must match exactly, but for what `published` says, by
+// default nothing. Errors: config (78) naming the first tensors that differ, before anything is read; data (65) when
+// the file is corrupt.
 void load_tensors(const SafetensorsReader& file, std::span<const Wanted> wanted, const SavedNames& published = {});
 
 }  // namespace ddp

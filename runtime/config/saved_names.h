@@ -19,18 +19,19 @@ struct SavedPart {
   std::vector<int> permutation = {};
 };
 
-// Of files that others wrote.
+// Of files that others wrote. An end of names stands for another end: ".LayerNorm.gamma" for ".LayerNorm.weight".
 struct SavedAlias {
   std::string theirs, saved;
 };
 
 struct SavedNames {
   std::vector<SavedPart> parts = {};
-  // For model.init_from alone, in this order: a prefix that a name may begin with is taken away, then an alias becomes
-  // the saved name. Then what is unknown and stands in the last list is passed over: buffers, tied weights, of whatever
-  // type. An entry that begins with a dot is the end of a name, any other a whole one.
+  // The rest is for model.init_from alone. A prefix may stand before a name or be missing, in the file and in the model
+  // alike: names are compared without the first one that they begin with. The model's must differ then too.
   std::vector<std::string> prefixes = {};
+  // An entry of the following lists that begins with a dot is the end of a name, any other a whole one.
   std::vector<SavedAlias> aliases = {};
+  // What a file may hold beside the model's: buffers, tied weights, of whatever type.
   std::vector<std::string> passed_over = {};
 };
 

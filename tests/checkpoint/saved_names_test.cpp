@@ -172,6 +172,84 @@ TEST_CASE("a tensor of a published file that is passed over is so by the end of 
   CHECK(load_with("stem.kernel") == 78);  // beside stem.weight
 }
 
+// A model that saves one parameter without the prefix and one with it, as BERT does its head and its encoder.
+struct Prefixed {
+  const test::TemporaryFolder folder;
+  ParamLayout layout;
+  std::vector<float> flat;
+
+  Prefixed() {
+    layout.add("bias", {2}, false);
+    layout.add("norm", {3}, false);
+    layout.set_saved_names(
+        {.parts = {{.saved = "cls.bias", .param = "bias"}, {.saved = "bert.layer.0.LayerNorm.weight", .param = "norm"}},
+         .prefixes = {"bert."},
+         .aliases = {{.theirs = ".LayerNorm.gamma", .saved = ".LayerNorm.weight"},
+                     {.theirs = "bert.layer.0.scale", .saved = "bert.layer.0.LayerNorm.weight"}},
+         .passed_over = {"bert.pooler.bias"}});
+    flat = numbered(layout);
+  }
+  struct Tensor {
+    std::string name;
+    int64_t size;
+  };
+  // Loads a file whose tensors of 2 elements are the bias and those of 3 the norm; the error's message.
+  std::string error_of(const std::vector<Tensor>& tensors) const {
+    std::vector<TensorToSave> file;
+    for (const Tensor& t : tensors) {
+      const Param& p = layout.params()[t.size == 2 ? 0 : 1];
+      file.push_back({t.name, {t.size}, flat.data() + p.offset});
+    }
+    write_safetensors(folder.path / "m", file);
+    std::vector<float> loaded(flat.size(), 9.0f);
+    std::string message;
+    const int code = test::failure(
+        [&] {
+          load_model(folder.path / "m", {layout, loaded.data(), kNoState, nullptr});
+        },
+        &message);
+    CHECK(code == (message.empty() ? -1 : 78));
+    CHECK(loaded == (message.empty() ? flat : std::vector<float>(flat.size(), 9.0f)));
+    return message;
+  }
+  std::string path() const { return (folder.path / "m").string(); }
+};
+
+TEST_CASE("a prefix may stand before a name or be missing, in the file and in the model alike") {
+  const Prefixed model;
+  const std::string norm = "layer.0.LayerNorm.weight";
+  for (const std::string before_bias : {"", "bert."})
+    for (const std::string before_norm : {"", "bert."}) {
+      CHECK(model.error_of({{before_bias + "cls.bias", 2}, {before_norm + norm, 3}}).empty());
+      CHECK(model.error_of({{"pooler.bias", 1}, {before_bias + "cls.bias", 2}, {before_norm + norm, 3}}).empty());
+    }
+  const std::string start = model.path() + " is of another model: ";
+  CHECK(model.error_of({{"bert.cls.bias", 2}}) == start + "bert.layer.0.LayerNorm.weight is missing");
+  CHECK(model.error_of({{norm, 3}}) == start + "cls.bias is missing");
+  CHECK(model.error_of({{"cls.bias", 2}, {norm, 4}}) ==
+        start + "bert.layer.0.LayerNorm.weight is [4], the model's is [3]");
+  CHECK(model.error_of({{"cls.bias", 2}, {norm, 3}, {"bert.more", 1}}) == start + "bert.more is unknown to the model");
+  CHECK(model.error_of({{"cls.bias", 2}, {"bert.bert." + norm, 3}}) ==
+        start + "bert.layer.0.LayerNorm.weight is missing; bert.bert." + norm + " is unknown to the model");
+  CHECK(model.error_of({{"cls.bias", 2}, {norm, 3}, {"bert." + norm, 3}}) ==
+        model.path() + " holds one tensor twice, as " + norm + " and as bert." + norm);
+}
+
+TEST_CASE("an alias is the end of a name or a whole one, with and without prefix") {
+  const Prefixed model;
+  for (const std::string prefix : {"", "bert."}) {
+    CHECK(model.error_of({{"cls.bias", 2}, {prefix + "layer.0.LayerNorm.gamma", 3}}).empty());
+    CHECK(model.error_of({{"cls.bias", 2}, {prefix + "layer.0.scale", 3}}).empty());
+  }
+  const std::string missing = model.path() + " is of another model: bert.layer.0.LayerNorm.weight is missing; ";
+  CHECK(model.error_of({{"cls.bias", 2}, {"layer.0.PreLayerNorm.gamma", 3}}) ==
+        missing + "layer.0.PreLayerNorm.gamma is unknown to the model");
+  CHECK(model.error_of({{"cls.bias", 2}, {"x.layer.0.scale", 3}}) ==
+        missing + "x.layer.0.scale is unknown to the model");
+  CHECK(model.error_of({{"cls.bias", 2}, {"layer.0.LayerNorm.gamma", 3}, {"layer.0.LayerNorm.weight", 3}}) ==
+        model.path() + " holds one tensor twice, as layer.0.LayerNorm.gamma and as layer.0.LayerNorm.weight");
+}
+
 TEST_CASE("saved parts that do not make up their parameter are a bug") {
   ParamLayout layout;
   layout.add("w", {6, 2}, true);
