@@ -228,20 +228,23 @@ std::optional<Checkpoint> find_newest_verified(const fs::path& folder,
 
 TrainingState load_checkpoint(const fs::path& path, const ModelFlats& model, const std::vector<NamedFlat>& optimizer) {
   Manifest manifest = read_manifest(path);
-  const SafetensorsReader model_file(path / kModelFile), optimizer_file(path / kOptimizerFile);
+  load_checkpoint_model(path, model);
   std::vector<Wanted> wanted;
   for (const NamedFlat& state : optimizer) {
     const auto more = wanted_tensors(model.layout, state.flat, state.name + ".");
     wanted.insert(wanted.end(), more.begin(), more.end());
   }
-  load_tensors(model_file, wanted_tensors(model));
-  load_tensors(optimizer_file, wanted);
+  load_tensors(SafetensorsReader(path / kOptimizerFile), wanted);
   return std::move(manifest.state);
 }
 
-void load_model(const fs::path& path, const ModelFlats& model) {
+void load_checkpoint_model(const fs::path& path, const ModelFlats& model) {
+  load_tensors(SafetensorsReader(path / kModelFile), wanted_tensors(model));
+}
+
+std::vector<std::string> load_model(const fs::path& path, const ModelFlats& model) {
   const SafetensorsReader file(fs::is_directory(path) ? path / kModelFile : path);
-  load_tensors(file, wanted_tensors(model), model.layout.saved_names());
+  return load_tensors(file, wanted_tensors(model), model.layout.saved_names());
 }
 
 }  // namespace ddp

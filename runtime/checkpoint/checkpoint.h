@@ -81,8 +81,12 @@ std::optional<Checkpoint> find_newest_verified(const std::filesystem::path& fold
 TrainingState load_checkpoint(const std::filesystem::path& path, const ModelFlats& model,
                               const std::vector<NamedFlat>& optimizer);
 
-// The model only, to start from: a safetensors file under the layout's saved names, in whose prefixes and aliases it
-// may come, or a folder with a model.safetensors. Errors: as above.
-void load_model(const std::filesystem::path& path, const ModelFlats& model);
+// The same, of the model alone.
+void load_checkpoint_model(const std::filesystem::path& path, const ModelFlats& model);
+
+// Weights to start from: a safetensors file, which the layout's saved names say how others write, or a folder with a
+// model.safetensors. What may start anew and does keeps the values that it has: returns how the file differs there, a
+// text for each tensor in the order of the layout. Errors: as above.
+std::vector<std::string> load_model(const std::filesystem::path& path, const ModelFlats& model);
 
 }  // namespace ddp

@@ -68,6 +68,17 @@ std::vector<std::string> differences(const TensorsByName& tensors, const Wanted&
   return found;
 }
 
+// Whether a parameter each of whose tensors differs may start anew.
+bool may_start_anew(const TensorsByName& tensors, const Wanted& wanted, const SavedNames& published) {
+  const auto is_there = [&](const NamedView& t) { return tensors.contains(bare(t.name, published)); };
+  const auto may = [&](const NamedView& t) {
+    return is_among(published.may_start_anew, bare(t.name, published), published);
+  };
+  const std::vector<NamedView>& all = wanted.tensors;
+  return std::all_of(all.begin(), all.end(), may) &&
+         (std::all_of(all.begin(), all.end(), is_there) || std::none_of(all.begin(), all.end(), is_there));
+}
+
 std::vector<std::string> unknown(TensorsByName tensors, std::span<const Wanted> wanted, const SavedNames& published) {
   for (const Wanted& w : wanted)
     for (const NamedView& t : w.tensors) tensors.erase(std::string(bare(t.name, published)));
@@ -120,23 +131,36 @@ std::vector<Wanted> wanted_tensors(const ParamLayout& layout, float* flat, const
   return wanted;
 }
 
-void load_tensors(const SafetensorsReader& file, std::span<const Wanted> wanted, const SavedNames& published) {
+std::vector<std::string> load_tensors(const SafetensorsReader& file, std::span<const Wanted> wanted,
+                                      const SavedNames& published) {
   const TensorsByName tensors = tensors_by_bare_name(file, published);
-  std::vector<std::string> found;
-  for (const Wanted& w : wanted) append(found, differences(tensors, w, published));
-  append(found, unknown(tensors, wanted, published));
-  if (!found.empty()) {
-    const size_t more = found.size() - std::min(found.size(), kDifferencesNamed);
-    found.resize(found.size() - more);
-    throw Error(ExitCode::config,
-                fmt::format("{} is of another model: {}{}", file.path().string(), fmt::join(found, "; "),
-                            more == 0 ? "" : fmt::format("; and {} more", more)));
-  }
+  std::vector<const Wanted*> there;
+  std::vector<std::string> anew, conflicts;
   for (const Wanted& w : wanted) {
-    std::fill(w.param.begin(), w.param.end(), 0.0f);
-    for (const NamedView& t : w.tensors)
-      read_tensor(file, *tensors.find(bare(t.name, published))->second, t.view, w.param);
+    const std::vector<std::string> found = differences(tensors, w, published);
+    if (found.empty())
+      there.push_back(&w);
+    else if (found.size() == w.tensors.size() && may_start_anew(tensors, w, published))
+      append(anew, found);
+    else
+      append(conflicts, found);
   }
+  append(conflicts, unknown(tensors, wanted, published));
+  if (!conflicts.empty())
+    throw Error(ExitCode::config,
+                fmt::format("{} is of another model: {}", file.path().string(), shortened(conflicts)));
+  for (const Wanted* w : there) {
+    std::fill(w->param.begin(), w->param.end(), 0.0f);
+    for (const NamedView& t : w->tensors)
+      read_tensor(file, *tensors.find(bare(t.name, published))->second, t.view, w->param);
+  }
+  return anew;
+}
+
+std::string shortened(std::vector<std::string> differences) {
+  const size_t more = differences.size() - std::min(differences.size(), kDifferencesNamed);
+  differences.resize(differences.size() - more);
+  return fmt::format("{}{}", fmt::join(differences, "; "), more == 0 ? "" : fmt::format("; and {} more", more));
 }
 
 }  // namespace ddp

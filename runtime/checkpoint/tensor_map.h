@@ -24,8 +24,13 @@ struct Wanted {
 std::vector<Wanted> wanted_tensors(const ParamLayout& layout, float* flat, const std::string& prefix);
 
 // Fills the parameters, padding with zeros. Names and shapes must match exactly, but for what `published` says, by
-// default nothing. Errors: config (78) naming the first tensors that differ, before anything is read; data (65) when
-// the file is corrupt.
-void load_tensors(const SafetensorsReader& file, std::span<const Wanted> wanted, const SavedNames& published = {});
+// default nothing. What may start anew and does is left as it is; returns how it differs, a text for each tensor, in
+// the order of `wanted`. Errors: config (78) naming the first tensors that differ, before anything is read; data (65)
+// when the file is corrupt.
+std::vector<std::string> load_tensors(const SafetensorsReader& file, std::span<const Wanted> wanted,
+                                      const SavedNames& published = {});
+
+// Such texts as one: the first three, and how many more there are.
+std::string shortened(std::vector<std::string> differences);
 
 }  // namespace ddp

@@ -33,6 +33,9 @@ struct SavedNames {
   std::vector<SavedAlias> aliases = {};
   // What a file may hold beside the model's: buffers, tied weights, of whatever type.
   std::vector<std::string> passed_over = {};
+  // What a file may lack or have in another shape, such as the head of another task: it keeps its initial values. A
+  // parameter in parts does so as a whole, and only where all of them are missing, or all of another shape.
+  std::vector<std::string> may_start_anew = {};
 };
 
 }  // namespace ddp

@@ -68,10 +68,10 @@ ExitCode sample_command(std::span<char*> raw, const Known& known) {
   const std::unique_ptr<Device> device = make_cpu_device({.num_threads = usable_cores()});
   Buffer<float> params(*device, model->layout().flat_elements());
   std::vector<float> state(size_t(model->state_layout().flat_elements()));
-  load_model(checkpoint->path, {.layout = model->layout(),
-                                .params = params.data(),
-                                .state_layout = model->state_layout(),
-                                .state = state.data()});
+  load_checkpoint_model(checkpoint->path, {.layout = model->layout(),
+                                           .params = params.data(),
+                                           .state_layout = model->state_layout(),
+                                           .state = state.data()});
   if (const std::string tensor = first_non_finite(model->layout(), params.data()); !tensor.empty())
     throw Error(ExitCode::non_finite, fmt::format("{}: {} is not finite", checkpoint->path.string(), tensor),
                 "sample an older checkpoint: move this one away");

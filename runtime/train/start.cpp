@@ -8,6 +8,7 @@
 #include "runtime/base/fs.h"
 #include "runtime/base/log.h"
 #include "runtime/checkpoint/checkpoint.h"
+#include "runtime/checkpoint/tensor_map.h"
 #include "runtime/optim/loss_scale.h"
 #include "runtime/state/finite.h"
 #include "runtime/state/init.h"
@@ -78,13 +79,16 @@ TrainingState load_or_init(const StartRequest& request, const Model& model, Host
       check_finite(checkpoint->path, optimizer_state.name + ".", model.layout(), optimizer_state.flat);
     return state;
   }
-  if (request.config.model.init_from.empty()) {
+  const std::string& source = request.config.model.init_from;
+  if (source.empty() || !model.layout().saved_names().may_start_anew.empty()) {
     ThreadPool all_cores({.num_threads = usable_cores()});  // also the other ranks', which only wait for the broadcast
     init_params(model.layout(), host.params(), uint64_t(request.config.train.seed), all_cores);
     init_params(model.state_layout(), host.model_state(), uint64_t(request.config.train.seed), all_cores);
-  } else {
-    load_model(request.config.model.init_from, host.model_flats());
-    check_model(request.config.model.init_from, request.config.train, host.model_flats());
+  }
+  if (!source.empty()) {
+    const std::vector<std::string> anew = load_model(source, host.model_flats());
+    if (!anew.empty()) log::info("model.init_from: {} fits but for what starts anew: {}", source, shortened(anew));
+    check_model(source, request.config.train, host.model_flats());
   }
   TrainingState fresh;
   fresh.next.loss_scale = initial_loss_scale(request.config.train);
