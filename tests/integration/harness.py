@@ -104,11 +104,18 @@ class IntegrationTest(unittest.TestCase):
         with open(os.path.join(self.run_folder(name), "metrics.jsonl")) as file:
             return [r for r in map(json.loads, file) if r["type"] == kind]
 
-    def tensor_names(self, path):
-        """Of a safetensors file."""
+    def tensors(self, path):
+        """The bytes of each tensor of a safetensors file, by name."""
         with open(path, "rb") as file:
             header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-        return set(header) - {"__metadata__"}
+            data = file.read()
+        return {name: data[slice(*tensor["data_offsets"])] for name, tensor in header.items() if name != "__metadata__"}
+
+    def tensor_names(self, path):
+        return set(self.tensors(path))
+
+    def model_file(self, step, name="run"):
+        return os.path.join(self.run_folder(name), "checkpoints", f"step-{step:08d}", "model.safetensors")
 
     def column(self, key, name="run", kind="step"):
         """A column of metrics.jsonl as text, so that a comparison is bit for bit."""

@@ -54,14 +54,30 @@ class ResNet(IntegrationTest):
 
     def test_a_model_starts_from_a_saved_one_with_its_running_statistics(self):
         self.train("first", 2)
-        saved = f"{self.run_folder('first')}/checkpoints/step-{STEPS:08d}/model.safetensors"
+        saved = self.model_file(STEPS, "first")
         self.assertIn("layer2.0.downsample.1.running_var", self.tensor_names(saved))
         self.train("second", 2, "--set", f"model.init_from={saved}", "--set", "optimizer.lr=0", "--set", "eval.every=1")
         last, again = self.records("first", "eval")[-1], self.records("second", "eval")[0]
         # The statistics have moved by one step's observations, the weights have not.
         self.assertAlmostEqual(again["loss"], last["loss"], delta=0.1)
         line = self.train("third", 2, "--set", f"model.init_from={saved}", "--set", "model.width=16", expect=78).last_line
-        self.assertIn("fc.weight is [8, 64], the model's is [8, 128]", line)
+        self.assertIn("layer2.0.bn3.weight is [64], the model's is [128]", line)
+
+    def test_another_number_of_classes_starts_the_classifier_anew_and_says_so(self):
+        self.train("first", 2)
+        saved = self.model_file(STEPS, "first")
+        how = ("--set", "model.classes=5", "--set", "optimizer.lr=0", "--stop-after")
+        start = ("--set", f"model.init_from={saved}")
+        out = self.train("tuned", 2, *how, "1", *start, expect=75).out
+        self.assertIn(f"model.init_from: {saved} fits but for what starts anew: fc.bias is [8], the model's is [5]; "
+                      "fc.weight is [8, 64], the model's is [5, 64]\n", out)
+        self.assertEqual(out.count("starts anew"), 1, out)
+        self.train("fresh", 2, *how, "1", expect=75)
+        first, tuned, fresh = (self.tensors(path) for path in (saved, self.model_file(1, "tuned"), self.model_file(1, "fresh")))
+        for name, values in tuned.items():
+            if ".running_" not in name:  # they move at any learning rate
+                self.assertTrue(values == (fresh if name.startswith("fc.") else first)[name], name)
+        self.assertNotIn("starts anew", self.train("tuned", 2, *how, "2", *start, "--resume", "auto", expect=75).out)
 
     def test_what_does_not_fit_is_one_clear_line(self):
         for settings, words in ((("data.train=many",), ("many is no number of samples", "data.train: 50000")),
