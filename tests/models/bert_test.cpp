@@ -8,9 +8,12 @@
 #include "models/bert/bert.h"
 #include "models/options_registry.h"
 #include "models/registry.h"
+#include "runtime/checkpoint/checkpoint.h"
+#include "runtime/checkpoint/tensor_map.h"
 #include "runtime/state/saved_view.h"
 #include "runtime/train/dry_run.h"
 #include "tests/support/gradient_check.h"
+#include "tests/support/temporary_folder.h"
 
 using namespace ddp;
 using namespace ddp::test;
@@ -94,6 +97,58 @@ TEST_CASE("bert: saved names and shapes are Hugging Face's") {
   CHECK(classes.size() == 5 + 12 * 16 + 4);
   CHECK(classes["bert.pooler.dense.weight"] == "[768, 768]");
   CHECK(classes["classifier.weight"] == "[6, 768]");
+}
+
+TEST_CASE("bert: weights load from files of the names that others use, and the other task's head is passed over") {
+  const bert::Bert masked(tiny(bert::Task::mlm)), classes(tiny(bert::Task::classify));
+  ModelRunner from(masked, 1);
+  scramble(masked, from.params);
+  const std::vector<float> some(24 * 64, 0.5f);
+  std::vector<TensorToSave> tensors = tensors_to_save(masked.layout(), from.params.data(), "");
+  const auto replace = [](std::string& name, std::string_view what, std::string_view by) {
+    if (const size_t at = name.find(what); at != std::string::npos) name.replace(at, what.size(), by);
+  };
+  for (TensorToSave& t : tensors) {
+    replace(t.name, "bert.", "");
+    replace(t.name, "LayerNorm.weight", "LayerNorm.gamma");
+    replace(t.name, "LayerNorm.bias", "LayerNorm.beta");
+  }
+  const std::pair<const char*, std::vector<int64_t>> beside[] = {
+      {"embeddings.position_ids", {1, 11}},
+      {"cls.predictions.decoder.weight", {kVocab, 24}},
+      {"cls.predictions.decoder.bias", {kVocab}},
+      {"cls.seq_relationship.weight", {2, 24}},
+      {"cls.seq_relationship.bias", {2}},
+      {"pooler.dense.weight", {24, 24}},
+      {"pooler.dense.bias", {24}},
+  };
+  for (const auto& [name, shape] : beside) tensors.push_back({name, shape, some.data()});
+  const TemporaryFolder folder;
+  const std::filesystem::path file = folder.path / "model.safetensors";
+  write_safetensors(file, tensors);
+
+  const auto load = [&](const Model& model, std::vector<float>& params) {
+    return load_model(file, {model.layout(), params.data(), model.state_layout(), nullptr});
+  };
+  std::vector<float> loaded(from.params.size(), 9.0f);
+  CHECK(load(masked, loaded).empty());
+  CHECK(loaded == from.params);
+
+  ModelRunner into(classes, 1);
+  const std::vector<float> fresh = into.params;
+  CHECK(load(classes, into.params) ==
+        std::vector<std::string>{"classifier.bias is missing", "classifier.weight is missing"});
+  for (const Param& p : classes.layout().params()) {
+    CAPTURE(p.name);
+    const std::vector<float> now(into.params.begin() + p.offset, into.params.begin() + p.offset + p.numel),
+        before(fresh.begin() + p.offset, fresh.begin() + p.offset + p.numel);
+    if (p.name.starts_with("classifier"))
+      CHECK(now == before);
+    else if (p.name.starts_with("bert.pooler"))
+      CHECK(now == std::vector<float>(now.size(), 0.5f));
+    else
+      CHECK(now != before);
+  }
 }
 
 TEST_CASE("bert: the gradient of every parameter agrees with finite differences of the loss") {

@@ -147,7 +147,25 @@ void check(const Config& config) {
 }  // namespace
 
 SavedNames saved_names(const Options& options) {
-  SavedNames names{.prefixes = {"bert."}, .passed_over = {".position_ids"}};
+  const bool is_masked = options.task == Task::mlm;
+  const std::vector<std::string> masked = {
+      "cls.predictions.bias",
+      "cls.predictions.transform.dense.weight",
+      "cls.predictions.transform.dense.bias",
+      "cls.predictions.transform.LayerNorm.weight",
+      "cls.predictions.transform.LayerNorm.bias",
+  };
+  const std::vector<std::string> pooled = {"bert.pooler.dense.weight", "bert.pooler.dense.bias", "classifier.weight",
+                                           "classifier.bias"};
+  SavedNames names{
+      .prefixes = {"bert."},
+      .aliases = {{".LayerNorm.gamma", ".LayerNorm.weight"}, {".LayerNorm.beta", ".LayerNorm.bias"}},
+      .passed_over = {".position_ids", "cls.predictions.decoder.weight", "cls.predictions.decoder.bias",
+                      "cls.seq_relationship.weight", "cls.seq_relationship.bias"},
+      .may_start_anew = is_masked ? masked : pooled,
+  };
+  const std::vector<std::string>& other = is_masked ? pooled : masked;
+  names.passed_over.insert(names.passed_over.end(), other.begin(), other.end());
   for (int64_t l = 0; l < options.layers; ++l) {
     const std::string self = fmt::format("bert.encoder.layer.{}.attention.self.", l);
     for (const char* kind : {"weight", "bias"}) {
