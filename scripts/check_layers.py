@@ -19,8 +19,9 @@ LEVELS = {
     "runtime/state": 2,
     "models": 3,
     "models/*/options": 0,
-    "models/list": 0,  # these two are not folders but a header, and a header and its source
+    "models/list": 0,  # these three are not folders but a header, and headers with their sources
     "models/options_registry": 0,
+    "models/transformer_options": 0,
     "runtime/reduce": 3,
     "runtime/optim": 3,
     "runtime/data": 3,
@@ -34,7 +35,9 @@ LEVELS = {
 SIBLINGS = {
     ("runtime/board", "runtime/base"),
     ("runtime/config", "runtime/base"),
+    ("models/*/options", "models/transformer_options"),
     ("models/*/options", "runtime/config"),
+    ("models/transformer_options", "runtime/config"),
     ("models/options_registry", "models/list"),
     ("models/options_registry", "runtime/config"),
 }

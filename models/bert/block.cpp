@@ -48,11 +48,11 @@ void Block::inner_forward(const Pass& pass, BlockSaved& saved, int64_t batch, co
 }
 
 void Block::forget(BlockSaved& saved) const {
-  if (recompute == Recompute::none) return;
+  if (recompute == TransformerRecompute::none) return;
   saved.mlp.gelu.release();
-  if (recompute == Recompute::gelu) return;
+  if (recompute == TransformerRecompute::gelu) return;
   saved.in.out.release();
-  if (recompute == Recompute::gelu_ln) return;
+  if (recompute == TransformerRecompute::gelu_ln) return;
   saved.attention = {};
   saved.mlp = {};
   saved.ln_1.residual.release();
@@ -62,15 +62,15 @@ void Block::forget(BlockSaved& saved) const {
 
 void Block::backward(const Pass& pass, BlockSaved& saved, ResidualGrad& grad, int64_t batch,
                      const TensorView& lengths) const {
-  if (recompute == Recompute::block) {
+  if (recompute == TransformerRecompute::block) {
     in_forward_again(pass, saved);
     inner_forward(pass, saved, batch, lengths);
-  } else if (recompute != Recompute::none) {
+  } else if (recompute != TransformerRecompute::none) {
     mlp.gelu_again(pass, saved.mlp);
   }
   {
     const ArenaTensor dfc = mlp.backward(pass, saved.mlp, grad.branch());
-    if (recompute == Recompute::gelu_ln) ln_1.forward_again(pass, saved.ln_1);
+    if (recompute == TransformerRecompute::gelu_ln) ln_1.forward_again(pass, saved.ln_1);
     mlp.fc.backward_weight(pass, saved.ln_1.out, dfc);
     saved.ln_1.out.release();
     mlp.fc.backward_input(pass, grad.stream, dfc, /*add=*/true);
@@ -78,7 +78,7 @@ void Block::backward(const Pass& pass, BlockSaved& saved, ResidualGrad& grad, in
   post_norm_backward(pass, ln_1, saved.ln_1, grad, first_site + 2);
   {
     const ArenaTensor dqkv = attention.backward(pass, saved.attention, grad.branch(), batch, lengths);
-    if (recompute == Recompute::gelu_ln) in_forward_again(pass, saved);
+    if (recompute == TransformerRecompute::gelu_ln) in_forward_again(pass, saved);
     attention.qkv.backward_weight(pass, saved.in.out, dqkv);
     saved.in.out.release();
     attention.qkv.backward_input(pass, grad.stream, dqkv, /*add=*/true);

@@ -15,7 +15,7 @@
 
 namespace ddp::bert {
 
-// M = B * T rows of C. Backward finds some of them empty, by Recompute.
+// M = B * T rows of C. Backward finds some of them empty, by `recompute`.
 struct BlockSaved {
   LayerNorm::Saved in, ln_1;  // (M,C) each: input and output, x and h
   SelfAttention::Saved attention;
@@ -27,7 +27,7 @@ struct Block {
   SelfAttention attention;
   Mlp mlp;
   bool is_first = false;
-  Recompute recompute = Recompute::none;
+  TransformerRecompute recompute = TransformerRecompute::none;
   // Dropout sites: + 0 the branch before, of the first block x; + 1 attention (attention.site), + 2 its branch.
   uint32_t first_site = 0;
 
@@ -40,7 +40,9 @@ struct Block {
   // Returns to the arena what backward computes again, but for saved.ln_1.out: the next norm reads it.
   void forget(BlockSaved& saved) const;
   // Whether backward computes h again, so that the caller may let it go once the next norm has read it.
-  bool forgets_output() const { return recompute == Recompute::gelu_ln || recompute == Recompute::block; }
+  bool forgets_output() const {
+    return recompute == TransformerRecompute::gelu_ln || recompute == TransformerRecompute::block;
+  }
   // On entry `grad` is the gradient of h and of branch, on return that of r and of the branch of the block before; of
   // the first block, of the embedding. Each tensor of `saved` goes back to the arena after its last use.
   void backward(const Pass& pass, BlockSaved& saved, ResidualGrad& grad, int64_t batch,
@@ -49,7 +51,7 @@ struct Block {
  private:
   void drop_first(const Pass& pass, const TensorView& x) const;  // x = its dropout, in the first block
   void in_forward_again(const Pass& pass, BlockSaved& saved) const;
-  // Fills the rest of `saved` from saved.in: in forward, and again in backward with Recompute::block.
+  // Fills the rest of `saved` from saved.in: in forward, and again in backward with TransformerRecompute::block.
   void inner_forward(const Pass& pass, BlockSaved& saved, int64_t batch, const TensorView& lengths) const;
 };
 

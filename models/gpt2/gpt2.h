@@ -5,9 +5,9 @@
 
 #include <vector>
 
-#include "models/gpt2/block.h"
 #include "models/gpt2/options/options.h"
 #include "models/layers/classifier.h"
+#include "models/layers/pre_norm_stack.h"
 #include "runtime/state/model.h"
 
 namespace ddp::gpt2 {
@@ -32,21 +32,13 @@ class Gpt2 final : public Model, public LanguageModel {
   void generate(const Exec& exec, Arena& arena, const GeneratePass& pass) const override;
 
  private:
-  // What forward leaves behind: the blocks' saved tensors where they are kept, and the final norm's.
-  struct Activations {
-    std::vector<BlockSaved> blocks;
-    LayerNorm::Saved ln_f;
-  };
-  Activations forward(const Pass& pass, const TensorView& tokens, bool keep) const;
-
-  uint32_t last_site() const;  // dropout of the last block's branch, added at the final norm
+  PreNormStack::Activations forward(const Pass& pass, const TensorView& tokens, bool keep) const;
 
   Options options_;
   std::vector<Input> inputs_;
   ParamLayout layout_;
   ParamId wte_, wpe_;
-  std::vector<Block> blocks_;
-  LayerNorm ln_f_;
+  PreNormStack stack_;
   Classifier head_;
 };
 

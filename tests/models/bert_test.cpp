@@ -177,8 +177,8 @@ TEST_CASE("bert: gradients are announced once each, nearly in the order of the l
 TEST_CASE("bert: every recomputation gives the same bits") {
   for (const bert::Task task : kTasks) {
     std::vector<float> kept;
-    for (const auto mode :
-         {bert::Recompute::none, bert::Recompute::gelu, bert::Recompute::gelu_ln, bert::Recompute::block}) {
+    for (const auto mode : {TransformerRecompute::none, TransformerRecompute::gelu, TransformerRecompute::gelu_ln,
+                            TransformerRecompute::block}) {
       bert::Options options = tiny(task, 0.1);
       options.recompute = mode;
       const bert::Bert model(options);

@@ -80,7 +80,7 @@ TEST_CASE("accumulating adds exactly what a first pass writes") {
 }
 
 TEST_CASE("every recompute mode gives the same bits") {
-  const auto gradients = [](gpt2::Recompute mode) {
+  const auto gradients = [](TransformerRecompute mode) {
     gpt2::Options options = tiny(0.1f, true);
     options.recompute = mode;
     const gpt2::Gpt2 model(options);
@@ -88,8 +88,8 @@ TEST_CASE("every recompute mode gives the same bits") {
     run.train();
     return run.grads;
   };
-  const std::vector<float> kept = gradients(gpt2::Recompute::none);
-  for (auto mode : {gpt2::Recompute::gelu, gpt2::Recompute::gelu_ln, gpt2::Recompute::block})
+  const std::vector<float> kept = gradients(TransformerRecompute::none);
+  for (auto mode : {TransformerRecompute::gelu, TransformerRecompute::gelu_ln, TransformerRecompute::block})
     CHECK(gradients(mode) == kept);
 }
 

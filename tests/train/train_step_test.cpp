@@ -111,19 +111,19 @@ TEST_CASE("a gradient that is not finite skips the update and is named by its ch
 }
 
 TEST_CASE("the largest micro-batch of GPT-2 small on an 11 GB card is what models/gpt2/README.md says") {
-  const auto largest = [](PrecisionName precision, gpt2::Recompute recompute) {
+  const auto largest = [](PrecisionName precision, TransformerRecompute recompute) {
     Config config = test::gpt2_config({.recompute = recompute});  // the sizes of GPT-2 small
     config.train.precision = precision;
     return largest_micro_batch(config, 10'500'000'000, *make_model(config, DeviceKind::cuda), DeviceKind::cuda);
   };
-  CHECK(largest(PrecisionName::fp32, gpt2::Recompute::none) == 13);
-  CHECK(largest(PrecisionName::fp32, gpt2::Recompute::gelu) == 17);
-  CHECK(largest(PrecisionName::fp32, gpt2::Recompute::gelu_ln) == 21);
-  CHECK(largest(PrecisionName::fp32, gpt2::Recompute::block) == 89);
+  CHECK(largest(PrecisionName::fp32, TransformerRecompute::none) == 13);
+  CHECK(largest(PrecisionName::fp32, TransformerRecompute::gelu) == 17);
+  CHECK(largest(PrecisionName::fp32, TransformerRecompute::gelu_ln) == 21);
+  CHECK(largest(PrecisionName::fp32, TransformerRecompute::block) == 89);
   for (const PrecisionName precision : {PrecisionName::fp16, PrecisionName::bf16}) {
-    CHECK(largest(precision, gpt2::Recompute::none) == 26);
-    CHECK(largest(precision, gpt2::Recompute::gelu) == 35);
-    CHECK(largest(precision, gpt2::Recompute::gelu_ln) == 41);
-    CHECK(largest(precision, gpt2::Recompute::block) == 178);
+    CHECK(largest(precision, TransformerRecompute::none) == 26);
+    CHECK(largest(precision, TransformerRecompute::gelu) == 35);
+    CHECK(largest(precision, TransformerRecompute::gelu_ln) == 41);
+    CHECK(largest(precision, TransformerRecompute::block) == 178);
   }
 }

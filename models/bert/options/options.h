@@ -2,6 +2,7 @@
 // names under which its parameters are saved. Without any device type: the launcher links it.
 #pragma once
 
+#include "models/transformer_options.h"
 #include "runtime/config/config.h"
 #include "runtime/config/saved_names.h"
 
@@ -24,13 +25,6 @@ enum class Task : uint8_t { mlm, classify };
 inline constexpr Named<Task> kTaskNames[] = {{Task::mlm, "mlm"}, {Task::classify, "classify"}};
 constexpr std::span<const Named<Task>> names_of(Task) { return kTaskNames; }
 
-// What backward computes again instead of keeping it from forward. Per row of C elements a block keeps 16 C with none,
-// 12 C with gelu, 10 C with gelu_ln, 1 C with block. The same ops on the same inputs: the same bits in all.
-enum class Recompute : uint8_t { none, gelu, gelu_ln, block };
-inline constexpr Named<Recompute> kRecomputeNames[] = {
-    {Recompute::none, "none"}, {Recompute::gelu, "gelu"}, {Recompute::gelu_ln, "gelu+ln"}, {Recompute::block, "block"}};
-constexpr std::span<const Named<Recompute>> names_of(Recompute) { return kRecomputeNames; }
-
 inline constexpr int64_t kTypes = 2;  // of tokens: a text's first part and its second
 
 struct Options {
@@ -42,7 +36,7 @@ struct Options {
   int64_t predictions = 20;  // mlm: places of a sample for masked tokens
   int64_t classes = 2;       // classify
   double dropout = 0.1;
-  Recompute recompute = Recompute::none;
+  TransformerRecompute recompute = TransformerRecompute::none;
   Preset preset = Preset::none;
 };
 

@@ -57,9 +57,7 @@ constexpr Field kTrain[] = {
     {.key = "recompute",
      .at = leaf<&Options::recompute>,
      .resume_may_change = true,
-     .meaning =
-         "what backward computes again instead of keeping it: gelu and gelu+ln cost about 1% of a step, block one more "
-         "forward. The same bits in all"},
+     .meaning = kTransformerRecomputeMeaning},
 };
 
 constexpr Section kSections[] = {{"model", kModel}, {"train", kTrain}};
@@ -106,10 +104,7 @@ void resolve(Config& config, const GivenKeys& given) {
 
 void check(const Config& config) {
   const Options& o = options_of<Options>(config);
-  if (o.width % o.heads != 0)
-    throw mismatch(fmt::format("model.width {} is not a multiple of model.heads {}", o.width, o.heads),
-                   fmt::format("heads that work: {}; widths that work: {}", divisors_near(o.width, o.heads),
-                               multiples_near(o.heads, o.width)));
+  check_whole_heads(o.width, o.heads);
   const DataFormat& format = data_format(config);
   if (o.vocab < format.vocab)
     throw mismatch(fmt::format("model.vocab {} is smaller than the {} tokens of data.format {}", o.vocab, format.vocab,

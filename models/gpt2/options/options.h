@@ -2,6 +2,7 @@
 // names under which its parameters are saved. Without any device type: the launcher links it.
 #pragma once
 
+#include "models/transformer_options.h"
 #include "runtime/config/config.h"
 #include "runtime/config/saved_names.h"
 
@@ -16,19 +17,12 @@ inline constexpr Named<Preset> kPresetNames[] = {{Preset::none, ""},
                                                  {Preset::xl, "gpt2-xl"}};
 constexpr std::span<const Named<Preset>> names_of(Preset) { return kPresetNames; }
 
-// What backward computes again instead of keeping it from forward. Per row of C elements a block keeps 16 C with none,
-// 12 C with gelu, 10 C with gelu_ln, 1 C with block. The same ops on the same inputs: the same bits in all.
-enum class Recompute : uint8_t { none, gelu, gelu_ln, block };
-inline constexpr Named<Recompute> kRecomputeNames[] = {
-    {Recompute::none, "none"}, {Recompute::gelu, "gelu"}, {Recompute::gelu_ln, "gelu+ln"}, {Recompute::block, "block"}};
-constexpr std::span<const Named<Recompute>> names_of(Recompute) { return kRecomputeNames; }
-
 struct Options {
   int64_t layers = 12, heads = 12, width = 768, context = 1024;
   int64_t vocab = 50257;  // live tokens; the padding behind them is masked and not saved
   double dropout = 0.0;
   bool tie_embeddings = true;
-  Recompute recompute = Recompute::none;
+  TransformerRecompute recompute = TransformerRecompute::none;
   Preset preset = Preset::none;
 };
 
