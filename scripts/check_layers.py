@@ -19,7 +19,8 @@ LEVELS = {
     "runtime/state": 2,
     "models": 3,
     "models/*/options": 0,
-    "models/list": 0,  # these three are not folders but a header, and headers with their sources
+    "models/list": 0,  # these are not folders but a header, and headers with their sources
+    "models/image_options": 0,
     "models/options_registry": 0,
     "models/transformer_options": 0,
     "runtime/reduce": 3,
@@ -35,8 +36,10 @@ LEVELS = {
 SIBLINGS = {
     ("runtime/board", "runtime/base"),
     ("runtime/config", "runtime/base"),
+    ("models/*/options", "models/image_options"),
     ("models/*/options", "models/transformer_options"),
     ("models/*/options", "runtime/config"),
+    ("models/image_options", "runtime/config"),
     ("models/transformer_options", "runtime/config"),
     ("models/options_registry", "models/list"),
     ("models/options_registry", "runtime/config"),

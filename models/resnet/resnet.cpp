@@ -1,9 +1,9 @@
 #include "models/resnet/resnet.h"
 
-#include <algorithm>
 #include <string>
 #include <utility>
 
+#include "models/layers/pixels.h"
 #include "models/layers/summed_grad.h"
 
 namespace ddp::resnet {
@@ -25,11 +25,7 @@ SavedNames saved_names(const ParamLayout& layout) {
 }  // namespace
 
 ResNet::ResNet(const Options& options, int64_t pixel_channels)
-    : options_(options),
-      pixel_channels_(pixel_channels),
-      inputs_{
-          {.name = "image", .dtype = DType::u8, .sample = {options.image_size, options.image_size, options.channels}},
-          {.name = "label", .sample = {}, .limit = options.classes, .is_target = true}} {
+    : options_(options), pixel_channels_(pixel_channels), inputs_(image_inputs(options.image)) {
   stem_.conv.channels = options.width;
   stem_.conv.size = options.stem == Stem::imagenet ? 7 : 3;
   stem_.conv.window = {.stride = options.stem == Stem::imagenet ? 2 : 1, .padding = stem_.conv.size / 2};
@@ -43,30 +39,21 @@ ResNet::ResNet(const Options& options, int64_t pixel_channels)
       names.push_back(fmt::format("layer{}.{}", stage + 1, i));
     }
   // Backward order.
-  head_.bias = layout_.add("fc.bias", {options.classes}, /*decay=*/false);
-  head_.weight = layout_.add("fc.weight", {options.classes, in}, /*decay=*/true, Init::normal(kHeadSigma));
-  head_.live_columns = options.classes;
-  head_.label_smoothing = float(options.label_smoothing);
+  head_.bias = layout_.add("fc.bias", {options.image.classes}, /*decay=*/false);
+  head_.weight = layout_.add("fc.weight", {options.image.classes, in}, /*decay=*/true, Init::normal(kHeadSigma));
+  head_.live_columns = options.image.classes;
+  head_.label_smoothing = float(options.image.label_smoothing);
   head_.rows_at_once = kLogitsRows;
   for (size_t i = blocks_.size(); i-- > 0;) blocks_[i].declare(layout_, state_layout_, names[i]);
   stem_.norm.declare(layout_, state_layout_, "bn1", options.width);
-  stem_.conv.declare(layout_, "conv1", pixel_channels, options.channels);
+  stem_.conv.declare(layout_, "conv1", pixel_channels, options.image.channels);
   layout_.set_saved_names(saved_names(layout_));
-}
-
-ArenaTensor ResNet::pixels(const Pass& pass, const TensorView& image) const {
-  NormaliseImages args;
-  ArenaTensor y = pass.take({image.dim(0), image.dim(1), image.dim(2), pixel_channels_}, "pixels");
-  args.y = y, args.x = image;
-  std::copy(options_.pixel_mean.begin(), options_.pixel_mean.end(), args.mean.begin());
-  std::copy(options_.pixel_std.begin(), options_.pixel_std.end(), args.deviation.begin());
-  normalise_images(pass.exec, args);
-  return y;
 }
 
 ArenaTensor ResNet::stem_forward(const Pass& pass, StemSaved& saved, const TensorView& image) const {
   {
-    const ArenaTensor x = pixels(pass, image);  // again in backward: cheaper than its memory
+    const ArenaTensor x =
+        pixels(pass, options_.image, image, pixel_channels_);  // again in backward: cheaper than its memory
     saved.conv = pass.take(stem_.conv.output(x.view().shape), "stem");
     stem_.conv.forward(pass, saved.conv, x);
   }
@@ -93,7 +80,7 @@ void ResNet::stem_backward(const Pass& pass, StemSaved saved, const TensorView& 
     stem_.norm.pool_backward(pass, {.dx = dconv, .dy = dout, .index = saved.index, .x = dconv}, saved.statistics);
   dout.release();
   saved.index.release();
-  stem_.conv.backward_weight(pass, pixels(pass, image), dconv);
+  stem_.conv.backward_weight(pass, pixels(pass, options_.image, image, pixel_channels_), dconv);
 }
 
 ArenaTensor ResNet::averaged(const Pass& pass, const TensorView& x) const {

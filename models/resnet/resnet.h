@@ -14,12 +14,12 @@ namespace ddp::resnet {
 
 class ResNet final : public Model {
  public:
-  // pixel_channels: of an image as convolutions read it, padded with zeros from options.channels on.
+  // pixel_channels: padded_channels (models/layers/pixels.h).
   ResNet(const Options& options, int64_t pixel_channels);
 
   const ParamLayout& layout() const override { return layout_; }
   const ParamLayout& state_layout() const override { return state_layout_; }
-  // image: (H,W,C) u8 a sample; label: i32.
+  // models/layers/pixels.h
   const std::vector<Input>& inputs() const override { return inputs_; }
   int64_t targets_per_sample() const override { return 1; }
   WorkUnit unit() const override { return {.abbreviation = "img", .plural = "images"}; }
@@ -33,8 +33,6 @@ class ResNet final : public Model {
     BatchNorm::Statistics statistics;
     ArenaTensor index;  // u8: of the max pooling
   };
-  // The image as numbers (N,H,W,pixel_channels).
-  ArenaTensor pixels(const Pass& pass, const TensorView& image) const;
   // The first block's input; what backward needs goes to `saved`.
   ArenaTensor stem_forward(const Pass& pass, StemSaved& saved, const TensorView& image) const;
   void stem_backward(const Pass& pass, StemSaved saved, const TensorView& image, ArenaTensor dout) const;

@@ -33,9 +33,9 @@ TEST_CASE("resnet: a preset sets block and blocks, and what is given beside it w
 }
 
 TEST_CASE("resnet: mean and deviation follow the channels unless they are given") {
-  CHECK(options({}).pixel_mean == std::vector<double>{0.485, 0.456, 0.406});
-  CHECK(options({"model.channels=1"}).pixel_std == std::vector<double>{0.5});
-  CHECK(options({"model.channels=1", "model.pixel_mean=[0.286]"}).pixel_mean == std::vector<double>{0.286});
+  CHECK(options({}).image.pixel_mean == std::vector<double>{0.485, 0.456, 0.406});
+  CHECK(options({"model.channels=1"}).image.pixel_std == std::vector<double>{0.5});
+  CHECK(options({"model.channels=1", "model.pixel_mean=[0.286]"}).image.pixel_mean == std::vector<double>{0.286});
   const Failure f = check_failure({"model.channels=1", "model.pixel_mean=[0.2, 0.3]"});
   CHECK(f.code == 78);
   CHECK_THAT(f.message, Contains("model.pixel_mean has 2 numbers and model.channels is 1"));

@@ -53,16 +53,15 @@ std::vector<Case> cases() {
                                                                        .dropout = 0.2f}),
                             3, 100));
   for (const resnet::Stem stem : {resnet::Stem::imagenet, resnet::Stem::small})
-    out.push_back(make_case(stem == resnet::Stem::small ? "resnet, small stem" : "resnet",
-                            std::make_unique<resnet::ResNet>(resnet::Options{.block = resnet::BlockKind::bottleneck,
-                                                                             .blocks = {1, 1},
-                                                                             .width = 5,
-                                                                             .stem = stem,
-                                                                             .image_size = 13,
-                                                                             .classes = 7,
-                                                                             .label_smoothing = 0.1},
-                                                             /*pixel_channels=*/4),
-                            6, 400));
+    out.push_back(make_case(
+        stem == resnet::Stem::small ? "resnet, small stem" : "resnet",
+        std::make_unique<resnet::ResNet>(resnet::Options{.block = resnet::BlockKind::bottleneck,
+                                                         .blocks = {1, 1},
+                                                         .width = 5,
+                                                         .stem = stem,
+                                                         .image = {.size = 13, .classes = 7, .label_smoothing = 0.1}},
+                                         /*pixel_channels=*/4),
+        6, 400));
   return out;
 }
 

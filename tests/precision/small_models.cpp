@@ -88,8 +88,7 @@ resnet::Options resnet_options() {
           .blocks = {1, 1},
           .width = 8,
           .stem = resnet::Stem::imagenet,
-          .image_size = 24,
-          .classes = 10};
+          .image = {.size = 24, .classes = 10}};
 }
 
 std::unique_ptr<Model> make_resnet(const resnet::Options& options) {
@@ -129,8 +128,10 @@ SmallModel small_resnet() {
           },
       .makers = {&kResnetMaker, 1},
       .leave_kinks = leave_resnet_kinks,
-      .fill = [](HostBatch& batch, uint32_t seed,
-                 int32_t first_sample) { fill_learnable_images(batch, resnet_options().classes, seed, first_sample); },
+      .fill =
+          [](HostBatch& batch, uint32_t seed, int32_t first_sample) {
+            fill_learnable_images(batch, resnet_options().image.classes, seed, first_sample);
+          },
   };
 }
 

@@ -1,9 +1,6 @@
 #include "models/resnet/options/options.h"
 
-#include <fmt/core.h>
-
 #include "runtime/config/fields.h"
-#include "runtime/config/mismatch.h"
 
 namespace ddp::resnet {
 namespace {
@@ -33,29 +30,8 @@ constexpr Field kModel[] = {
     {.key = "stem",
      .at = leaf<&Options::stem>,
      .meaning = "imagenet: 7x7 with stride 2, then max pooling; small: 3x3, for images of some 32 pixels"},
-    {.key = "image_size",
-     .at = leaf<&Options::image_size>,
-     .unit = "pixels",
-     .range = {1, 4096},
-     .meaning = "sides of the square that the model sees"},
-    {.key = "channels",
-     .at = leaf<&Options::channels>,
-     .range = {1, 4},
-     .meaning = "of a pixel: 3 in colour, 1 in grey"},
-    {.key = "classes", .at = leaf<&Options::classes>, .range = {2, 1'000'000}, .meaning = "what an image may be of"},
-    {.key = "pixel_mean",
-     .at = leaf<&Options::pixel_mean>,
-     .range = {0, 1},
-     .meaning = "of each channel, subtracted from values in [0, 1]; 0.5 each where channels is not 3"},
-    {.key = "pixel_std",
-     .at = leaf<&Options::pixel_std>,
-     .range = {.min = 0, .max = 1, .without_min = true},
-     .meaning = "of each channel, what is left is divided by it; 0.5 each where channels is not 3"},
-    {.key = "label_smoothing",
-     .at = leaf<&Options::label_smoothing>,
-     .range = {.min = 0, .max = 1, .without_max = true},
-     .meaning = "weight that the loss spreads over all classes, in training alone"},
 };
+constexpr auto kAllOfModel = joined(kModel, kImageFields<Options>);
 
 constexpr Field kTrain[] = {
     {.key = "recompute",
@@ -66,7 +42,7 @@ constexpr Field kTrain[] = {
          "each; block one more forward. The same bits in all"},
 };
 
-constexpr Section kSections[] = {{"model", kModel}, {"train", kTrain}};
+constexpr Section kSections[] = {{"model", kAllOfModel}, {"train", kTrain}};
 
 void set_preset(Options& o, const GivenKeys& given) {
   struct Sizes {
@@ -103,30 +79,19 @@ void resolve(Config& config, const GivenKeys& given) {
   const PrecisionName precision = config.train.precision;
   const bool is_wide = precision == PrecisionName::fp32 || precision == PrecisionName::tf32;
   if (is_wide && !given.contains("train.workspace_mb")) config.train.workspace_mb = kWideWorkspaceMb;
-  if (o.channels != 3) {
-    const std::vector<double> half(size_t(o.channels), 0.5);
-    if (!given.contains("model.pixel_mean")) o.pixel_mean = half;
-    if (!given.contains("model.pixel_std")) o.pixel_std = half;
-  }
+  resolve_image(o.image, given);
 }
 
 // Positions of the last stage, along one side.
 int64_t last_side(const Options& o) {
   const auto halved = [](int64_t n) { return (n + 1) / 2; };
-  int64_t side = o.image_size;
+  int64_t side = o.image.size;
   if (o.stem == Stem::imagenet) side = halved(halved(side));
   for (size_t stage = 1; stage < o.blocks.size(); ++stage) side = halved(side);
   return side;
 }
 
-void check(const Config& config) {
-  const Options& o = options_of<Options>(config);
-  for (const auto& [key, values] :
-       {std::pair("model.pixel_mean", o.pixel_mean), std::pair("model.pixel_std", o.pixel_std)})
-    if (int64_t(values.size()) != o.channels)
-      throw mismatch(fmt::format("{} has {} numbers and model.channels is {}", key, values.size(), o.channels),
-                     fmt::format("give {} a number for each channel", key));
-}
+void check(const Config& config) { check_image(options_of<Options>(config).image); }
 
 }  // namespace
 

@@ -4,6 +4,7 @@
 
 #include <vector>
 
+#include "models/image_options.h"
 #include "runtime/config/config.h"
 
 namespace ddp::resnet {
@@ -38,9 +39,7 @@ struct Options {
   std::vector<int64_t> blocks = {3, 4, 6, 3};  // of each stage
   int64_t width = 64;                          // of the stem and of the first stage; it doubles from stage to stage
   Stem stem = Stem::imagenet;
-  int64_t image_size = 224, channels = 3, classes = 1000;
-  std::vector<double> pixel_mean = {0.485, 0.456, 0.406}, pixel_std = {0.229, 0.224, 0.225};  // of each channel
-  double label_smoothing = 0.0;
+  ImageOptions image;
   Recompute recompute = Recompute::none;
 };
 
