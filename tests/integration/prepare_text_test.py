@@ -324,6 +324,26 @@ class PrepareText(IntegrationTest):
         self.assertAlmostEqual(losses[0], math.log(500), delta=0.3)
         self.assertLess(losses[-1], losses[0] - 1)
 
+    def test_no_chapter_of_the_king_james_text_is_in_both_files(self):
+        subprocess.run([os.path.join(ROOT, "scripts", "prepare_kjv_text.sh"), self.folder], check=True, stdout=subprocess.DEVNULL, timeout=PATIENCE_S)
+        meta = self.meta("kjv-wordpiece")
+        self.assertEqual([file["documents"] for file in meta["files"].values()], [1130, 59])
+        self.assertEqual(meta["vocab"], 4096)
+        labels = json.loads(self.read("kjv-books", "labels.json"))
+        self.assertEqual(labels, ["epistles", "gospels", "history", "law", "prophets", "wisdom"])
+        counts = collections.Counter()
+        for split in ("train", "valid"):
+            verses = [line for line in self.read("kjv-wordpiece", f"{split}.txt").decode().splitlines() if line]
+            rows = [line.split("\t") for line in self.read("kjv-books", f"{split}.tsv").decode().splitlines()]
+            self.assertEqual([text for _, text in rows], verses)
+            self.assertEqual(self.tensors("kjv-books", f"{split}.safetensors")["labels"][1], [labels.index(label) for label, _ in rows])
+            counts.update(label for label, _ in rows)
+            if split == "valid":
+                self.assertEqual(rows[0], ["law", "Now these are the generations of the sons of Noah, Shem, Ham, and Japheth: and unto them "
+                                                  "were sons born after the flood."], "Genesis 10, the tenth chapter")
+        # Verses of the books' lists: Genesis to Deuteronomy, to Esther, to the Song, to Malachi, to Acts, to Revelation.
+        self.assertEqual(counts, {"law": 5852, "history": 7018, "wisdom": 4785, "prophets": 5490, "gospels": 4786, "epistles": 3171})
+
 
 if __name__ == "__main__":
     main()
