@@ -8,7 +8,7 @@
 #include <string>
 
 #include "kernels/step_state.h"
-#include "runtime/checkpoint/safetensors.h"
+#include "runtime/state/safetensors.h"
 
 namespace ddp {
 

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "runtime/checkpoint/safetensors.h"
+#include "runtime/state/safetensors.h"
 #include "runtime/state/saved_view.h"
 
 namespace ddp {

@@ -9,18 +9,13 @@
 #include "runtime/base/error.h"
 #include "runtime/base/fs.h"
 #include "runtime/checkpoint/checkpoint.h"
+#include "tests/support/safetensors_bytes.h"
 #include "tests/support/temporary_folder.h"
 
 namespace ddp::test {
 
 inline void write_bytes(const std::filesystem::path& path, const std::string& bytes) {
   write_all(create_output(path), std::as_bytes(std::span(bytes)), path);
-}
-
-// 8 bytes of header length, the header, the data.
-inline std::string safetensors_bytes(const std::string& header, const std::string& data) {
-  const uint64_t n = header.size();
-  return std::string(reinterpret_cast<const char*>(&n), sizeof n) + header + data;
 }
 
 inline void flip_bit(const std::filesystem::path& path, size_t byte) {

@@ -86,6 +86,27 @@ TEST_CASE("F16 and BF16 are widened exactly") {
   CHECK(same_bits(read_b, bf16_values));
 }
 
+TEST_CASE("I32 is read as it is, and nothing else as integers") {
+  TemporaryFolder folder;
+  const std::vector<int32_t> values = {-1, 0, 1, INT32_MIN, INT32_MAX, 77, 33};
+  test::write_bytes(
+      folder.path / "a",
+      test::safetensors_bytes(R"({"f":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},
+      "n":{"dtype":"I32","shape":[7],"data_offsets":[4,32]},"u":{"dtype":"U32","shape":[],"data_offsets":[32,36]}})",
+                              "FFFF" + std::string(reinterpret_cast<const char*>(values.data()), 28) + "UUUU"));
+  const SafetensorsReader reader(folder.path / "a");
+  std::vector<int32_t> read(7), one(1);
+  reader.read_i32(reader.tensors()[1], read);
+  CHECK(read == values);
+  CHECK_THROWS_AS(reader.read_i32(reader.tensors()[1], one), Bug);
+  for (const size_t other : {size_t{0}, size_t{2}}) {
+    std::string message;
+    CHECK(test::failure([&] { reader.read_i32(reader.tensors()[other], one); }, &message) == 65);
+    CHECK(message.find("tensor " + reader.tensors()[other].name + " is ") != std::string::npos);
+    CHECK(message.find("; I32 can be loaded") != std::string::npos);
+  }
+}
+
 TEST_CASE("a tensor of integers cannot be loaded as weights") {
   TemporaryFolder folder;
   test::write_bytes(folder.path / "a",

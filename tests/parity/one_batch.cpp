@@ -12,9 +12,9 @@
 #include "models/options_registry.h"
 #include "runtime/base/fs.h"
 #include "runtime/checkpoint/checkpoint.h"
-#include "runtime/checkpoint/safetensors.h"
 #include "runtime/checkpoint/tensor_map.h"
 #include "runtime/device/cpu_device.h"
+#include "runtime/state/safetensors.h"
 #include "tests/support/step_runner.h"
 
 namespace ddp {

@@ -61,8 +61,13 @@ class SafetensorsReader {
   // Reads tensor.numel() elements into `out`, whose size must agree; F16 and BF16 are widened. Errors: data (65) for
   // another dtype.
   void read_f32(const SavedTensor& tensor, std::span<float> out) const;
+  // The same of I32.
+  void read_i32(const SavedTensor& tensor, std::span<int32_t> out) const;
 
  private:
+  // Errors: data (65), naming the dtypes that `can_be` read.
+  [[noreturn]] void fail_dtype(const SavedTensor& tensor, std::string_view can_be) const;
+
   std::filesystem::path path_;
   Fd file_;
   int64_t data_begin_ = 0;

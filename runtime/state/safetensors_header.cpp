@@ -10,7 +10,7 @@
 #include <utility>
 
 #include "runtime/base/error.h"
-#include "runtime/checkpoint/safetensors.h"
+#include "runtime/state/safetensors.h"
 
 namespace ddp {
 namespace {

@@ -1,4 +1,4 @@
-#include "runtime/checkpoint/safetensors.h"
+#include "runtime/state/safetensors.h"
 
 #include <fmt/core.h>
 
@@ -86,6 +86,10 @@ void append_tensor(HashedOutput& out, const TensorToSave& tensor) {
   }
 }
 
+void check_size(const SavedTensor& tensor, size_t asked) {
+  DDP_CHECK(int64_t(asked) == tensor.numel(), "{} has {} elements, {} asked for", tensor.name, tensor.numel(), asked);
+}
+
 }  // namespace
 
 WrittenFile write_safetensors(const std::filesystem::path& path, std::span<const TensorToSave> tensors) {
@@ -114,14 +118,22 @@ SafetensorsReader::SafetensorsReader(const std::filesystem::path& path) : path_(
   tensors_ = parse_safetensors_header(header, size - data_begin_, path_.string());
 }
 
+void SafetensorsReader::fail_dtype(const SavedTensor& tensor, std::string_view can_be) const {
+  throw Error(ExitCode::data,
+              fmt::format("{}: tensor {} is {}; {} can be loaded", path_.string(), tensor.name, tensor.dtype, can_be));
+}
+
+void SafetensorsReader::read_i32(const SavedTensor& tensor, std::span<int32_t> out) const {
+  check_size(tensor, out.size());
+  if (tensor.dtype != "I32") fail_dtype(tensor, "I32");
+  read_exact(file_, std::as_writable_bytes(out), data_begin_ + tensor.begin, path_);
+}
+
 void SafetensorsReader::read_f32(const SavedTensor& tensor, std::span<float> out) const {
-  DDP_CHECK(int64_t(out.size()) == tensor.numel(), "{} has {} elements, {} asked for", tensor.name, tensor.numel(),
-            out.size());
+  check_size(tensor, out.size());
   int64_t offset = data_begin_ + tensor.begin;
   if (tensor.dtype == "F32") return read_exact(file_, std::as_writable_bytes(out), offset, path_);
-  if (tensor.dtype != "F16" && tensor.dtype != "BF16")
-    throw Error(ExitCode::data, fmt::format("{}: tensor {} is {}; F32, F16 and BF16 can be loaded", path_.string(),
-                                            tensor.name, tensor.dtype));
+  if (tensor.dtype != "F16" && tensor.dtype != "BF16") fail_dtype(tensor, "F32, F16 and BF16");
   const bool is_f16 = tensor.dtype == "F16";
   std::array<uint16_t, kPieceBytes / sizeof(uint16_t)> halves;
   while (!out.empty()) {
