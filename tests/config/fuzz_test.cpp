@@ -7,6 +7,7 @@
 
 #include "runtime/base/text_check.h"
 #include "tests/config/support.h"
+#include "tests/support/mutated.h"
 
 using namespace ddp;
 using namespace ddp::test;
@@ -36,31 +37,6 @@ const std::vector<std::string> kPieces = {"{",           "}",          "[",
                                           "-",           "\r\n",       "\xef\xbb\xbf",
                                           "\xff",        "\xc3\xa9",   "@",
                                           "`",           "train:",     "[[[[[[[[[["};
-
-std::string mutate(std::string text, std::mt19937& random) {
-  const auto below = [&random](size_t n) { return n == 0 ? 0 : random() % n; };
-  for (size_t n_edits = 1 + below(4); n_edits > 0; --n_edits) {
-    const size_t at = below(text.size() + 1);
-    switch (below(5)) {
-      case 0:
-        text.insert(at, kPieces[below(kPieces.size())]);
-        break;
-      case 1:
-        text.erase(at, below(8));
-        break;
-      case 2:
-        text.insert(at, text.substr(below(text.size() + 1), below(40)));
-        break;
-      case 3:
-        text.insert(at, 1, char(below(256)));
-        break;
-      case 4:
-        text.resize(at);
-        break;
-    }
-  }
-  return text;
-}
 
 void append_utf8(std::string& out, char32_t c) {
   const auto tail = [&](int shift) { out += char(0x80 | (c >> shift & 0x3F)); };
@@ -168,7 +144,7 @@ TEST_CASE("a mutated configuration parses or is refused with 78") {
   check_outcome(kValid);
   for (unsigned seed = 0; seed < 20'000; ++seed) {
     std::mt19937 random(seed);
-    check_outcome(mutate(kValid, random));
+    check_outcome(mutated(kValid, random, {.words = kPieces}));
   }
   SUCCEED();
 }

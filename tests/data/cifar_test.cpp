@@ -96,7 +96,7 @@ TEST_CASE("cifar: files of any bytes are read or refused") {
   const BatchLayout layout = image_layout(2, 8, 3, 10);
   std::mt19937 random(12);
   for (int i = 0; i < num_mutations(); ++i) {
-    write(folder.path / "x.bin", mutated(records({"\1", "\2", "\3"}), random));
+    write(folder.path / "x.bin", mutated(records({"\1", "\2", "\3"}), random, kHeader));
     const Failure f = failure_of([&] {
       const auto source = open(i % 2 == 0, folder.path / "x.bin", layout);
       if (i % 16 == 0) shown(*source, layout);

@@ -9,8 +9,8 @@
 
 #include "runtime/data/images/picture.h"
 #include "tests/data/picture_files.h"
-#include "tests/data/pictures.h"
 #include "tests/support/failure.h"
+#include "tests/support/mutated.h"
 
 using namespace ddp;
 using namespace ddp::test;
@@ -69,32 +69,6 @@ std::vector<FileBytes> good_files() {
       write_png(picture(4), {.bits = 16, .interlaced = true}),
       write_png(picture(1), {.bits = 4, .palette = true}),
   };
-}
-
-// One to eight changes: a bit, a byte, a run of bytes cut out, doubled or cleared, or the rest cut off.
-void mutate(FileBytes& file, std::mt19937& random) {
-  const auto below = [&](size_t n) { return size_t(random()) % n; };
-  for (size_t n = 1 + below(8); n > 0 && !file.empty(); --n) {
-    // Half of them where headers are.
-    const size_t at = below(random() % 2 == 0 ? std::min<size_t>(file.size(), 700) : file.size());
-    const auto begin = file.begin() + std::ptrdiff_t(at);
-    const auto end = begin + std::ptrdiff_t(std::min(file.size() - at, 1 + below(40)));
-    const size_t kind = below(16);
-    if (kind < 6) {
-      file[at] ^= std::byte(1u << below(8));
-    } else if (kind < 10) {
-      file[at] = std::byte(random() & 0xFF);
-    } else if (kind == 10) {
-      file.erase(begin, end);
-    } else if (kind == 11) {
-      const FileBytes run(begin, end);
-      file.insert(begin, run.begin(), run.end());
-    } else if (kind < 15) {
-      std::fill(begin, end, std::byte(kind == 12 ? 0x00 : 0xFF));
-    } else {
-      file.erase(begin, file.end());
-    }
-  }
 }
 
 }  // namespace
@@ -180,8 +154,7 @@ TEST_CASE("mutated pictures decode or are refused, the same way twice") {
   for (int i = 0; i < tries; ++i) {
     INFO("try " << i);
     std::mt19937 random{unsigned(i)};
-    FileBytes file = files[size_t(i) % files.size()];
-    mutate(file, random);
+    FileBytes file = mutated(files[size_t(i) % files.size()], random, {.header_bytes = 700});
     if (random() % 4 != 0) fix_checksums(file);  // in a JPEG there is nothing that reads as a chunk
     const auto decode = [&, crop_seed = random()](std::vector<uint8_t>& pixels) {
       return failure_of([&] {

@@ -207,7 +207,7 @@ TEST_CASE("idx: files of any bytes are read or refused") {
   for (int i = 0; i < num_mutations(); ++i) {
     Files files = i % 2 == 0 ? good : packed;
     (random() % 2 == 0 ? files.pictures : files.labels) =
-        mutated(random() % 2 == 0 ? files.pictures : files.labels, random);
+        mutated(random() % 2 == 0 ? files.pictures : files.labels, random, kHeader);
     const auto path = c.write(files);
     const Failure f = failure_of([&] {
       const auto source = c.open(path, Split::train, Augment::resized_crop);

@@ -10,9 +10,9 @@
 #include <vector>
 
 #include "runtime/base/fs.h"
-#include "runtime/base/number.h"
 #include "runtime/data/data_source.h"
 #include "tests/data/picture_files.h"
+#include "tests/support/mutated.h"
 
 namespace ddp::test {
 
@@ -75,43 +75,14 @@ inline std::string plain_png(uint8_t grey, int width = 12, int height = 9) {
   return {reinterpret_cast<const char*>(file.data()), file.size()};
 }
 
+// Half of the damage is in a header.
+inline constexpr Damage kHeader{.header_bytes = 20};
+
 inline std::string random_bytes(size_t n, uint32_t seed) {
   std::mt19937 random(seed);
   std::string bytes(n, '\0');
   for (char& byte : bytes) byte = char(random());
   return bytes;
-}
-
-// One to three changes: a bit, a byte, a piece that is cut out or doubled, the end.
-inline std::string mutated(std::string bytes, std::mt19937& random) {
-  const auto below = [&random](size_t n) { return n == 0 ? 0 : random() % n; };
-  for (size_t n = 1 + below(3); n > 0; --n) {
-    const size_t at = below(below(2) == 0 ? bytes.size() : std::min<size_t>(bytes.size(), 20));
-    switch (bytes.empty() ? 3 : below(5)) {
-      case 0:
-        bytes[at] ^= char(1 << below(8));
-        break;
-      case 1:
-        bytes[at] = char(random());
-        break;
-      case 2:
-        bytes.erase(at, below(100));
-        break;
-      case 3:
-        bytes.insert(at, bytes.substr(below(bytes.size() + 1), below(100)));
-        break;
-      case 4:
-        bytes.resize(at);
-        break;
-    }
-  }
-  return bytes;
-}
-
-// How many mutated files a test tries: DDP_FUZZ, or a few hundred.
-inline int num_mutations() {
-  const char* const asked = std::getenv("DDP_FUZZ");
-  return asked == nullptr ? 300 : parse_number<int>(asked).value();
 }
 
 }  // namespace ddp::test
