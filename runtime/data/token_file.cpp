@@ -29,8 +29,8 @@ Error corrupt(const std::filesystem::path& path, const std::string& what, const 
 
 }  // namespace
 
-TokenFile::TokenFile(const std::filesystem::path& path, TokenFormat format, int64_t context, int64_t vocab)
-    : path_(path), file_(open_input(path)), format_(format), context_(context), vocab_(vocab) {
+TokenFile::TokenFile(const std::filesystem::path& path, TokenFormat format, int64_t sample_tokens, int64_t vocab)
+    : path_(path), file_(open_input(path)), format_(format), vocab_(vocab) {
   size_bytes_ = file_size(file_, path_);
   if (!is_bytes()) read_header();
   const int64_t payload = size_bytes_ - header_bytes_;
@@ -41,8 +41,8 @@ TokenFile::TokenFile(const std::filesystem::path& path, TokenFormat format, int6
     throw corrupt(path_, fmt::format("holds {} tokens but its header says {}", payload / token_bytes_, num_tokens_),
                   "was it cut off?");
   num_tokens_ = payload / token_bytes_;
-  if (num_samples() < 1)
-    throw corrupt(path_, fmt::format("holds {} tokens; a sample needs {}", num_tokens_, context_ + 1),
+  if (num_tokens_ < sample_tokens)
+    throw corrupt(path_, fmt::format("holds {} tokens; a sample needs {}", num_tokens_, sample_tokens),
                   "give a longer file or a smaller model.context");
 }
 
@@ -62,44 +62,34 @@ void TokenFile::read_header() {
   }
 }
 
-void TokenFile::fail_token(int64_t sample, int64_t at, int64_t token) const {
+template <class Stored>
+size_t TokenFile::decode(const std::byte* raw, std::span<int32_t> out) const {
+  for (size_t i = 0; i < out.size(); ++i) {
+    Stored stored;
+    std::memcpy(&stored, raw + i * sizeof stored, sizeof stored);
+    out[i] = int32_t(stored);
+    if (int64_t(stored) >= vocab_) return i;
+  }
+  return out.size();
+}
+
+void TokenFile::read(int64_t sample, int64_t begin, std::span<int32_t> out, std::vector<std::byte>& scratch) const {
+  DDP_CHECK(begin >= 0 && begin + int64_t(out.size()) <= num_tokens_, "tokens [{}, {}) of {}", begin,
+            begin + int64_t(out.size()), num_tokens_);
+  scratch.resize(out.size() * size_t(token_bytes_));
+  read_exact(file_, scratch, header_bytes_ + begin * token_bytes_, path_);
+  const std::byte* const raw = scratch.data();
+  const size_t good = token_bytes_ == 1   ? decode<uint8_t>(raw, out)
+                      : token_bytes_ == 2 ? decode<uint16_t>(raw, out)
+                                          : decode<uint32_t>(raw, out);
+  if (good == out.size()) return;
   throw corrupt(path_,
-                fmt::format("holds token {} at index {} (sample {}, its token {}), not below model.vocab {}", token,
-                            sample * context_ + at, sample, at, vocab_),
+                fmt::format("holds token {} at index {} (sample {}, its token {}), not below model.vocab {}",
+                            uint32_t(out[good]), begin + int64_t(good), sample, good, vocab_),
                 "is the file of another tokenizer or data.format?");
 }
 
-template <class Stored>
-void TokenFile::decode(int64_t sample, const std::byte* raw, std::span<int32_t> tokens,
-                       std::span<int32_t> targets) const {
-  for (int64_t i = 0; i <= context_; ++i) {
-    Stored stored;
-    std::memcpy(&stored, raw + i * int64_t(sizeof stored), sizeof stored);
-    if (int64_t(stored) >= vocab_) fail_token(sample, i, int64_t(stored));
-    if (i < context_) tokens[size_t(i)] = int32_t(stored);
-    if (i > 0) targets[size_t(i - 1)] = int32_t(stored);
-  }
-}
-
-void TokenFile::read_sample(int64_t sample, std::span<int32_t> tokens, std::span<int32_t> targets,
-                            std::vector<std::byte>& scratch) const {
-  DDP_CHECK(int64_t(tokens.size()) == context_ && int64_t(targets.size()) == context_, "{} tokens of {}", tokens.size(),
-            context_);
-  DDP_CHECK(sample >= 0 && sample < num_samples(), "sample {} of {}", sample, num_samples());
-  scratch.resize(size_t((context_ + 1) * token_bytes_));
-  read_exact(file_, scratch, header_bytes_ + sample * context_ * token_bytes_, path_);
-  switch (token_bytes_) {
-    case 1:
-      return decode<uint8_t>(sample, scratch.data(), tokens, targets);
-    case 2:
-      return decode<uint16_t>(sample, scratch.data(), tokens, targets);
-    case 4:
-      return decode<uint32_t>(sample, scratch.data(), tokens, targets);
-  }
-  DDP_CHECK(false, "{} bytes a token", token_bytes_);
-}
-
-DataFingerprint TokenFile::fingerprint() const {
+std::string TokenFile::fingerprint() const {
   std::vector<std::byte> bytes(size_t(std::min(size_bytes_, kHashedBlock * kHashedBlocks)));
   if (int64_t(bytes.size()) == size_bytes_) {
     read_exact(file_, bytes, 0, path_);
@@ -111,7 +101,7 @@ DataFingerprint TokenFile::fingerprint() const {
                  last ? size_bytes_ - kHashedBlock : offset, path_);
     }
   }
-  return {size_bytes_, hash_text(xxh3(bytes))};
+  return fmt::format("{} bytes, xxh3 {}", size_bytes_, hash_text(xxh3(bytes)));
 }
 
 }  // namespace ddp

@@ -9,10 +9,11 @@ namespace ddp {
 
 class TokenSource final : public DataSource {
  public:
-  TokenSource(TokenFile file, Split split, uint64_t seed);
+  // Sample i: tokens [i * context, (i + 1) * context) of the file, and as targets the same shifted by one.
+  TokenSource(TokenFile file, int64_t context, Split split, uint64_t seed);
 
-  int64_t num_samples() const override { return file_.num_samples(); }
-  std::string fingerprint() const override;
+  int64_t num_samples() const override { return (file_.num_tokens() - 1) / context_; }
+  std::string fingerprint() const override { return file_.fingerprint(); }
   double bytes_per_target() const override { return file_.is_bytes() ? 1 : 0; }
   std::string example_prompt() const override { return file_.is_bytes() ? "In the beginning" : "0"; }
 
@@ -20,6 +21,7 @@ class TokenSource final : public DataSource {
   void fill_sample(HostBatch& batch, int64_t i, const Draw& draw) const override;
 
   TokenFile file_;
+  int64_t context_;
 };
 
 // data.format bytes and tokens.
