@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "runtime/base/check.h"
+#include "runtime/data/text_meta.h"
 
 namespace ddp {
 namespace {
@@ -14,14 +15,16 @@ std::unique_ptr<DataSource> open(const SourceRequest& request, TokenFormat forma
   DDP_CHECK(tokens.input.dtype == DType::i32 && tokens.shape.rank == 2 && targets.shape == tokens.shape,
             "tokens {} and targets {}", tokens.shape.text(), targets.shape.text());
   const int64_t context = tokens.shape[1];
-  return std::make_unique<TokenSource>(TokenFile(request.path, format, context + 1, tokens.input.limit), context,
-                                       request.split, request.seed);
+  TokenFile file(request.path, format, context + 1, tokens.input.limit);
+  const double bytes =
+      file.is_bytes() ? 1 : bytes_per_token(read_text_meta(request.path, file.num_tokens()), request.path);
+  return std::make_unique<TokenSource>(std::move(file), context, bytes, request.split, request.seed);
 }
 
 }  // namespace
 
-TokenSource::TokenSource(TokenFile file, int64_t context, Split split, uint64_t seed)
-    : DataSource(split, seed), file_(std::move(file)), context_(context) {}
+TokenSource::TokenSource(TokenFile file, int64_t context, double bytes_per_token, Split split, uint64_t seed)
+    : DataSource(split, seed), file_(std::move(file)), context_(context), bytes_per_token_(bytes_per_token) {}
 
 void TokenSource::fill_sample(HostBatch& batch, int64_t i, const Draw& draw) const {
   thread_local std::vector<int32_t> window;  // tokens and, shifted by one, targets

@@ -10,11 +10,12 @@ namespace ddp {
 class TokenSource final : public DataSource {
  public:
   // Sample i: tokens [i * context, (i + 1) * context) of the file, and as targets the same shifted by one.
-  TokenSource(TokenFile file, int64_t context, Split split, uint64_t seed);
+  // `bytes_per_token`: 0 where it is not known.
+  TokenSource(TokenFile file, int64_t context, double bytes_per_token, Split split, uint64_t seed);
 
   int64_t num_samples() const override { return (file_.num_tokens() - 1) / context_; }
   std::string fingerprint() const override { return file_.fingerprint(); }
-  double bytes_per_target() const override { return file_.is_bytes() ? 1 : 0; }
+  double bytes_per_target() const override { return bytes_per_token_; }
   std::string example_prompt() const override { return file_.is_bytes() ? "In the beginning" : "0"; }
 
  private:
@@ -22,6 +23,7 @@ class TokenSource final : public DataSource {
 
   TokenFile file_;
   int64_t context_;
+  double bytes_per_token_;
 };
 
 // data.format bytes and tokens.
