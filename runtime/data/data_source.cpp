@@ -26,8 +26,9 @@ void DataSource::fill(HostBatch& batch, uint64_t first) const {
 }
 
 SourceMakers source_makers() {
-  static constexpr std::string_view kTokens[] = {"tokens", "targets"}, kImages[] = {"image", "label"};
-  static constexpr SourceMaker kMakers[] = {{"bytes", open_bytes, kTokens},
+  static constexpr std::string_view kNextToken[] = {"tokens", "targets"}, kImages[] = {"image", "label"},
+                                    kTokens[] = {"tokens", "targets", "types", "positions"};
+  static constexpr SourceMaker kMakers[] = {{"bytes", open_bytes, kNextToken},
                                             {"tokens", open_tokens, kTokens},
                                             {"images", open_images, kImages, prepare_images},
                                             {"idx", open_idx, kImages},
@@ -41,19 +42,21 @@ const SourceMaker& find_maker(SourceMakers makers, std::string_view format, cons
   const auto maker = std::ranges::find(makers, format, &SourceMaker::format);
   if (maker == makers.end())
     throw Error(ExitCode::config, fmt::format("data.format: no format \"{}\" in this program", format));
-  for (const BatchLayout::Field& field : batch.fields()) {
-    const Input& input = field.input;
-    if (input.derive != nullptr || input.name == kSampleIds) continue;
-    const auto fills = [&](const SourceMaker& m) { return std::ranges::count(m.inputs, input.name) > 0; };
-    if (fills(*maker)) continue;
-    std::vector<std::string_view> others;
-    for (const SourceMaker& other : makers)
-      if (fills(other)) others.push_back(other.format);
-    throw Error(ExitCode::config,
-                fmt::format("data.format {} has no {}, of which the model learns", format, input.name),
-                fmt::format("formats that have: {}", fmt::join(others, ", ")));
-  }
-  return *maker;
+  const auto missing_from = [&batch](const SourceMaker& m) {
+    std::vector<std::string_view> names;
+    for (const auto& [input, shape, offset] : batch.fields())
+      if (input.derive == nullptr && input.name != kSampleIds && std::ranges::count(m.inputs, input.name) == 0)
+        names.push_back(input.name);
+    return names;
+  };
+  const std::vector<std::string_view> missing = missing_from(*maker);
+  if (missing.empty()) return *maker;
+  std::vector<std::string_view> others;
+  for (const SourceMaker& other : makers)
+    if (missing_from(other).empty()) others.push_back(other.format);
+  throw Error(ExitCode::config,
+              fmt::format("data.format {} has no {}, of which the model learns", format, fmt::join(missing, ", ")),
+              fmt::format("formats that have: {}", fmt::join(others, ", ")));
 }
 
 }  // namespace ddp

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "runtime/base/check.h"
+#include "runtime/data/masked_source.h"
 #include "runtime/data/text_meta.h"
 
 namespace ddp {
@@ -35,6 +36,9 @@ void TokenSource::fill_sample(HostBatch& batch, int64_t i, const Draw& draw) con
 }
 
 std::unique_ptr<DataSource> open_bytes(const SourceRequest& request) { return open(request, TokenFormat::bytes); }
-std::unique_ptr<DataSource> open_tokens(const SourceRequest& request) { return open(request, TokenFormat::tokens); }
+
+std::unique_ptr<DataSource> open_tokens(const SourceRequest& request) {
+  return request.batch.find("positions") != nullptr ? open_masked(request) : open(request, TokenFormat::tokens);
+}
 
 }  // namespace ddp

@@ -26,7 +26,7 @@ class TokenSource final : public DataSource {
   double bytes_per_token_;
 };
 
-// data.format bytes and tokens.
+// data.format bytes and tokens; the latter is masked_source.h's where the model takes `positions`.
 std::unique_ptr<DataSource> open_bytes(const SourceRequest& request);
 std::unique_ptr<DataSource> open_tokens(const SourceRequest& request);
 

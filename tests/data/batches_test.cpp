@@ -252,7 +252,18 @@ TEST_CASE("what a format does not give to a model, and a format that there is no
     return failure_of([&] { find_maker(source_makers(), format, images); });
   };
   CHECK(open("bytes").code == 78);
-  CHECK_THAT(open("bytes").message, Contains("no image"));
+  CHECK_THAT(open("bytes").message, Contains("data.format bytes has no image, label, of which the model learns"));
+  CHECK_THAT(open("tokens").message, Contains("formats that have: images, idx, cifar10, cifar100, synthetic"));
+  const BatchLayout masked({{.name = "tokens", .sample = {4}},
+                            {.name = "types", .sample = {4}},
+                            {.name = "positions", .sample = {2}},
+                            {.name = "targets", .sample = {2}}},
+                           2);
+  const Failure no_masks = failure_of([&] { find_maker(source_makers(), "bytes", masked); });
+  CHECK(no_masks.code == 78);
+  CHECK_THAT(no_masks.message, Contains("data.format bytes has no types, positions, of which") &&
+                                   Contains("; formats that have: tokens"));
+  CHECK(find_maker(source_makers(), "tokens", masked).format == "tokens");
   CHECK(open("pictures").code == 78);
   CHECK_THAT(open("pictures").message, Contains("\"pictures\""));
 }
