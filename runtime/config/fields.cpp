@@ -53,7 +53,8 @@ constexpr Field kData[] = {
      .meaning =
          "bytes: the file itself, a token a byte; tokens: a .bin with llm.c's header, which tells uint16 or uint32, or "
          "headerless as nanoGPT's: uint16, or uint32 when the vocabulary is above 65536, masked at random for a model "
-         "that learns so, by the special tokens of the meta.json beside it; images: a folder with a "
+         "that learns so, by the special tokens of the meta.json beside it; labelled: a safetensors file "
+         "of texts, each with a label; images: a folder with a "
          "folder of JPEG and PNG files for each class; idx: MNIST's files, .gz too, data.train names the images; "
          "cifar10, cifar100: the binary version, a file or the folder; synthetic: made-up images, no file, the number "
          "of them in the place of a path"},

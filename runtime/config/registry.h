@@ -56,6 +56,7 @@ struct DataFormat {
 inline constexpr DataFormat kDataFormats[] = {
     {.name = "bytes", .vocab = 256},
     {.name = "tokens"},
+    {.name = "labelled"},
     {.name = "images", .path = DataPath::folder, .augment = Augment::resized_crop},
     {.name = "idx", .augment = Augment::none},
     {.name = "cifar10", .path = DataPath::file_or_folder, .augment = Augment::shift},

@@ -9,6 +9,7 @@
 #include "runtime/data/images/cifar.h"
 #include "runtime/data/images/folder_images.h"
 #include "runtime/data/images/idx.h"
+#include "runtime/data/labelled_texts.h"
 #include "runtime/data/sampler.h"
 #include "runtime/data/synthetic_images.h"
 #include "runtime/data/token_source.h"
@@ -27,9 +28,11 @@ void DataSource::fill(HostBatch& batch, uint64_t first) const {
 
 SourceMakers source_makers() {
   static constexpr std::string_view kNextToken[] = {"tokens", "targets"}, kImages[] = {"image", "label"},
-                                    kTokens[] = {"tokens", "targets", "types", "positions"};
+                                    kTokens[] = {"tokens", "targets", "types", "positions"},
+                                    kLabelled[] = {"tokens", "types", "lengths", "label"};
   static constexpr SourceMaker kMakers[] = {{"bytes", open_bytes, kNextToken},
                                             {"tokens", open_tokens, kTokens},
+                                            {"labelled", open_labelled, kLabelled},
                                             {"images", open_images, kImages, prepare_images},
                                             {"idx", open_idx, kImages},
                                             {"cifar10", open_cifar10, kImages},
