@@ -1,7 +1,6 @@
 // Texts with labels: what a sample shows of the file, and one clear error for each way in which the file can be wrong.
 #include "runtime/data/labelled_texts.h"
 
-#include <fmt/ranges.h>
 
 #include <catch2/catch.hpp>
 #include <functional>
@@ -20,26 +19,8 @@ using Catch::Contains;
 
 namespace {
 
-struct Tensor {
-  std::string name;
-  std::vector<int64_t> shape;
-  std::vector<int32_t> values;
-  std::string dtype = "I32";
-};
-
-std::string file_of(const std::vector<Tensor>& tensors) {
-  std::string header = R"({"__metadata__":{"format":"pt"})", data;
-  for (const Tensor& t : tensors) {
-    const size_t begin = data.size();
-    data.append(reinterpret_cast<const char*>(t.values.data()), t.values.size() * 4);
-    header += fmt::format(R"(,"{}":{{"dtype":"{}","shape":[{}],"data_offsets":[{},{}]}})", t.name, t.dtype,
-                          fmt::join(t.shape, ","), begin, data.size());
-  }
-  return safetensors_bytes(header + "}", data);
-}
-
 // Three texts of 1, 3 and 2 tokens; what is behind them is never shown.
-std::vector<Tensor> three_texts() {
+std::vector<IntTensor> three_texts() {
   return {{"tokens", {3, 4}, {7, -1, 99, 99, 5, 6, 9, 99, 8, 0, 99, 99}},
           {"types", {3, 4}, {0, 9, 9, 9, 0, 1, 1, 9, 1, 0, 9, 9}},
           {"lengths", {3}, {1, 3, 2}},
@@ -92,7 +73,7 @@ struct Case {
 
 TEST_CASE("labelled: a sample is as many tokens and types as its text has, then 0") {
   const Case c;
-  c.write(file_of(three_texts()));
+  c.write(safetensors_bytes(three_texts()));
   for (const int64_t context : {3, 4, 7, 33}) {
     INFO("T " << context);
     const BatchLayout layout = layout_of(context, 3);
@@ -110,7 +91,7 @@ TEST_CASE("labelled: a sample is as many tokens and types as its text has, then 
 
 TEST_CASE("labelled: training shows the texts in the sampler's order") {
   const Case c;
-  c.write(file_of(three_texts()));
+  c.write(safetensors_bytes(three_texts()));
   const BatchLayout layout = layout_of(5, 1);
   const auto source = c.open(layout, Split::train);
   const std::vector<int32_t> labels = {0, 2, 1};
@@ -121,13 +102,13 @@ TEST_CASE("labelled: training shows the texts in the sampler's order") {
 TEST_CASE("labelled: tensors stand in any order, and others are passed over") {
   const Case c;
   const BatchLayout layout = layout_of(4, 3);
-  c.write(file_of(three_texts()));
+  c.write(safetensors_bytes(three_texts()));
   const std::vector<Shown> expected = shown(*c.open(layout), layout);
   const std::string print = c.open(layout)->fingerprint();
-  std::vector<Tensor> tensors = three_texts();
+  std::vector<IntTensor> tensors = three_texts();
   std::ranges::reverse(tensors);
   tensors.push_back({"scores", {2}, {1, 2}, "F32"});
-  c.write(file_of(tensors));
+  c.write(safetensors_bytes(tensors));
   CHECK(shown(*c.open(layout), layout) == expected);
   CHECK(c.open(layout)->fingerprint() == print);
 }
@@ -137,9 +118,9 @@ TEST_CASE("labelled: the fingerprint notices another value in any tensor") {
   const BatchLayout layout = layout_of(4);
   std::set<std::string> prints;
   for (size_t changed = 0; changed < 5; ++changed) {
-    std::vector<Tensor> tensors = three_texts();
+    std::vector<IntTensor> tensors = three_texts();
     if (changed < 4) tensors[changed].values[1] = 1;
-    c.write(file_of(tensors));
+    c.write(safetensors_bytes(tensors));
     prints.insert(c.open(layout)->fingerprint());
   }
   CHECK(prints.size() == 5);
@@ -148,20 +129,20 @@ TEST_CASE("labelled: the fingerprint notices another value in any tensor") {
 
 TEST_CASE("labelled: a file that does not fit is refused, by sample and by tensor") {
   const Case c;
-  using Change = std::function<void(std::vector<Tensor>&)>;
+  using Change = std::function<void(std::vector<IntTensor>&)>;
   struct Wrong {
     Change change;
     int code;
     const char* says;
   };
   const auto value = [](size_t tensor, size_t at, int32_t to) {
-    return [=](std::vector<Tensor>& t) { t[tensor].values[at] = to; };
+    return [=](std::vector<IntTensor>& t) { t[tensor].values[at] = to; };
   };
   const auto shape = [](size_t tensor, const std::vector<int64_t>& to) {
-    return [=](std::vector<Tensor>& t) { t[tensor].shape = to; };
+    return [=](std::vector<IntTensor>& t) { t[tensor].shape = to; };
   };
   const auto without = [](size_t tensor) {
-    return [=](std::vector<Tensor>& t) { t.erase(t.begin() + std::ptrdiff_t(tensor)); };
+    return [=](std::vector<IntTensor>& t) { t.erase(t.begin() + std::ptrdiff_t(tensor)); };
   };
   const std::vector<Wrong> cases = {
       {without(0), 65, "has no tensor tokens; data.format labelled takes I32 tensors: tokens (N,W), types (N,W)"},
@@ -174,16 +155,16 @@ TEST_CASE("labelled: a file that does not fit is refused, by sample and by tenso
       {shape(2, {3, 1}), 65, "tensor lengths has the shape [3, 1], beside these tokens it is [3]"},
       {shape(3, {1, 3}), 65, "tensor labels has the shape [1, 3], beside these tokens it is [3]"},
       {shape(0, {2, 6}), 65, "tensor types has the shape [3, 4], beside these tokens it is [2, 6]"},
-      {[](std::vector<Tensor>& t) {
+      {[](std::vector<IntTensor>& t) {
          t[0].shape = {0, 4}, t[0].values = {};
        },
        65, "has the shape [0, 4], and"},
-      {[](std::vector<Tensor>& t) {
+      {[](std::vector<IntTensor>& t) {
          t[0].shape = {3, 0}, t[0].values = {};
        },
        65, "has the shape [3, 0], and"},
-      {[](std::vector<Tensor>& t) { t[1].dtype = "F32"; }, 65, "tensor types is F32; I32 can be loaded"},
-      {[](std::vector<Tensor>& t) { t[3].dtype = "U32"; }, 65, "tensor labels is U32; I32 can be loaded"},
+      {[](std::vector<IntTensor>& t) { t[1].dtype = "F32"; }, 65, "tensor types is F32; I32 can be loaded"},
+      {[](std::vector<IntTensor>& t) { t[3].dtype = "U32"; }, 65, "tensor labels is U32; I32 can be loaded"},
       {value(2, 1, 0), 65, "sample 1 has length 0, of at most 4; a text has 1 token or more"},
       {value(2, 2, -1), 65, "sample 2 has length -1, of at most 4"},
       {value(2, 0, 5), 65, "sample 0 has length 5, of at most 4"},
@@ -197,22 +178,22 @@ TEST_CASE("labelled: a file that does not fit is refused, by sample and by tenso
   };
   for (const Wrong& wrong : cases) {
     INFO(wrong.says);
-    std::vector<Tensor> tensors = three_texts();
+    std::vector<IntTensor> tensors = three_texts();
     wrong.change(tensors);
-    c.write(file_of(tensors));
+    c.write(safetensors_bytes(tensors));
     const Failure f = c.failure(layout_of(4));
     INFO(f.message);
     CHECK(f.code == wrong.code);
     CHECK_THAT(f.message, Contains(wrong.says) && Contains("sst2.safetensors"));
   }
-  c.write(file_of(three_texts()));
+  c.write(safetensors_bytes(three_texts()));
   const Failure longer = c.failure(layout_of(2));
   CHECK(longer.code == 78);
   CHECK_THAT(longer.message,
              Contains("sample 1 has 3 tokens, and model.context is 2; model.context must be at least 3"));
   c.write("no tensors");
   CHECK(c.failure(layout_of(4)).code == 65);
-  c.write(file_of({}));
+  c.write(safetensors_bytes({}));
   CHECK(c.failure(layout_of(4)).code == 65);
   std::filesystem::remove(c.path);
   CHECK(c.failure(layout_of(4)).code == 66);
@@ -231,7 +212,7 @@ TEST_CASE("labelled: a file of more than 2 GiB is refused before it is read") {
 
 TEST_CASE("labelled: files of any bytes are read or refused") {
   const Case c;
-  const std::string good = file_of(three_texts());
+  const std::string good = safetensors_bytes(three_texts());
   const std::vector<std::string> words = {"I32",      "F32",   "[",     "]",         "{",          "}",
                                           ",",        "0",     "3",     "\"types\"", "\"labels\"", "4,3",
                                           "\xff\xff", "[3,4]", "[0,0]", "null",      "-1",         "[6,2]"};

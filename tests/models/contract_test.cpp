@@ -6,6 +6,7 @@
 
 #include "tests/support/gradient_check.h"
 #include "tests/support/step_runner.h"
+#include "tests/support/text_files.h"
 #include "tests/toy/toy.h"
 #include "tests/train/trainer_runs.h"
 
@@ -27,6 +28,15 @@ const Case kCases[] = {
      "model: {{name: gpt2, layers: 2, heads: 2, width: 24, context: 9, vocab: 300, dropout: 0.1}}\n"
      "data: {{format: bytes, train: {0}/train.txt, valid: {0}/train.txt}}\n",
      "targets"},
+    {"bert",
+     "model: {{name: bert, layers: 2, heads: 2, width: 24, context: 11, vocab: 300, predictions: 3, dropout: 0.1}}\n"
+     "data: {{format: tokens, train: {0}/masked/train.bin, valid: {0}/masked/train.bin}}\n",
+     "targets"},
+    {"bert",
+     "model: {{name: bert, task: classify, layers: 1, heads: 3, width: 24, context: 9, vocab: 70, classes: 5, "
+     "dropout: 0.1}}\n"
+     "data: {{format: labelled, train: {0}/labelled.safetensors, valid: {0}/labelled.safetensors}}\n",
+     "label"},
     {"resnet",
      "model: {{name: resnet, block: basic, blocks: [1, 2], width: 6, stem: imagenet, image_size: 13, classes: 7, "
      "label_smoothing: 0.1}}\n"
@@ -165,6 +175,8 @@ TEST_CASE("contract: 1, 2 and 4 ranks, and a run in pieces on other numbers of r
   CAPTURE(c.model);
   const TrainerRuns runs(with_steps(c), kKnown);
   write_text_atomically(runs.folder.path / "count", "400");
+  write_masked_text(runs.folder.path / "masked");
+  write_labelled_text(runs.folder.path / "labelled.safetensors");
   const auto model_bytes = [&](const std::string& name, int64_t step) {
     return read_text(runs.checkpoint(name, step) / kModelFile);
   };
