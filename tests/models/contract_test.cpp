@@ -46,6 +46,11 @@ const Case kCases[] = {
      "model: {{name: resnet, blocks: [1, 1], width: 5, stem: small, image_size: 15, channels: 1, classes: 4}}\n"
      "data: {{format: synthetic, train: 400, valid: 400}}\n",
      "label"},
+    {"vit",
+     "model: {{name: vit, layers: 2, heads: 2, width: 12, patch: 5, image_size: 15, classes: 7, dropout: 0.1, "
+     "label_smoothing: 0.1}}\n"
+     "data: {{format: synthetic, train: 400, valid: 400}}\n",
+     "label"},
     {"toy",
      "model: {{name: toy, features: 5, width: 12, classes: 7}}\n"
      "data: {{format: clouds, train: {0}/count, valid: {0}/count}}\n",
