@@ -16,8 +16,12 @@ done
 
 say "installing what is missing"
 ./scripts/setup.sh --tests
-./scripts/setup.sh --text || say "tokenizers cannot be fetched from PyPI: the test prepare_text is skipped"
 ./scripts/prepare_kjv.sh
+if ./scripts/setup.sh --text; then
+  ./scripts/prepare_kjv_text.sh
+else
+  say "tokenizers cannot be fetched from PyPI: the test prepare_text and BERT's of mixed precision are skipped"
+fi
 
 if [ $quick = no ]; then
   say "compiling against the headers of CUDA 12.0"

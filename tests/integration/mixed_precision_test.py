@@ -26,6 +26,11 @@ class Precision(harness.IntegrationTest):
     def test_gpt2_on_the_king_james_text(self):
         self.check_16_bits("gpt2-tiny.yaml", 2.1)
 
+    def test_bert_on_the_king_james_text(self):
+        if not os.path.exists(os.path.join(harness.ROOT, "data/kjv-wordpiece/meta.json")):
+            self.skipTest("no data/kjv-wordpiece: scripts/prepare_kjv_text.sh makes it")
+        self.check_16_bits("bert-tiny.yaml", 5.86, "schedule.warmup_steps=30")  # by how often there is each word
+
     def test_resnet_on_made_up_images(self):
         self.check_16_bits("resnet-tiny.yaml", 1.2, "optimizer.lr=0.05", "eval.batches=64")  # of ln 10 at first
 
