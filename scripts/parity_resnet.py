@@ -11,11 +11,6 @@
 usage: scripts/parity_resnet.py [--build FOLDER] [--model resnet18|resnet50|...] [--batch N] [--image PIXELS] [--threads N]
 Needs PyTorch 2 and torchvision. Builds what it runs in FOLDER.
 """
-import argparse
-import json
-import os
-import struct
-import subprocess
 import sys
 import tempfile
 
@@ -23,18 +18,10 @@ import numpy
 import torch
 import torchvision
 
-from parity_torch import save_safetensors
+import parity
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # our defaults
 SMOOTHING, LR, MOMENTUM, STEPS = 0.1, 1e-3, 0.9, 12
-
-
-def load_safetensors(path):
-    with open(path, "rb") as file:
-        (length,) = struct.unpack("<Q", file.read(8))
-        header, data = json.loads(file.read(length)), file.read()
-    return {name: torch.from_numpy(numpy.frombuffer(data[slice(*t["data_offsets"])], numpy.float32).reshape(t["shape"]).copy())
-            for name, t in header.items() if name != "__metadata__"}
 
 
 def random_model(name, last_gamma):
@@ -88,92 +75,45 @@ class Torch:
 
 def ours(args, folder, model, image, label, steps):
     weights = {name: x.float().contiguous() for name, x in model.state_dict().items() if x.is_floating_point()}
-    save_safetensors(f"{folder}/init.safetensors", weights)
-    with open(f"{folder}/batch", "wb") as file:
-        file.write(image.tobytes() + label.tobytes())
-    with open(f"{folder}/train.yaml", "w") as file:
-        file.write(f"""
+    parity.save_safetensors(f"{folder}/init.safetensors", weights)
+    return parity.one_batch(args, folder, f"""
 model: {{name: resnet, preset: {args.model}, image_size: {args.image}, label_smoothing: {SMOOTHING}, init_from: {folder}/init.safetensors}}
 data: {{format: synthetic, train: {args.batch}}}
-train: {{steps: {steps}, micro_batch: {args.batch}, global_batch: {args.batch}, clip_norm: 0}}
+train: {{steps: {STEPS}, micro_batch: {args.batch}, global_batch: {args.batch}, clip_norm: 0}}
 optimizer: {{name: sgd, lr: {LR}, momentum: {MOMENTUM}}}
 schedule: {{name: constant}}
-""")
-    out = subprocess.run([f"{args.build}/tests/parity/parity_one_batch", f"{folder}/train.yaml", f"{folder}/batch", f"{folder}/gradients",
-                          str(args.threads)], check=True, stdout=subprocess.PIPE)
-    return json.loads(out.stdout), load_safetensors(f"{folder}/gradients")
-
-
-def saved_by_ddp_launch(args, folder):
-    """The model.safetensors of a run of no updates from the folder's weights."""
-    done = subprocess.run([f"{args.build}/launcher/ddp-launch", "--device", "cpu", "--nproc", "1", "--stop-after", "1", "--set",
-                           "optimizer.lr=0", "--output-dir", f"{folder}/run", f"{folder}/train.yaml"], capture_output=True, text=True)
-    if done.returncode != 75:  # stopped early, as asked for
-        sys.exit(done.stderr)
-    return load_safetensors(f"{folder}/run/checkpoints/step-00000001/model.safetensors")
-
-
-class Verdict:
-    def __init__(self):
-        self.failed = False
-
-    def check(self, what, value, bound):
-        self.failed = self.failed or not value <= bound
-        print(f"{'ok' if value <= bound else 'FAILED':<7}{what}: {value:.2e} (at most {bound:.2e})")
-
-
-def compare_gradients(verdict, got, double, singles):
-    whole = sum(float(g.norm()) ** 2 for g in double.values()) ** 0.5
-    rows = []
-    for name, true in double.items():
-        error, theirs = float((got[name].double() - true).norm()), max(float((s[name] - true).norm()) for s in singles)
-        bound = max(2 * theirs, 1e-6 * whole)
-        size = float(true.norm()) or 1.0  # behind a norm whose weight is 0 a gradient is 0
-        rows.append((error / bound, error / size, theirs / size, name))
-    rows.sort(reverse=True)
-    print(f"{'tensor':<34}{'error':>10}{'PyTorch':>10}{'of bound':>10}   (the five nearest their bounds, of {len(rows)})")
-    for of_bound, error, theirs, name in rows[:5]:
-        print(f"{name:<34}{error:>10.2e}{theirs:>10.2e}{of_bound:>10.2f}")
-    verdict.check("largest error of a gradient, in units of its bound", rows[0][0], 1.0)
-    verdict.check("tensors without a counterpart", len(set(got) ^ set(double)), 0)
+""", [image, label], steps)
 
 
 def main():
-    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--build", default=os.path.join(root, "build"))
+    parser = parity.parser(__doc__.splitlines()[0])
     parser.add_argument("--model", default="resnet50")
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--image", type=int, default=224)
-    parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
-    programs = ("tests/parity/parity_one_batch", "launcher/ddp-launch", "runtime/rank/ddp-rank")
-    subprocess.run(["ninja", "-C", args.build, *programs], check=True, stdout=subprocess.DEVNULL)
-    torch.set_num_threads(args.threads)
+    parity.build(args)
     random = numpy.random.default_rng(3)
     image = random.integers(0, 256, (args.batch, args.image, args.image, 3), dtype=numpy.uint8)
     label = random.integers(0, 1000, args.batch, dtype=numpy.int32)
-    verdict = Verdict()
+    verdict = parity.Verdict()
     print(f"{args.model}, {args.batch} images of {args.image}, torch {torch.__version__}, torchvision {torchvision.__version__}")
     with tempfile.TemporaryDirectory() as folder:
         for gamma in (1.0, 0.0):
             print(f"last gammas {'random' if gamma else '0'}")
             build = lambda: random_model(args.model, gamma)
-            out, gradients = ours(args, folder, build(), image, label, STEPS if gamma == 0 else 1)
+            out = ours(args, folder, build(), image, label, STEPS if gamma == 0 else 1)
             logits = Torch(build(), image, label, torch.float64).logits()
-            got = torch.tensor(out["logits"], dtype=torch.float64).view_as(logits)
-            verdict.check("logits of an evaluation, of the largest", float((got - logits).abs().max() / logits.abs().max()), 1e-4)
+            verdict.check("logits of an evaluation, of the largest", parity.largest_difference(out.logits, logits), 1e-4)
             loss, double = Torch(build(), image, label, torch.float64).gradients()
             singles = [Torch(build(), image, label, memory_format=f).gradients() for f in (torch.contiguous_format, torch.channels_last)]
             theirs = max(abs(single[0] - loss) / loss for single in singles)
-            verdict.check(f"loss {loss:.6f}, relative (PyTorch's fp32 {theirs:.1e})", abs(out["losses"][0] - loss) / loss, 2e-6)
-            compare_gradients(verdict, gradients, double, [single[1] for single in singles])
+            verdict.check(f"loss {loss:.6f}, relative (PyTorch's fp32 {theirs:.1e})", abs(out.losses[0] - loss) / loss, 2e-6)
+            parity.compare_gradients(verdict, out.gradients, double, [single[1] for single in singles])
             if gamma == 0:
                 curves = [Torch(build(), image, label, memory_format=f).steps() for f in (torch.contiguous_format, torch.channels_last)]
-                apart = lambda a, b: max(abs(x - y) for x, y in zip(a, b))
-                print(f"losses {' '.join(f'{x:.6f}' for x in out['losses'])}; PyTorch's two formats part by {apart(*curves):.1e}")
-                verdict.check(f"losses of {STEPS} steps", max(apart(out["losses"], c) for c in curves), 1e-4)
-                saved, model = saved_by_ddp_launch(args, folder), build()
+                print(f"losses {' '.join(f'{x:.6f}' for x in out.losses)}; PyTorch's two formats part by {parity.apart(*curves):.1e}")
+                verdict.check(f"losses of {STEPS} steps", max(parity.apart(out.losses, c) for c in curves), 1e-4)
+                saved, model = parity.saved_by_ddp_launch(args, folder), build()
                 started = {name: p.detach().clone() for name, p in model.named_parameters()}
                 model.load_state_dict(saved, strict=True)  # it may lack num_batches_tracked
                 differ = sum(not torch.equal(p, started[name]) for name, p in model.named_parameters())

@@ -10,13 +10,14 @@ import argparse
 import json
 import math
 import os
-import struct
 import subprocess
 import sys
 import tempfile
 
 import torch
 import torch.nn.functional as F
+
+from parity import save_safetensors
 
 LAYERS, HEADS, WIDTH, CONTEXT, VOCAB = 4, 4, 128, 64, 256
 BATCH, MICRO = 32, 4
@@ -38,18 +39,6 @@ def random_weights():
             w[f"h.{i}.{name}"] = shape
     return {name: 0.02 * torch.randn(shape) + (1.0 if "ln_" in name and name.endswith("weight") else 0.0)
             for name, shape in w.items()}
-
-
-def save_safetensors(path, weights):
-    header, data = {}, b""
-    for name, tensor in weights.items():
-        raw = tensor.numpy().tobytes()
-        header[name] = {"dtype": "F32", "shape": list(tensor.shape), "data_offsets": [len(data), len(data) + len(raw)]}
-        data += raw
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    with open(path, "wb") as file:
-        file.write(struct.pack("<Q", len(text)) + text + data)
 
 
 def loss_of(w, tokens, targets):
