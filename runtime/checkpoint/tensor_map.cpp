@@ -60,9 +60,10 @@ std::vector<std::string> differences(const TensorsByName& tensors, const Wanted&
   std::vector<std::string> found;
   for (const NamedView& t : wanted.tensors) {
     const auto tensor = tensors.find(bare(t.name, published));
+    const std::vector<int64_t> shape = dims_of(t.view);
     if (tensor == tensors.end())
-      found.push_back(t.name + " is missing");
-    else if (const std::vector<int64_t> shape = dims_of(t.view); tensor->second->shape != shape)
+      found.push_back(fmt::format("{} is missing, the model's is {}", t.name, shape));
+    else if (tensor->second->shape != shape)
       found.push_back(fmt::format("{} is {}, the model's is {}", t.name, tensor->second->shape, shape));
   }
   return found;

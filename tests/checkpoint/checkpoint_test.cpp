@@ -152,8 +152,8 @@ TEST_CASE("a checkpoint of another model is refused by name before anything is r
             },
             &message) == 78);
   CHECK(message == (path / kModelFile).string() +
-                       " is of another model: ln_f.weight is [7], the model's is [8]; wpe.weight is missing; "
-                       "h.0.attn.c_attn.weight is unknown to the model");
+                       " is of another model: ln_f.weight is [7], the model's is [8]; wpe.weight is missing, the "
+                       "model's is [2, 3]; h.0.attn.c_attn.weight is unknown to the model");
   CHECK(params == m);
 }
 

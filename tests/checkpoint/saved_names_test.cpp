@@ -224,13 +224,15 @@ TEST_CASE("a prefix may stand before a name or be missing, in the file and in th
       CHECK(model.error_of({{"pooler.bias", 1}, {before_bias + "cls.bias", 2}, {before_norm + norm, 3}}).empty());
     }
   const std::string start = model.path() + " is of another model: ";
-  CHECK(model.error_of({{"bert.cls.bias", 2}}) == start + "bert.layer.0.LayerNorm.weight is missing");
-  CHECK(model.error_of({{norm, 3}}) == start + "cls.bias is missing");
+  CHECK(model.error_of({{"bert.cls.bias", 2}}) ==
+        start + "bert.layer.0.LayerNorm.weight is missing, the model's is [3]");
+  CHECK(model.error_of({{norm, 3}}) == start + "cls.bias is missing, the model's is [2]");
   CHECK(model.error_of({{"cls.bias", 2}, {norm, 4}}) ==
         start + "bert.layer.0.LayerNorm.weight is [4], the model's is [3]");
   CHECK(model.error_of({{"cls.bias", 2}, {norm, 3}, {"bert.more", 1}}) == start + "bert.more is unknown to the model");
   CHECK(model.error_of({{"cls.bias", 2}, {"bert.bert." + norm, 3}}) ==
-        start + "bert.layer.0.LayerNorm.weight is missing; bert.bert." + norm + " is unknown to the model");
+        start + "bert.layer.0.LayerNorm.weight is missing, the model's is [3]; bert.bert." + norm +
+            " is unknown to the model");
   CHECK(model.error_of({{"cls.bias", 2}, {norm, 3}, {"bert." + norm, 3}}) ==
         model.path() + " holds one tensor twice, as " + norm + " and as bert." + norm);
 }
@@ -241,7 +243,8 @@ TEST_CASE("an alias is the end of a name or a whole one, with and without prefix
     CHECK(model.error_of({{"cls.bias", 2}, {prefix + "layer.0.LayerNorm.gamma", 3}}).empty());
     CHECK(model.error_of({{"cls.bias", 2}, {prefix + "layer.0.scale", 3}}).empty());
   }
-  const std::string missing = model.path() + " is of another model: bert.layer.0.LayerNorm.weight is missing; ";
+  const std::string missing =
+      model.path() + " is of another model: bert.layer.0.LayerNorm.weight is missing, the model's is [3]; ";
   CHECK(model.error_of({{"cls.bias", 2}, {"layer.0.PreLayerNorm.gamma", 3}}) ==
         missing + "layer.0.PreLayerNorm.gamma is unknown to the model");
   CHECK(model.error_of({{"cls.bias", 2}, {"x.layer.0.scale", 3}}) ==

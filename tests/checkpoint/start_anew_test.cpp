@@ -88,14 +88,14 @@ TEST_CASE("a head that a file lacks or has in another shape keeps its values and
   CHECK(load({kBody, {"fc.weight", {7, 3}, 2}, {"fc.bias", {7}, 3}, kQuery, kKey}, Model().set_body().set_parts()) ==
         Texts{"fc.bias is [7], the model's is [5]", "fc.weight is [7, 3], the model's is [5, 3]"});
   CHECK(load({kBody, kQuery, kKey}, Model().set_body().set_parts()) ==
-        Texts{"fc.bias is missing", "fc.weight is missing"});
+        Texts{"fc.bias is missing, the model's is [5]", "fc.weight is missing, the model's is [5, 3]"});
   CHECK(load({kBody, kWeight, kQuery, kKey}, Model().set_body().set_weight().set_parts()) ==
-        Texts{"fc.bias is missing"});
+        Texts{"fc.bias is missing, the model's is [5]"});
   CHECK(load({kBody, {"fc.weight", {5, 3, 1}, 2}, kBias, kQuery, kKey}, Model().set_body().set_bias().set_parts()) ==
         Texts{"fc.weight is [5, 3, 1], the model's is [5, 3]"});
   // A parameter in parts, as a whole.
   CHECK(load({kBody, kWeight, kBias}, Model().set_body().set_weight().set_bias()) ==
-        Texts{"attn.q is missing", "attn.k is missing"});
+        Texts{"attn.q is missing, the model's is [2]", "attn.k is missing, the model's is [2]"});
   CHECK(load({kBody, kWeight, kBias, {"attn.q", {3}, 4}, {"attn.k", {3}, 5}},
              Model().set_body().set_weight().set_bias()) ==
         Texts{"attn.q is [3], the model's is [2]", "attn.k is [3], the model's is [2]"});
@@ -113,15 +113,18 @@ TEST_CASE("what may not start anew is refused, and nothing is read, whatever the
     REQUIRE(message.starts_with(start));
     return message.substr(start.size());
   };
-  CHECK(refused({kWeight, kBias, kQuery, kKey}) == "body is missing");  // heads alone
+  CHECK(refused({kWeight, kBias, kQuery, kKey}) == "body is missing, the model's is [4]");  // heads alone
   CHECK(refused({{"body", {3}, 1}, kQuery, kKey}) == "body is [3], the model's is [4]");
   CHECK(refused({kBody, kWeight, kBias, kQuery, kKey, {"fc.scale", {1}, 1}}) == "fc.scale is unknown to the model");
   // Parts of one parameter.
-  CHECK(refused({kBody, kWeight, kBias, kQuery}) == "attn.k is missing");
+  CHECK(refused({kBody, kWeight, kBias, kQuery}) == "attn.k is missing, the model's is [2]");
   CHECK(refused({kBody, kWeight, kBias, {"attn.q", {3}, 4}, kKey}) == "attn.q is [3], the model's is [2]");
-  CHECK(refused({kBody, kWeight, kBias, {"attn.k", {3}, 5}}) == "attn.q is missing; attn.k is [3], the model's is [2]");
-  CHECK(refused({kBody, kWeight, kBias}, Model(Texts{"attn.q"})) == "attn.q is missing; attn.k is missing");
-  CHECK(refused({kBody, kQuery, kKey}, Model(Texts())) == "fc.bias is missing; fc.weight is missing");
+  CHECK(refused({kBody, kWeight, kBias, {"attn.k", {3}, 5}}) ==
+        "attn.q is missing, the model's is [2]; attn.k is [3], the model's is [2]");
+  CHECK(refused({kBody, kWeight, kBias}, Model(Texts{"attn.q"})) ==
+        "attn.q is missing, the model's is [2]; attn.k is missing, the model's is [2]");
+  CHECK(refused({kBody, kQuery, kKey}, Model(Texts())) ==
+        "fc.bias is missing, the model's is [5]; fc.weight is missing, the model's is [5, 3]");
 }
 
 TEST_CASE("a run's own checkpoint matches exactly, heads too") {
