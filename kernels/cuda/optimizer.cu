@@ -63,7 +63,7 @@ __global__ void __launch_bounds__(kFinalizeThreads) finalize(Finalize a) {
 
 // By one thread.
 __global__ void __launch_bounds__(1)
-    correct(double* powers, AdamWCorrection* correction, const StepScalars* scalars, double beta1, double beta2) {
+    correct(double* powers, AdamWCorrection* correction, const StepScalars* scalars, float beta1, float beta2) {
   if (scalars->skips()) return;
   powers[0] *= beta1, powers[1] *= beta2;
   *correction = {.step_size = float(double(scalars->lr) / (1.0 - powers[0])),

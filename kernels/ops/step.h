@@ -45,12 +45,13 @@ struct AdamWCorrection {
 };
 
 // Where !scalars->skips(): powers (2) f64 *= {beta1, beta2}, and *correction from them. They are running products in
-// double: pow() would give other bits.
+// double: pow() would give other bits. The betas are f32 as AdamW's are: of one near 1, 1 - beta is another number in
+// f64, and moments that filled up with the one would be corrected for the other.
 struct AdamWCorrect {
   TensorView powers;
   AdamWCorrection* correction = nullptr;
   const StepScalars* scalars = nullptr;
-  double beta1 = 0, beta2 = 0;
+  float beta1 = 0, beta2 = 0;
 };
 void adamw_correct(const Exec& exec, const AdamWCorrect& a);
 

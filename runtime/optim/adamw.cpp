@@ -9,7 +9,7 @@ AdamWOptimizer::AdamWOptimizer(Device& device, const ParamLayout& layout, const 
 
 void AdamWOptimizer::update(const Exec& exec, const Parameters& params, const ReducedGradients& gradients,
                             const StepScalars* scalars) {
-  const auto [beta1, beta2] = config_.betas;
+  const auto beta1 = float(config_.betas[0]), beta2 = float(config_.betas[1]);
   adamw_correct(exec, {.powers = scalar_values(),
                        .correction = correction_.data(),
                        .scalars = scalars,
@@ -24,8 +24,8 @@ void AdamWOptimizer::update(const Exec& exec, const Parameters& params, const Re
                .rounded = params.rounded,
                .scalars = scalars,
                .correction = correction_.data(),
-               .beta1 = float(beta1),
-               .beta2 = float(beta2),
+               .beta1 = beta1,
+               .beta2 = beta2,
                .eps = float(config_.eps),
                .weight_decay = float(config_.weight_decay)});
 }

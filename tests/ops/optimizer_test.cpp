@@ -8,7 +8,7 @@ namespace ddp::test {
 namespace {
 
 const LearningRates kRates = {.first_applied = 1, .rates = {2e-3f, 4e-3f}};
-constexpr double kBeta1 = 0.9, kBeta2 = 0.95;
+constexpr double kBeta1 = 0.9f, kBeta2 = 0.95f;
 
 struct Finalized {
   StepScalars scalars;
