@@ -24,8 +24,8 @@ struct GemmShape {
 };
 
 // Adds bias (n) to each row, unless it is null. Sums are f32, what "+=" finds in c among the
-// terms; bf16 results are rounded once. A row's bits do not depend
-// on m, unless m is 1.
+// terms; bf16 results are rounded once. With AVX-512 a row's bits do not depend on m where m is not 1, and at least 16
+// where B is transposed.
 void gemm(const GemmShape& shape, const float* a, const float* b, const float* bias, float* c);
 // Only where gemm_takes_bf16().
 void gemm(const GemmShape& shape, const BFloat16* a, const BFloat16* b, const BFloat16* bias, float* c);

@@ -9,6 +9,7 @@
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/parts.h"
 #include "kernels/cpu/run.h"
+#include "kernels/cpu/scratch.h"
 #include "kernels/cpu/storage.h"
 #include "kernels/cpu/vec.h"
 #include "kernels/cpu/wide_copies.h"
@@ -18,7 +19,8 @@
 namespace ddp::cpu {
 namespace {
 
-// A slice is a whole number of units, so that no slice is a single row (another kernel).
+// A slice is a whole number of units, so that no slice has few rows: oneDNN has other kernels for a single row, and for
+// less than 16 where w is transposed.
 constexpr int64_t kRowUnit = 16;
 constexpr int64_t kMinFlops = 8'000'000;  // of a slice: below it handing out costs more than it gains
 
@@ -73,9 +75,29 @@ void column_sums(ThreadPool& pool, G* db, const S* dy, int64_t m, int64_t n, boo
   });
 }
 
+// Less than a unit, computed as a whole one, so that a sample has the same bits however few are beside it.
+template <class S>
+void few_rows(const LinearForward& a) {
+  const int64_t m = a.x.dim(0), k = a.x.dim(1), n = a.y.dim(1);
+  S* x = reinterpret_cast<S*>(thread_scratch<Scratch::operands>(kRowUnit * (k + n)));
+  S* y = x + kRowUnit * k;
+  std::copy_n(a.x.as<S>(), m * k, x);
+  std::fill_n(x + m * k, (kRowUnit - m) * k, S());
+  gemm({.m = kRowUnit,
+        .n = n,
+        .k = k,
+        .b_transposed = a.w_transposed,
+        .lda = k,
+        .ldb = a.w_transposed ? k : n,
+        .ldc = n},
+       x, a.w.as<S>(), a.bias ? a.bias.as<S>() : nullptr, y);
+  std::copy_n(y, m * n, a.y.as<S>());
+}
+
 template <class S>
 void run(ThreadPool& pool, const LinearForward& a) {
   const int64_t m = a.x.dim(0), k = a.x.dim(1), n = a.y.dim(1);
+  if (m < kRowUnit) return few_rows<S>(a);
   const S *x = a.x.as<S>(), *w = a.w.as<S>(), *bias = a.bias ? a.bias.as<S>() : nullptr;
   S* y = a.y.as<S>();
   for_row_slices(pool, m, forward_slices(pool, 2 * m * k * n), [&](int64_t begin, int64_t rows) {

@@ -155,6 +155,23 @@ TEST_CASE("linear: a row's bits do not depend on the rows around it") {
     CAPTURE(dtype_name(type));
     const int64_t m = 300, k = 200, n = 150;
     const Stored x(type, randoms(1, m * k)), w(type, randoms(2, k * n)), dy(type, randoms(3, m * n));
+    const auto forward = [&](bool w_transposed, int64_t first, int64_t rows) {
+      return in_every_setting([&](Run& run) {
+               linear_forward(run.exec(), {.y = run.output({rows, n}, type),
+                                           .x = x.view({m, k}).rows(first, rows),
+                                           .w = w_transposed ? w.view({n, k}) : w.view({k, n}),
+                                           .w_transposed = w_transposed});
+             })
+          .values(0, type);
+    };
+    for (const bool w_transposed : {false, true}) {
+      const Floats all = forward(w_transposed, 0, m);
+      for (const int64_t rows : {1, 2, 7, 15, 16, 17, 33}) {
+        CAPTURE(w_transposed, rows);
+        const Floats some = forward(w_transposed, 100, rows);
+        CHECK(std::equal(some.begin(), some.end(), all.begin() + 100 * n));
+      }
+    }
     const auto both = [&](int64_t first, int64_t rows) {
       return in_every_setting([&](Run& run) {
         linear_forward(run.exec(),
