@@ -96,6 +96,7 @@ class Builder {
 
   // Dependent defaults and required keys; `root` is where a missing key belongs.
   Config finish(const YamlNode& root) {
+    for (const RetiredKey* retired : to_multiply_) multiply(*retired);
     model_.resolve(config_, given_);
     if (config_.optimizer.name == OptimizerName::sgd && !given_.contains("optimizer.weight_decay"))
       config_.optimizer.weight_decay = 0;  // what sgd adds to the gradient is another quantity than AdamW's
@@ -128,6 +129,21 @@ class Builder {
     return at == registry_.retired.end() ? nullptr : &*at;
   }
 
+  static std::string advice(const RetiredKey& retired) {
+    if (retired.now.empty()) return "remove it: it has no effect any more";
+    return retired.times.empty() ? fmt::format("use {}", retired.now)
+                                 : fmt::format("use {}: this value times {}", retired.now, retired.times);
+  }
+  // Makes of what was set as a retired key's what the key of today means by it.
+  void multiply(const RetiredKey& retired) {
+    const auto field_of = [&](std::string_view full) -> const Field& {
+      const auto [section, key] = split(full);
+      return *find_field(sections_, section, key);
+    };
+    const Access &now = field_of(retired.now).at, &times = field_of(retired.times).at;
+    now.set(config_, std::get<int64_t>(now.get(config_)) * std::get<int64_t>(times.get(config_)));
+  }
+
   std::string keys_of(std::string_view name) const {
     std::string keys;
     for (const KeySection& section : sections_)
@@ -148,9 +164,7 @@ class Builder {
 
   [[noreturn]] void fail_unknown(const std::string& where, const std::string& key) const {
     if (const RetiredKey* retired = find_retired(key); retired != nullptr)
-      throw config_error(
-          where, key + " is a key of earlier versions",
-          retired->now.empty() ? "remove it: it has no effect any more" : fmt::format("use {}", retired->now));
+      throw config_error(where, key + " is a key of earlier versions", advice(*retired));
     if (const std::string owners = owners_of(key); !owners.empty())
       throw config_error(where, fmt::format("{} is a key of model {}, and model.name is {}", key, owners, model_.name),
                          "remove it, or set model.name");
@@ -173,6 +187,7 @@ class Builder {
       const RetiredKey* retired = is_stored_ ? find_retired(path) : nullptr;
       if (retired == nullptr) fail_unknown(where, path);
       if (retired->now.empty()) return;
+      if (!retired->times.empty()) to_multiply_.push_back(retired);
       const SplitKey now = split(retired->now);
       return set_field(now.section, now.key, where, value);
     }
@@ -186,6 +201,7 @@ class Builder {
   bool is_stored_;
   Config config_;
   GivenKeys given_;
+  std::vector<const RetiredKey*> to_multiply_;  // that were set
 };
 
 Config parse(std::string_view text, const std::string& name, const ConfigRegistry& registry,

@@ -67,7 +67,8 @@ inline constexpr DataFormat kDataFormats[] = {
 // new key.
 struct RetiredKey {
   std::string_view key;
-  std::string_view now;  // the key that takes its value; empty: it has no effect any more
+  std::string_view now;         // the key that takes its value; empty: it has no effect any more
+  std::string_view times = {};  // the key that its value is multiplied by for that, both integers; empty: by nothing
 };
 
 // What it names outlives it, and every configuration that was read with it.

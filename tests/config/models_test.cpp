@@ -42,6 +42,7 @@ constexpr RetiredKey kRetired[] = {
     {.key = "train.seed_value", .now = "train.seed"},
     {.key = "schedule.decay", .now = {}},
     {.key = "io.threads", .now = "data.num_workers"},
+    {.key = "log.batches", .now = "log.every", .times = "train.micro_batch"},
 };
 const ConfigRegistry kTwo = {.models = kModels, .formats = kFormats, .retired = kRetired};
 
@@ -117,10 +118,13 @@ TEST_CASE("explain tells the common keys of a section and each model's") {
 }
 
 TEST_CASE("a retired key means in a stored text what it means now, and a user is told the new key") {
-  const std::string old = kMinimal + "train: {seed_value: 9}\nschedule: {decay: {a: [1]}}\nio:\n  threads: 3\n";
+  const std::string old = kMinimal +
+                          "log: {batches: 5}\ntrain: {seed_value: 9, micro_batch: 4}\nschedule: {decay: {a: [1]}}\n"
+                          "io:\n  threads: 3\n";
   const Config config = parse_stored_config(old, "manifest.json", kTwo);
   CHECK(config.train.seed == 9);
   CHECK(config.data.num_workers == 3);
+  CHECK(config.log.every == 20);
   CHECK_THAT(failure_of([&] { parse_stored_config(kMinimal + "io: {thread: 3}", "manifest.json", kTwo); }).message,
              Contains("unknown key \"io.thread\""));
   CHECK_THAT(failure_of([&] { parse_stored_config(kMinimal + "train: {seed_value: x}", "m", kTwo); }).message,
@@ -138,6 +142,7 @@ TEST_CASE("a retired key means in a stored text what it means now, and a user is
   CHECK_THAT(message(kMinimal, {"io.threads=9"}), Contains("use data.num_workers"));
   CHECK_THAT(message(kMinimal + "io: {threads: 9}\n", {}), Contains("use data.num_workers"));
   CHECK_THAT(message(kMinimal, {"schedule.decay=9"}), Contains("it has no effect any more"));
+  CHECK_THAT(message(kMinimal, {"log.batches=9"}), Contains("use log.every: this value times train.micro_batch"));
 }
 
 TEST_CASE("the text that an old run stored reads and prints to itself, but for keys that came later") {
