@@ -14,7 +14,10 @@ namespace {
 
 #define DDP_KIND(name) &name::kKind,
 constexpr const ModelKind* kModels[] = {DDP_EACH_MODEL(DDP_KIND)};
-constexpr ConfigRegistry kRegistry = {.models = kModels};
+constexpr RetiredKey kRetired[] = {
+    {.key = "eval.batches", .now = "eval.samples", .times = "train.micro_batch"},  // it counted micro-batches
+};
+constexpr ConfigRegistry kRegistry = {.models = kModels, .retired = kRetired};
 
 }  // namespace
 

@@ -28,23 +28,27 @@ DDP_INLINE double sum_of(const S* x, int64_t n, F f) {
   return sum(low + high);
 }
 
-// One block: the losses of a micro-batch are few.
-void run(ThreadPool&, const SumLosses& a) {
-  const int64_t m = a.targets.numel();
-  const int32_t* targets = a.targets.as<int32_t>();
+// Of n targets: sums (num_sums) =|+= where accumulate. ranks: nullptr without.
+void sum_losses(double* sums, int64_t num_sums, const float* loss, const int32_t* targets, const int32_t* ranks,
+                int64_t n, bool accumulate) {
   double totals[kNumEvalSums] = {};
-  totals[kLossSum] = sum_of(a.loss.as<float>(), m, [](v8d x) { return x; });
-  totals[kCountedTargets] = double(std::count_if(targets, targets + m, [](int32_t t) { return t >= 0; }));
-  if (a.ranks) {
-    const int32_t* ranks = a.ranks.as<int32_t>();
-    for (int64_t i = 0; i < m; ++i) {
+  totals[kLossSum] = sum_of(loss, n, [](v8d x) { return x; });
+  totals[kCountedTargets] = double(std::count_if(targets, targets + n, [](int32_t t) { return t >= 0; }));
+  if (ranks != nullptr)
+    for (int64_t i = 0; i < n; ++i) {
       if (targets[i] < 0) continue;
       totals[kTop1] += ranks[i] < 1;
       totals[kTop5] += ranks[i] < 5;
     }
-  }
-  double* sums = a.sums.as<double>();
-  for (int64_t s = 0; s < a.sums.numel(); ++s) sums[s] = a.accumulate ? sums[s] + totals[s] : totals[s];
+  for (int64_t i = 0; i < num_sums; ++i) sums[i] = accumulate ? sums[i] + totals[i] : totals[i];
+}
+
+// One thread: the losses of a micro-batch are few.
+void run(ThreadPool&, const SumLosses& a) {
+  const int64_t samples = a.sums.dim(0), num_sums = a.sums.dim(1), n = a.targets.numel() / samples;
+  for (int64_t s = 0; s < samples; ++s)
+    sum_losses(a.sums.as<double>() + s * num_sums, num_sums, a.loss.as<float>() + s * n,
+               a.targets.as<int32_t>() + s * n, a.ranks ? a.ranks.as<int32_t>() + s * n : nullptr, n, a.accumulate);
 }
 
 template <class T>

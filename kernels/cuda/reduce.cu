@@ -18,7 +18,7 @@ struct Losses {
   double* sums;
   const float* loss;
   const int32_t *targets, *ranks;  // ranks: nullptr without
-  int64_t n;
+  int64_t n;                       // targets of a sample
   bool accumulate;
 };
 
@@ -29,14 +29,16 @@ __device__ __forceinline__ double addend(const Losses& a, int s, int64_t i) {
   return s == kCountedTargets || a.ranks[i] < (s == kTop1 ? 1 : 5) ? 1.0 : 0.0;
 }
 
-// One block: the losses of a micro-batch are few.
+// A block a sample.
 __global__ void __launch_bounds__(kSumThreads) sum_of_losses(Losses a) {
   const int num_sums = a.ranks == nullptr ? kNumTrainSums : kNumEvalSums;
+  const int64_t first = blockIdx.x * a.n;
+  double* sums = a.sums + int64_t(blockIdx.x) * num_sums;
   for (int s = 0; s < num_sums; ++s) {
     double total = 0.0;
-    for (int64_t i = threadIdx.x; i < a.n; i += kSumThreads) total += addend(a, s, i);
+    for (int64_t i = threadIdx.x; i < a.n; i += kSumThreads) total += addend(a, s, first + i);
     total = block_sum(total, shared_memory<Shared>());
-    if (threadIdx.x == 0) a.sums[s] = a.accumulate ? a.sums[s] + total : total;
+    if (threadIdx.x == 0) sums[s] = a.accumulate ? sums[s] + total : total;
   }
 }
 
@@ -97,9 +99,9 @@ void run(Stream& stream, const SumLosses& a) {
                          .loss = a.loss.as<float>(),
                          .targets = a.targets.as<int32_t>(),
                          .ranks = a.ranks ? a.ranks.as<int32_t>() : nullptr,
-                         .n = a.targets.numel(),
+                         .n = a.targets.numel() / a.sums.dim(0),
                          .accumulate = a.accumulate};
-  launch(stream, {"sum_losses", 1, kSumThreads, sizeof(Shared)}, sum_of_losses, losses);
+  launch(stream, {"sum_losses", blocks(a.sums.dim(0)), kSumThreads, sizeof(Shared)}, sum_of_losses, losses);
 }
 
 template <>

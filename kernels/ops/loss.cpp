@@ -20,7 +20,9 @@ void cross_entropy(const Exec& exec, const CrossEntropy& a) {
 void sum_losses(const Exec& exec, const SumLosses& a) {
   constexpr const char* kOp = "sum_losses";
   const int64_t m = a.targets.numel();
-  check_shape(kOp, "sums", a.sums, {a.ranks ? kNumEvalSums : kNumTrainSums}, DType::f64);
+  const int64_t s = a.sums.dim(0);
+  check_shape(kOp, "sums", a.sums, {s, a.ranks ? kNumEvalSums : kNumTrainSums}, DType::f64);
+  DDP_CHECK(s >= 1 && m % s == 0, "{}: sums of {} samples over {} targets", kOp, s, m);
   check_shape(kOp, "loss", a.loss, {m}, wide(a.loss.dtype));
   check_shape(kOp, "targets", a.targets, {m}, DType::i32);
   check_optional(kOp, "ranks", a.ranks, {m}, DType::i32);

@@ -33,9 +33,10 @@ struct CrossEntropy {
 };
 void cross_entropy(const Exec& exec, const CrossEntropy& a);
 
-// sums f64 (kNumTrainSums or kNumEvalSums) by LossSum (=|+= where accumulate), over the targets (M) i32 that are not
-// below 0: the sum of loss (M) f32, which is 0 for the others, in double over fixed blocks; their number; and, with
-// ranks (M) i32 by cross_entropy, how many ranks are below 1 and below 5.
+// sums f64 (S, kNumTrainSums or kNumEvalSums), rows by LossSum (=|+= where accumulate), row s over the s-th S-th of the
+// targets (M) i32, those that are not below 0: the sum of loss (M) f32, which is 0 for the others, in double over fixed
+// blocks; their number; and, with ranks (M) i32 by cross_entropy, how many ranks are below 1 and below 5. The bits of a
+// row depend on its losses and on M / S alone.
 struct SumLosses {
   TensorView sums, loss, targets;
   TensorView ranks = {};

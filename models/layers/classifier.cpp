@@ -26,7 +26,7 @@ class Losses {
  public:
   Losses(const Pass& pass, const TensorView& targets)
       : pass_(pass), targets_(targets), loss_(pass.take_wide(targets.shape, "loss")) {
-    if (pass.sums.numel() == kNumEvalSums) ranks_ = pass.arena.take(targets.shape, "ranks", DType::i32);
+    if (pass.sums.dim(1) == kNumEvalSums) ranks_ = pass.arena.take(targets.shape, "ranks", DType::i32);
   }
   TensorView loss(int64_t begin, int64_t rows) const { return loss_.view().rows(begin, rows); }
   TensorView ranks(int64_t begin, int64_t rows) const {

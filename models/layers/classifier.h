@@ -20,7 +20,7 @@ struct Classifier {
   // Rows of logits alive at once; part of the order of sums, so fixed for a device and type.
   int64_t rows_at_once = 256;
 
-  // pass.sums from x (M,C) and targets (M).
+  // pass.sums from x (M,C) and targets (M), of which each of S samples has M / S.
   void forward(const Pass& pass, const TensorView& x, const TensorView& targets) const;
   // Factors of d(loss): scale * *loss_scale, the latter on the device or nullptr.
   struct LossGrad {

@@ -19,7 +19,7 @@ struct Pass {
   TensorView params;      // flat, of the storage type S
   TensorView grads = {};  // flat, S or f32
   bool accumulate = false;
-  TensorView sums = {};        // f64 by LossSum: of the pass
+  TensorView sums = {};        // f64 (S, n) by LossSum: of the pass, S 1, or of each of its samples
   TensorView statistics = {};  // flat as state_layout, f64: what training says of the state
   TensorView state = {};       // flat as state_layout, f32: what evaluation reads
   const std::function<void(ParamId)>* ready = nullptr;
@@ -43,7 +43,7 @@ struct Pass {
             .params = args.params,
             .grads = args.grads,
             .accumulate = args.accumulate,
-            .sums = args.sums,
+            .sums = args.sums.view({1, kNumTrainSums}),
             .statistics = args.statistics,
             .ready = &args.ready,
             .dropout = {.p = float(dropout),

@@ -71,7 +71,7 @@ struct ScheduleConfig {
 };
 
 struct EvalConfig {
-  int64_t every = 0, batches = 8;  // every 0: never; batches: micro-batches over all ranks, fixed samples
+  int64_t every = 0, samples = 512;  // every 0: never; samples: over all ranks, 0: all
 };
 
 struct CheckpointConfig {

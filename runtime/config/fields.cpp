@@ -86,7 +86,8 @@ constexpr Field kData[] = {
      .unit = "threads",
      .range = {1, 64},
      .resume_may_change = true,
-     .meaning = "threads of a rank that prepare batches ahead of the training loop"},
+     .meaning =
+         "threads of a rank that prepare batches ahead of the training loop, and as many ahead of an evaluation"},
 };
 
 constexpr Field kTrain[] = {
@@ -260,13 +261,13 @@ constexpr Field kEval[] = {
      .range = {0, kMaxCount},
      .resume_may_change = true,
      .meaning = "evaluate on data.valid after every so many steps, and after the last; 0: never"},
-    {.key = "batches",
-     .at = leaf<&Config::eval, &EvalConfig::batches>,
-     .unit = "micro-batches",
-     .range = {1, 1'000'000},
+    {.key = "samples",
+     .at = leaf<&Config::eval, &EvalConfig::samples>,
+     .unit = "samples",
+     .range = {0, kMaxCount},
      .resume_may_change = true,
-     .meaning = "micro-batches of an evaluation over all ranks: always the first samples of data.valid, fewer where it "
-                "is shorter"},
+     .meaning = "samples of an evaluation over all ranks: always the first of data.valid, fewer where it is shorter, "
+                "each once; 0: all"},
 };
 
 constexpr Field kCheckpoint[] = {

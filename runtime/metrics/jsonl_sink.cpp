@@ -142,8 +142,8 @@ std::string json_line(const StepRecord& r) {
 std::string json_line(const EvalRecord& r) {
   std::string shares;
   for (const auto& [name, share] : r.shares) shares += fmt::format(R"(,"{}":{})", name, exact(share));
-  return fmt::format(R"({{"type":"eval","step":{},"loss":{},"bits_per_byte":{}{}}})", r.step, exact(r.loss),
-                     exact(r.bits_per_byte), shares);
+  return fmt::format(R"({{"type":"eval","step":{},"samples":{},"loss":{},"bits_per_byte":{}{}}})", r.step, r.samples,
+                     exact(r.loss), exact(r.bits_per_byte), shares);
 }
 
 bool lacks_evaluation(const std::filesystem::path& path, int64_t step) {

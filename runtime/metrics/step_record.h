@@ -43,6 +43,7 @@ struct StepRecord {
 
 struct EvalRecord {
   int64_t step = 0;
+  int64_t samples = 0;       // that were evaluated
   double loss = 0;           // mean over the targets that were counted; NaN where there were none
   double bits_per_byte = 0;  // NaN where the data's bytes are not known (token files without meta.json)
   // What else the model's evaluation counts, as a share of its targets: "top1", "top5".

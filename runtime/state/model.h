@@ -44,7 +44,7 @@ struct EvalPass {
   TensorView params;
   TensorView state;  // f32 (state_layout().flat_elements()), read; empty where there is none
   Batch batch;
-  TensorView sums;  // f64 (num_eval_sums()) by LossSum, written
+  TensorView sums;  // f64 (B, num_eval_sums()), a sample's by LossSum, written
 };
 
 struct GeneratePass {

@@ -59,8 +59,7 @@ DryRun dry_run(const Config& config, int ranks, const Model& model, DeviceKind d
   const HostBatch batch(step.batch_layout());
   step.enqueue(1, [&]() -> const HostBatch& { return batch; }, {}, {});
   const std::map<std::string, OpCost> ops = result.ops;  // of training alone
-  const Buffer<double> sums(*device, step.num_eval_sums());
-  step.enqueue_eval(batch, sums.view());
+  step.enqueue_eval(batch);
 
   result.ops = ops;
   result.arena = arena.plan();

@@ -1,39 +1,52 @@
 #include "runtime/train/evaluator.h"
 
+#include <algorithm>
+
 namespace ddp {
 
 Evaluator::Evaluator(Device& device, Communicator& comm, TrainStep& step, EvalBatches& batches)
     : comm_(comm),
       step_(step),
       batches_(batches),
-      num_sums_(step.num_eval_sums()),
-      host_sums_(device, batches.total() * num_sums_ + 1),
-      sums_(device, host_sums_.count()),
+      sums_(device, batches.total() * step.shape().micro_batch * step.num_eval_sums() + 1),
       evaluated_(device) {}
 
 std::optional<std::vector<double>> Evaluator::run(const WaitPolicy& wait, const std::function<bool()>& goes_on) {
   Stream& compute = step_.compute();
-  compute.zero(sums_.view());
+  const int64_t num_sums = step_.num_eval_sums(), of_batch = step_.shape().micro_batch * num_sums;
   const int64_t broke_off = sums_.count() - 1;
+  std::fill_n(sums_.data(), sums_.count(), 0.0);
+  batches_.start();
   for (int64_t i = batches_.begin(); i < batches_.end(); ++i) {
     if (!goes_on()) {
-      host_sums_.data()[broke_off] = 1;
-      compute.copy(sums_.data() + broke_off, host_sums_.data() + broke_off, sizeof(double));
+      sums_.data()[broke_off] = 1;
       break;
     }
     // Waits for earlier batches, since there are few buffers to stage them in: it is never far ahead of the device.
-    step_.enqueue_eval(batches_.load(i), sums_.view().slice(i * num_sums_, num_sums_));
+    step_.enqueue_eval(batches_.next());
+    compute.copy(sums_.data() + i * of_batch, step_.eval_sums().data, of_batch * int64_t(sizeof(double)));
   }
-  evaluated_.record(compute);
-  Stream& communication = step_.reducer().comm_stream();
-  communication.wait(evaluated_);
-  comm_.all_reduce(sums_.view(), communication);  // adds zeros: exact
-  communication.copy(host_sums_.data(), sums_.data(), sums_.bytes());
-  communication.synchronize(wait);
-  if (host_sums_.data()[broke_off] > 0) return std::nullopt;
-  std::vector<double> totals(size_t(num_sums_), 0.0);
-  for (int64_t i = 0; i < broke_off; ++i) totals[size_t(i % num_sums_)] += host_sums_.data()[i];
+  add_those_of_other_ranks(wait);
+  if (sums_.data()[broke_off] > 0) return std::nullopt;
+  std::vector<double> totals(size_t(num_sums), 0.0);
+  for (int64_t i = 0; i < broke_off; ++i) totals[size_t(i % num_sums)] += sums_.data()[i];
   return totals;
+}
+
+// Piece by piece, so that the device needs no memory for all samples, of which the plan does not know how many there
+// are.
+void Evaluator::add_those_of_other_ranks(const WaitPolicy& wait) {
+  Stream& communication = step_.reducer().comm_stream();
+  evaluated_.record(step_.compute());
+  communication.wait(evaluated_);
+  const TensorView on_device = step_.eval_sums();
+  for (int64_t begin = 0; begin < sums_.count(); begin += on_device.numel()) {
+    const TensorView piece = on_device.slice(0, std::min(on_device.numel(), sums_.count() - begin));
+    communication.copy(piece.data, sums_.data() + begin, piece.bytes());
+    comm_.all_reduce(piece, communication);  // adds zeros: exact
+    communication.copy(sums_.data() + begin, piece.data, piece.bytes());
+  }
+  communication.synchronize(wait);
 }
 
 }  // namespace ddp

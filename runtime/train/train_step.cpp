@@ -1,5 +1,6 @@
 #include "runtime/train/train_step.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "runtime/optim/loss_scale.h"
@@ -27,6 +28,8 @@ GradReducerOptions StepShape::reducer_options() const {
 }
 
 namespace {
+
+constexpr int64_t kLeastEvalSums = 4096;  // 32 KiB
 
 GradReducerOptions reducer_options(const TrainStep::Parts& parts, const StepShape& shape) {
   GradReducerOptions options = shape.reducer_options();
@@ -59,6 +62,7 @@ TrainStep::TrainStep(const Parts& parts, Arena& arena)
       optimizer_(make_optimizer(parts.device, parts.model.layout(), parts.config.optimizer, compute_)),
       stager_(parts.device, batch_layout_),
       metrics_(parts.device),
+      eval_sums_(parts.device, std::max(kLeastEvalSums, shape_.micro_batch * parts.model.num_eval_sums())),
       uses_graphs_(parts.config.train.cuda_graph && parts.device.has_graphs()),
       graphs_(uses_graphs_ ? size_t(shape_.num_micro_steps) : 0) {
   const StepScalars first = {.state = {.loss_scale = initial_loss_scale(parts.config.train)}};
@@ -166,11 +170,15 @@ void TrainStep::launch_micro_step(int i) {
   graph->launch(compute_);
 }
 
-void TrainStep::enqueue_eval(const HostBatch& batch, const TensorView& sums) {
+void TrainStep::enqueue_eval(const HostBatch& batch) {
+  const int64_t samples = shape_.micro_batch, num_sums = num_eval_sums();
   stager_.upload(batch, compute_, parts_.wait);
   arena_.begin(Program::evaluate);
   parts_.model.evaluate(exec(), arena_,
-                        {.params = model_params(), .state = model_state(), .batch = stager_.batch(), .sums = sums});
+                        {.params = model_params(),
+                         .state = model_state(),
+                         .batch = stager_.batch(),
+                         .sums = eval_sums().slice(0, samples * num_sums).view({samples, num_sums})});
   arena_.end();
 }
 
@@ -183,7 +191,7 @@ TrainStep::Memory TrainStep::memory() const {
           .grads = grads.symmetric + grads.device,
           .optimizer = optimizer_->bytes(),
           .input = stager_.bytes(),
-          .metrics = metrics_.bytes() + scalars_.bytes()};
+          .metrics = metrics_.bytes() + scalars_.bytes() + eval_sums_.bytes()};
 }
 
 }  // namespace ddp

@@ -56,8 +56,11 @@ class TrainStep {
   // Enqueues step `number` and returns; metrics().entry(number).end is its end. `known` is the newest state that the
   // host has read: of this step, or of the one before, which may be running.
   void enqueue(int64_t number, const NextBatch& next, const GradReducer::Votes& votes, const StepState& known);
-  // Enqueues an evaluation: sums (num_eval_sums()) f64 on the device = the batch's, by LossSum.
-  void enqueue_eval(const HostBatch& batch, const TensorView& sums);
+  // Enqueues an evaluation: eval_sums(), of which the first (micro-batch, num_eval_sums()) = each sample's, by LossSum.
+  void enqueue_eval(const HostBatch& batch);
+  // f64, flat, on the device: at least what an evaluation writes, and so much that ranks may add up many samples' at
+  // once through it.
+  TensorView eval_sums() const { return eval_sums_.view(); }
   int num_eval_sums() const { return parts_.model.num_eval_sums(); }
   // Blocks until all enqueued work is done; rethrows its first error.
   void drain();
@@ -109,6 +112,7 @@ class TrainStep {
   std::unique_ptr<Optimizer> optimizer_;
   InputStager stager_;
   MetricsRing metrics_;
+  Buffer<double> eval_sums_;
   const bool uses_graphs_;
   // The first step runs eagerly: NCCL connects and libraries choose their algorithms then, which no capture allows.
   bool is_warm_ = false;

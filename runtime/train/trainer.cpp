@@ -19,9 +19,10 @@ namespace {
 constexpr int kMaxMissedCommits = 3;  // in a row; then the run ends with io (74)
 
 // From sums by LossSum.
-EvalRecord eval_record(int64_t step, const std::vector<double>& sums, double bytes_per_target) {
+EvalRecord eval_record(int64_t step, int64_t samples, const std::vector<double>& sums, double bytes_per_target) {
   const double counted = sums[kCountedTargets], loss = sums[kLossSum] / counted;
   EvalRecord record{.step = step,
+                    .samples = samples,
                     .loss = loss,
                     .bits_per_byte = bytes_per_target > 0 ? loss / (std::numbers::ln2 * bytes_per_target) : NAN};
   for (size_t s = kNumTrainSums; s < sums.size(); ++s)
@@ -89,9 +90,12 @@ void Trainer::load() {
   const Config& config = parts_.config;
   if (config.eval.every > 0) {
     valid_source_ = open(Split::valid);
-    eval_batches_.emplace(
-        *valid_source_, step_.batch_layout(),
-        EvalOptions{.batches = config.eval.batches, .rank = parts_.env.rank, .num_ranks = parts_.env.world_size});
+    eval_batches_.emplace(*valid_source_, step_.batch_layout(),
+                          EvalOptions{.samples = config.eval.samples,
+                                      .rank = parts_.env.rank,
+                                      .num_ranks = parts_.env.world_size,
+                                      .num_workers = config.data.num_workers,
+                                      .wait = parts_.wait});
     evaluator_.emplace(parts_.device, parts_.comm, step_, *eval_batches_);
   }
   const std::string data = train_source_->fingerprint();
@@ -289,10 +293,8 @@ void Trainer::evaluate(int64_t step) {
   if (!sums && outlets_)
     outlets_->console().line(fmt::format("no evaluation at step {}: the resume makes it up", step));
   if (!sums) return;
-  const EvalRecord record = eval_record(step, *sums, valid_source_->bytes_per_target());
-  if (outlets_) {
-    outlets_->write(record);
-  }
+  const EvalRecord record = eval_record(step, eval_batches_->num_samples(), *sums, valid_source_->bytes_per_target());
+  if (outlets_) outlets_->write(record);
   last_end_ns_ = monotonic_ns();
 }
 

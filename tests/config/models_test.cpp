@@ -145,10 +145,12 @@ TEST_CASE("a retired key means in a stored text what it means now, and a user is
   CHECK_THAT(message(kMinimal, {"log.batches=9"}), Contains("use log.every: this value times train.micro_batch"));
 }
 
-TEST_CASE("the text that an old run stored reads and prints to itself, but for keys that came later") {
-  const std::string text =
-      read_text(std::filesystem::path(DDP_SOURCE_DIR) / "tests/integration/old_run/run/config.yaml");
+TEST_CASE("the text that an old run stored reads and prints to itself, but for keys that went away or came later") {
+  std::string text = read_text(std::filesystem::path(DDP_SOURCE_DIR) / "tests/integration/old_run/run/config.yaml");
   const std::string now = to_yaml(parse_stored_config(text, "config.yaml", config_registry()));
+  const std::string batches = "\n  batches: 2\n";  // of 2 samples
+  REQUIRE(text.find(batches) != std::string::npos);
+  text.replace(text.find(batches), batches.size(), "\n  samples: 4\n");
   std::istringstream lines(text);
   size_t at = 0;
   for (std::string line; std::getline(lines, line);) {
@@ -158,4 +160,11 @@ TEST_CASE("the text that an old run stored reads and prints to itself, but for k
     at = found + line.size() + 1;
   }
   CHECK(at == now.size());
+}
+
+TEST_CASE("a user who counts an evaluation's micro-batches, as earlier versions did, is told to count samples") {
+  const Failure f = parse_failure(kMinimal, {"eval.batches=2"});
+  CHECK(f.code == 78);
+  CHECK_THAT(f.message, Catch::StartsWith("--set eval.batches=2: eval.batches is a key of earlier versions") &&
+                            Contains("use eval.samples: this value times train.micro_batch"));
 }

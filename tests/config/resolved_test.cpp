@@ -90,7 +90,7 @@ TEST_CASE("a resume may change exactly the keys that do not determine the result
                                               "train.micro_batch", "train.max_floor_skips", "train.recompute",
                                               "train.cuda_graph", "train.nccl_blocking", "train.bucket_mb",
                                               "train.threads_per_rank", "train.hang_timeout_s", "eval.every",
-                                              "eval.batches", "checkpoint.every", "checkpoint.keep", "checkpoint.last",
+                                              "eval.samples", "checkpoint.every", "checkpoint.keep", "checkpoint.last",
                                               "log.every", "output_dir"});
   CHECK(resume_conflicts(before, parse(kMinimal, {"train.seed=2", "train.steps=7"})) ==
         std::vector<std::string>{"train.steps: 400 became 7", "train.seed: 1 became 2"});

@@ -205,44 +205,65 @@ TEST_CASE("training reads the file in the sampler's order, epoch after epoch") {
   }
 }
 
-TEST_CASE("an evaluation reads the first samples of the file, each once over all ranks") {
-  const TemporaryFolder folder;
-  const BatchLayout layout = layout_of(3);
-  const auto source = open_bytes(
-      {.path = write_file(folder.path / "t", as_bytes(counting<uint8_t>(81))), .split = Split::valid, .batch = layout});
-  for (const int ranks : {1, 2, 3, 4, 9}) {
-    INFO(ranks << " ranks");
-    std::vector<int32_t> samples;
-    for (int r = 0; r < ranks; ++r) {
-      EvalBatches batches(*source, layout, {.batches = 5, .rank = r, .num_ranks = ranks});
-      CHECK(batches.total() == 5);
-      CHECK(batches.end() - batches.begin() <= 5 / ranks + 1);
-      for (int64_t b = batches.begin(); b < batches.end(); ++b) {
-        const HostBatch& batch = batches.load(b);
-        for (size_t i = 0; i < 3; ++i) {
-          samples.push_back(first_token(batch, int64_t(i)) / int32_t(kContext));
-          CHECK(batch.sample_ids()[i] == samples.back());
+TEST_CASE(
+    "an evaluation has the first samples of the file, each once over all ranks, and filler that counts for nothing") {
+  const RecordingSource source(20);
+  for (const int64_t micro_batch : {1, 3, 7, 8})
+    for (const int64_t samples : {1, 13, 20, 50, 0})
+      for (const int ranks : {1, 2, 3, 9})
+        for (const int64_t workers : {1, 3}) {
+          CAPTURE(micro_batch, samples, ranks, workers);
+          const BatchLayout layout = layout_of(micro_batch);
+          const int64_t expected = samples == 0 ? 20 : std::min<int64_t>(samples, 20);
+          std::vector<int32_t> counted;
+          int64_t taken = 0;
+          for (int r = 0; r < ranks; ++r) {
+            EvalBatches batches(source, layout,
+                                {.samples = samples, .rank = r, .num_ranks = ranks, .num_workers = workers});
+            CHECK(batches.num_samples() == expected);
+            CHECK(batches.total() == (expected + micro_batch - 1) / micro_batch);
+            CHECK(batches.end() - batches.begin() <= (batches.total() + ranks - 1) / ranks);
+            batches.start();
+            for (int64_t b = batches.begin(); b < batches.end(); ++b, ++taken) {
+              HostBatch batch = batches.next();
+              for (int64_t i = 0; i < micro_batch; ++i) {
+                CHECK(batch.sample_ids()[size_t(i)] == int32_t(taken * micro_batch + i));
+                if (batch.sample<int32_t>("targets", i)[0] >= 0) counted.push_back(first_token(batch, i));
+              }
+            }
+          }
+          CHECK(counted == counting<int32_t>(expected));
         }
-      }
-    }
-    CHECK(samples == counting<int32_t>(15));
-  }
 }
 
-TEST_CASE("an evaluation has each sample of a short held-out file once, and filler that counts for nothing") {
-  const RecordingSource source(7);
-  for (const int64_t micro_batch : {1, 3, 7, 8}) {
-    const BatchLayout layout = layout_of(micro_batch);
-    EvalBatches batches(source, layout, {.batches = 50});
-    CHECK(batches.total() == (7 + micro_batch - 1) / micro_batch);
-    std::vector<int32_t> counted;
-    for (int64_t b = 0; b < batches.total(); ++b) {
-      HostBatch batch = batches.load(b);
-      for (int64_t i = 0; i < micro_batch; ++i)
-        if (batch.sample<int32_t>("targets", i)[0] >= 0) counted.push_back(first_token(batch, i));
+TEST_CASE("an evaluation's batches are read from its start to its end, and every evaluation has the same") {
+  // Counts the samples that were read.
+  struct CountingSource final : DataSource {
+    CountingSource() : DataSource(Split::valid, 0) {}
+    mutable FutexWord num_read{0};
+    int64_t num_samples() const override { return 5; }
+    std::string fingerprint() const override { return {}; }
+    void fill_sample(HostBatch& batch, int64_t i, const Draw& draw) const override {
+      std::ranges::fill(batch.sample<int32_t>("tokens", i), int32_t(draw.sample));
+      ++num_read;
+      wake_all(num_read);
     }
-    CHECK(counted == counting<int32_t>(7));
+  } source;
+  const BatchLayout layout = layout_of(1);
+  for (const int64_t workers : {1, 2, 7}) {
+    source.num_read = 0;
+    EvalBatches batches(source, layout, {.num_workers = workers});
+    for (uint32_t evaluation = 0; evaluation < 4; ++evaluation) {
+      CAPTURE(workers, evaluation);
+      CHECK(source.num_read == evaluation * 5);  // those of the next are not read before it starts
+      batches.start();
+      for (int32_t b = 0; b < 5; ++b) CHECK(first_token(batches.next()) == b);
+    }
   }
+  EvalBatches batches(source, layout, {.num_workers = 2});
+  const uint32_t before = source.num_read;
+  batches.start();
+  wait_until_reached(source.num_read, before + 4, {}, "test");  // ahead of who takes them, as far as there are places
 }
 
 TEST_CASE("what a format does not give to a model, and a format that there is not, are refused by name") {

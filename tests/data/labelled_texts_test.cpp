@@ -1,7 +1,6 @@
 // Texts with labels: what a sample shows of the file, and one clear error for each way in which the file can be wrong.
 #include "runtime/data/labelled_texts.h"
 
-
 #include <catch2/catch.hpp>
 #include <functional>
 #include <set>

@@ -15,7 +15,7 @@ data: {{format: {format}, train: {folder}/{train}, valid: {folder}/{valid}}}
 train: {{steps: {steps}, micro_batch: 4, global_batch: 16, seed: 3, deterministic: {deterministic}, bucket_mb: 0.02, clip_norm: 1.0}}
 optimizer: {{name: adamw, lr: {lr}, betas: [0.9, 0.98], weight_decay: 0.01}}
 schedule: {{name: linear, warmup_steps: {warmup}}}
-eval: {{every: {eval_every}, batches: 6}}
+eval: {{every: {eval_every}, samples: 24}}
 checkpoint: {{every: 0}}
 output_dir: {folder}/run
 """

@@ -22,7 +22,7 @@ train: {{steps: {steps}, micro_batch: 4, global_batch: 16, seed: 3, deterministi
   precision: {precision}}}
 optimizer: {{name: adamw, lr: 3e-3}}
 schedule: {{name: cosine, warmup_steps: 5, min_lr: 1e-4}}
-eval: {{every: 10, batches: 6}}
+eval: {{every: 10, samples: 24}}
 checkpoint: {{every: 0, keep: 3}}
 output_dir: {folder}/run
 """

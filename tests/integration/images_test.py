@@ -16,7 +16,7 @@ model: {{name: resnet, block: basic, blocks: [1, 1], width: 8, stem: small, imag
 data: {{format: {format}, train: {folder}/{train}, valid: {folder}/{valid}, augment: {augment}}}
 train: {{steps: {steps}, micro_batch: 4, global_batch: 16, seed: 3, deterministic: true, bucket_mb: 0.01, clip_norm: 0}}
 optimizer: {{name: sgd, lr: 0.05, momentum: 0.9}}
-eval: {{every: 12, batches: 5}}
+eval: {{every: 12, samples: 20}}
 checkpoint: {{every: 0}}
 output_dir: {folder}/run
 """

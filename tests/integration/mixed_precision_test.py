@@ -32,7 +32,7 @@ class Precision(harness.IntegrationTest):
         self.check_16_bits("bert-tiny.yaml", 5.86, "schedule.warmup_steps=30")  # by how often there is each word
 
     def test_resnet_on_made_up_images(self):
-        self.check_16_bits("resnet-tiny.yaml", 1.2, "optimizer.lr=0.05", "eval.batches=64")  # of ln 10 at first
+        self.check_16_bits("resnet-tiny.yaml", 1.2, "optimizer.lr=0.05", "eval.samples=1024")  # of ln 10 at first
 
 
 if __name__ == "__main__":

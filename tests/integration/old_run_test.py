@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""old_run is a run's folder as a former program wrote it, stopped after 6 of 12 steps: it goes on, and it can be sampled. The numbers
-that follow are those of the unbroken run then (unbroken.jsonl), but for what another processor's products do to them."""
+"""old_run is a run's folder as a former program wrote it, stopped after 6 of 12 steps: it goes on, and it can be sampled. Its train.yaml
+has the keys of today: eval.samples for the eval.batches, of 2 samples each, that the folder tells of. The numbers that
+follow are those of the unbroken run then (unbroken.jsonl), but for what another processor's products do to them."""
 import json
 import os
 import shutil

@@ -6,7 +6,7 @@ data: {{format: synthetic, train: 4000, valid: 400}}
 train: {{steps: {steps}, micro_batch: 4, global_batch: 16, seed: 3, deterministic: {deterministic}, bucket_mb: 0.01, clip_norm: 0}}
 optimizer: {{name: sgd, lr: {lr}, momentum: 0.9, weight_decay: 1e-4}}
 schedule: {{name: cosine, warmup_steps: {warmup}}}
-eval: {{every: {eval_every}, batches: 8}}
+eval: {{every: {eval_every}, samples: 32}}
 checkpoint: {{every: 0}}
 output_dir: {folder}/run
 """

@@ -181,7 +181,7 @@ class Resume(harness.IntegrationTest):
         self.stop_and_check()
 
     def test_sigterm_commits_also_where_every_step_is_waited_for(self):
-        self.stop_and_check("--set", "eval.every=1", "--set", "eval.batches=2")
+        self.stop_and_check("--set", "eval.every=1", "--set", "eval.samples=8")
 
     def stop_and_check(self, *args):
         self.config(steps=100000)

@@ -14,7 +14,7 @@ data: {{format: clouds, train: {folder}/train.count, valid: {folder}/valid.count
 train: {{steps: 60, micro_batch: 8, global_batch: 32, seed: 3, deterministic: {deterministic}}}
 optimizer: {{name: sgd, lr: 0.1, momentum: 0.9, weight_decay: 1e-4}}
 schedule: {{name: step, step_size: 25, gamma: 0.5}}
-eval: {{every: 20, batches: 12}}
+eval: {{every: 20, samples: 96}}
 checkpoint: {{every: 0}}
 output_dir: {folder}/run
 """

@@ -118,8 +118,8 @@ TEST_CASE("speed and ETA follow recent steps and forget the first") {
 TEST_CASE("start-up, evaluations, checkpoints and warnings are permanent lines") {
   Console console(ConsoleMode::terminal);
   console.sink.start_up({213.2, 4.1, 0.6, 3.0, 180});
-  console.sink.write(EvalRecord{100, 2.1, 3.0297});
-  console.sink.write(EvalRecord{200, 2.05, NAN});
+  console.sink.write(EvalRecord{100, 512, 2.1, 3.0297});
+  console.sink.write(EvalRecord{200, 512, 2.05, NAN});
   console.sink.checkpoint(100, 12 << 20, 85.3);
   console.sink.warning("disk is full");
   CHECK(console.take() == Lines{"\x1fstart-up 213 ms: launch 4.1, rendezvous 0.6, data 3, first step 180",
@@ -135,8 +135,8 @@ TEST_CASE("start-up, evaluations, checkpoints and warnings are permanent lines")
 TEST_CASE("the summary tells steps, speed, losses and where things are") {
   Console console(ConsoleMode::bare, 0);
   for (int64_t step : {998, 999}) console.sink.write(record(step));
-  console.sink.write(EvalRecord{998, 2.0, 2.885});
-  console.sink.write(EvalRecord{999, 2.1, 3.030});
+  console.sink.write(EvalRecord{998, 512, 2.0, 2.885});
+  console.sink.write(EvalRecord{999, 512, 2.1, 3.030});
   console.sink.write(record(1000));
   console.take();
   console.sink.summary({47.2, "runs/x", "runs/x/checkpoints/step-00001000", "In the beginning"});

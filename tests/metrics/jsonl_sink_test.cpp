@@ -42,7 +42,8 @@ TEST_CASE("a step is one line with the documented keys") {
         R"({"type":"step","step":7,"loss":0.10000000000000001,"lr":0.0040000000000000001,"grad_norm":1.5,)"
         R"("tokens_per_s":5184.033,"step_ms":12.346,"data_wait_ms":0.250,"exposed_comm_ms":1.000,"samples_seen":224,)"
         R"("applied_steps":6,"loss_scale":65536,"skipped":false})");
-  CHECK(json_line(EvalRecord{8, 2.5, 3.25}) == R"({"type":"eval","step":8,"loss":2.5,"bits_per_byte":3.25})");
+  CHECK(json_line(EvalRecord{8, 512, 2.5, 3.25}) ==
+        R"({"type":"eval","step":8,"samples":512,"loss":2.5,"bits_per_byte":3.25})");
 }
 
 TEST_CASE("a skipped step names the tensor, and the rank where one is to blame") {
@@ -61,13 +62,14 @@ TEST_CASE("numbers that JSON does not have are null") {
   const std::string line = json_line(r);
   CHECK(line.find(R"("loss":null,)") != std::string::npos);
   CHECK(line.find(R"("grad_norm":null,"tokens_per_s":null,)") != std::string::npos);
-  CHECK(json_line(EvalRecord{8, 2.5, NAN}) == R"({"type":"eval","step":8,"loss":2.5,"bits_per_byte":null})");
+  CHECK(json_line(EvalRecord{8, 512, 2.5, NAN}) ==
+        R"({"type":"eval","step":8,"samples":512,"loss":2.5,"bits_per_byte":null})");
 }
 
 TEST_CASE("a loss reads back to the same bits") {
   for (double loss :
        {0.1 + 0.2, 5.5451774444795623, std::nextafter(2.0, 3.0), 1e-300, 5e-324, std::numeric_limits<double>::max()}) {
-    const std::string line = json_line(EvalRecord{1, loss, 0});
+    const std::string line = json_line(EvalRecord{1, 512, loss, 0});
     CHECK(std::strtod(line.c_str() + line.find("\"loss\":") + 7, nullptr) == loss);
   }
 }
@@ -80,8 +82,8 @@ TEST_CASE("a resume cuts later lines, goes on after the earlier ones, and leaves
     for (int64_t step = 1; step <= 6; ++step) {
       sink.write(record(step));
       if (step <= 4) expected += json_line(record(step)) + "\n";
-      if (step % 2 == 0) sink.write(EvalRecord{step, 2, 3});
-      if (step == 2 || step == 4) expected += json_line(EvalRecord{step, 2, 3}) + "\n";
+      if (step % 2 == 0) sink.write(EvalRecord{step, 512, 2, 3});
+      if (step == 2 || step == 4) expected += json_line(EvalRecord{step, 512, 2, 3}) + "\n";
     }
   }
   {
@@ -107,7 +109,7 @@ TEST_CASE("torn and foreign lines are dropped at a resume") {
 
 TEST_CASE("a fresh start begins an empty file") {
   MetricsFile file;
-  file.put(json_line(EvalRecord{0, 1, 1}) + "\n");
+  file.put(json_line(EvalRecord{0, 512, 1, 1}) + "\n");
   JsonlSink sink(file.path, 0);
   CHECK(file.text().empty());
 }
@@ -119,7 +121,7 @@ std::string lines(std::initializer_list<std::string> of) {
   return text;
 }
 std::string step(int64_t at) { return json_line(record(at)); }
-std::string eval(int64_t at) { return json_line(EvalRecord{at, 2, 3}); }
+std::string eval(int64_t at) { return json_line(EvalRecord{at, 512, 2, 3}); }
 std::string gap(int64_t from, int64_t to) {
   return R"({"type":"gap","from":)" + std::to_string(from) + R"(,"to":)" + std::to_string(to) + "}";
 }
@@ -133,7 +135,7 @@ TEST_CASE("lines that a full disk does not take wait, and come in order when the
   {
     const test::FileSizeLimit full(before.size() + 10);
     for (int64_t at = 2; at <= 4; ++at) sink.write(record(at));
-    sink.write(EvalRecord{4, 2, 3});
+    sink.write(EvalRecord{4, 512, 2, 3});
     sink.flush();
     CHECK(file.text() == before);
     CHECK(told == std::vector<std::string>{"warning: metrics.jsonl cannot be written: File too large (see ulimit -f); "

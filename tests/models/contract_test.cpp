@@ -2,8 +2,10 @@
 #include <algorithm>
 #include <catch2/catch.hpp>
 #include <cmath>
+#include <random>
 #include <set>
 
+#include "runtime/train/evaluator.h"
 #include "tests/support/gradient_check.h"
 #include "tests/support/step_runner.h"
 #include "tests/support/text_files.h"
@@ -61,7 +63,7 @@ std::string with_steps(const Case& c) {
   return std::string(c.yaml) +
          "train: {{steps: 6, micro_batch: 4, global_batch: 32, deterministic: true, bucket_mb: 0.001}}\n"
          "optimizer: {{lr: 1e-2}}\n"
-         "eval: {{every: 3, batches: 3}}\n"
+         "eval: {{every: 3, samples: 12}}\n"
          "checkpoint: {{every: 3}}\n";
 }
 
@@ -69,6 +71,58 @@ Config config_of(const Case& c) {
   return parse_config(fmt::format(fmt::runtime(with_steps(c)), "none"), "test", kKnown.config);
 }
 std::unique_ptr<Model> model_of(const Case& c) { return make_model(config_of(c), DeviceKind::cpu, kKnown.models); }
+
+// What the cases read, but for the text that TrainerRuns writes.
+void write_data(const std::filesystem::path& folder) {
+  write_text_atomically(folder / "count", "400");
+  write_masked_text(folder / "masked");
+  write_labelled_text(folder / "labelled.safetensors");
+}
+
+// A random model's evaluation of data.valid; writes to `file` what it gives on rank 0.
+std::vector<RankResult> evaluate_as_ranks(const Config& config, EvalOptions options, int threads,
+                                          const std::filesystem::path& file) {
+  const std::unique_ptr<Model> model = make_model(config, DeviceKind::cpu, kKnown.models);
+  const DryRun plan = dry_run(config, options.num_ranks, *model);
+  const auto body = [&](RankContext& c) {
+    const auto device = make_cpu_device({.num_threads = threads, .spin_pauses = 0});
+    const Buffer<std::byte> arena_memory(*device, plan.arena.arena_bytes);
+    Arena arena(plan.arena, arena_memory.data());
+    TrainStep step({.config = config,
+                    .ranks = options.num_ranks,
+                    .device = *device,
+                    .table = cpu_op_table(),
+                    .comm = c.comm,
+                    .model = *model,
+                    .wait = c.wait},
+                   arena);
+    const auto set = [&](const ParamLayout& layout, const TensorView& values) {
+      if (!values) return;
+      HostFlat host(*device, values, step.compute(), c.wait);
+      ThreadPool pool({});
+      init_params(layout, host.values(), 1, pool);
+      std::mt19937 random(7);
+      for (float& x : host.values()) x += 0.2f * float(random() % 1000) / 1000;
+      host.upload();
+    };
+    set(model->layout(), step.params());
+    set(model->state_layout(), step.model_state());
+    step.round_params();
+    const auto source = find_maker(kKnown.sources, config.data.format, step.batch_layout())
+                            .open({.path = config.data.valid, .split = Split::valid, .batch = step.batch_layout()});
+    options.rank = c.comm.rank();
+    options.wait = c.wait;
+    EvalBatches batches(*source, step.batch_layout(), options);
+    Evaluator evaluator(*device, c.comm, step, batches);
+    for (int times = 0; times < 2; ++times) {
+      const std::optional<std::vector<double>> totals = evaluator.run(c.wait, [] { return true; });
+      std::string text;
+      for (const double sum : totals.value()) text += fmt::format("{:a}\n", sum);
+      if (options.rank == 0) write_text_atomically(file, text);
+    }
+  };
+  return RankProcesses(options.num_ranks, {.symmetric_bytes = plan.symmetric_bytes}, body).wait_for_all();
+}
 
 }  // namespace
 
@@ -136,8 +190,8 @@ TEST_CASE("contract: targets below 0 are neither added nor counted, in training 
   CHECK(half < all);
   CHECK(half > 0);
   run.evaluate();
-  CHECK(run.sums[kCountedTargets] == counted);
-  for (size_t s = kTop1; s < run.sums.size(); ++s) CHECK((run.sums[s] >= 0 && run.sums[s] <= counted));
+  CHECK(run.total(kCountedTargets) == counted);
+  for (int s = kTop1; s < model->num_eval_sums(); ++s) CHECK((run.total(s) >= 0 && run.total(s) <= counted));
   std::ranges::fill(targets, -1);
   CHECK(run.train() == 0.0);
   CHECK(run.sums[kCountedTargets] == 0.0);
@@ -179,9 +233,7 @@ TEST_CASE("contract: 1, 2 and 4 ranks, and a run in pieces on other numbers of r
   const Case c = GENERATE_REF(from_range(std::begin(kCases), std::end(kCases)));
   CAPTURE(c.model);
   const TrainerRuns runs(with_steps(c), kKnown);
-  write_text_atomically(runs.folder.path / "count", "400");
-  write_masked_text(runs.folder.path / "masked");
-  write_labelled_text(runs.folder.path / "labelled.safetensors");
+  write_data(runs.folder.path);
   const auto model_bytes = [&](const std::string& name, int64_t step) {
     return read_text(runs.checkpoint(name, step) / kModelFile);
   };
@@ -206,6 +258,32 @@ TEST_CASE("contract: 1, 2 and 4 ranks, and a run in pieces on other numbers of r
   REQUIRE(failures(runs.run("pieces", 1, {}, {.resume = "auto"})) == "");
   CHECK(losses("pieces") == losses("1"));
   CHECK(model_bytes("pieces", 6) == model_bytes("1", 6));
+}
+
+TEST_CASE("contract: evaluation has the same bits for every micro-batch, number of ranks and of threads") {
+  const Case c = GENERATE_REF(from_range(std::begin(kCases), std::end(kCases)));
+  const char* precision = GENERATE("fp32", "bf16", "fp16");
+  CAPTURE(c.model, precision);
+  constexpr int64_t kSamples = 23;
+  const TrainerRuns runs(with_steps(c), kKnown);
+  write_data(runs.folder.path);
+  const auto totals = [&](int64_t micro_batch, int ranks, int threads) {
+    Config config = parse_config(fmt::format(fmt::runtime(runs.base), runs.folder.path.string()), "test", kKnown.config,
+                                 std::vector<std::string>{fmt::format("train.precision={}", precision)});
+    config.train.micro_batch = micro_batch;
+    config.train.global_batch = micro_batch * ranks;
+    config.train.deterministic = false;  // which lanes there were has no meaning here
+    const std::filesystem::path file = runs.path(fmt::format("{}-{}-{}", micro_batch, ranks, threads));
+    REQUIRE(failures(evaluate_as_ranks(config, {.samples = kSamples, .num_ranks = ranks}, threads, file)) == "");
+    return read_text(file);
+  };
+  const std::string expected = totals(8, 1, 1);
+  const int64_t least = least_micro_batch(config_of(c));
+  for (const int64_t micro_batch : {least, int64_t(2), int64_t(3), int64_t(8)})
+    for (const int ranks : {1, 2, 5}) {
+      CAPTURE(micro_batch, ranks);
+      CHECK(totals(micro_batch, ranks, 1 + ranks % 3) == expected);
+    }
 }
 
 TEST_CASE("contract: a saved model loads, and saves to the same bytes") {

@@ -86,8 +86,7 @@ nlohmann::json run(const char* config_file, const char* batch_file, const std::f
   const HostBatch& batch = runner.batch;
   TrainStep& step = runner.step;
 
-  const Buffer<double> sums(*runner.device, step.num_eval_sums());
-  step.enqueue_eval(batch, sums.view());
+  step.enqueue_eval(batch);
   step.drain();
   evaluates = false;
   write_evaluated(folder / "evaluated.safetensors");

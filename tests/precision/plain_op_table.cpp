@@ -211,15 +211,17 @@ void run(const CrossEntropy& a) {
 
 void run(const SumLosses& a) {
   const Vec losses = load(a.loss);
+  const size_t per_sample = losses.size() / size_t(a.sums.dim(0)), num_sums = size_t(a.sums.dim(1));
   Vec totals(size_t(a.sums.numel()), 0.0);
   for (size_t i = 0; i < losses.size(); ++i) {
     const int32_t target = a.targets.as<int32_t>()[i];
     if (target < 0) continue;
-    totals[kLossSum] += losses[i];
-    totals[kCountedTargets] += 1;
+    double* sums = totals.data() + i / per_sample * num_sums;
+    sums[kLossSum] += losses[i];
+    sums[kCountedTargets] += 1;
     if (!a.ranks) continue;
-    totals[kTop1] += a.ranks.as<int32_t>()[i] < 1;
-    totals[kTop5] += a.ranks.as<int32_t>()[i] < 5;
+    sums[kTop1] += a.ranks.as<int32_t>()[i] < 1;
+    sums[kTop5] += a.ranks.as<int32_t>()[i] < 5;
   }
   store(a.sums, a.accumulate ? sum(load(a.sums), totals) : totals);
 }

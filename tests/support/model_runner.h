@@ -25,7 +25,7 @@ class ModelRunner {
         grads(params.size()),
         state(size_t(model.state_layout().flat_elements())),
         statistics(state.size()),
-        sums(size_t(model.num_eval_sums())),
+        sums(size_t(batch_size * model.num_eval_sums())),
         batch(layout_) {
     ThreadPool pool({.num_threads = threads});
     init_params(model.layout(), params, 1, pool);
@@ -53,14 +53,24 @@ class ModelRunner {
         Program::train);
     return sums[kLossSum];
   }
+  // Returns the sum of the losses; `sums` has those of each sample.
   double evaluate() {
     run(
         [&](const Exec& exec, Arena& arena) {
           model_.evaluate(exec, arena,
-                          {.params = flat(params), .state = flat(state), .batch = device_batch(), .sums = flat(sums)});
+                          {.params = flat(params),
+                           .state = flat(state),
+                           .batch = device_batch(),
+                           .sums = flat(sums).view({layout_.num_samples(), model_.num_eval_sums()})});
         },
         Program::evaluate);
-    return sums[kLossSum];
+    return total(kLossSum);
+  }
+  // Of an evaluation, over its samples.
+  double total(int sum) const {
+    double total = 0;
+    for (size_t i = size_t(sum); i < sums.size(); i += size_t(model_.num_eval_sums())) total += sums[i];
+    return total;
   }
   std::vector<float> generate(int64_t position) {
     const LanguageModel& writer = *model_.language_model();
@@ -110,7 +120,7 @@ class ModelRunner {
 
  public:
   std::vector<float> params, grads, state;  // flat
-  std::vector<double> statistics, sums;
+  std::vector<double> statistics, sums;     // the latter of training, or (B, num_eval_sums()) of an evaluation
   HostBatch batch;
   std::vector<int> announced;
   uint32_t attempted_step = 1;

@@ -31,7 +31,7 @@ model: {name: gpt2, layers: 1, heads: 1, width: 16, context: 16, dropout: 0.1}
 data: {format: bytes, train: train.txt, valid: valid.txt}
 train: {steps: %d, micro_batch: 2, global_batch: 8, deterministic: true, threads_per_rank: 1, seed: 5}
 optimizer: {lr: 3e-3}
-eval: {every: 7, batches: 2}
+eval: {every: 7, samples: 4}
 checkpoint: {every: 5, keep: 3}
 log: {every: 1000000}
 output_dir: run

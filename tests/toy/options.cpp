@@ -42,7 +42,8 @@ const ConfigRegistry& config_registry() {
     all.push_back({.name = "clouds"});
     return all;
   }();
-  static const ConfigRegistry registry = {.models = models, .formats = formats};
+  static const ConfigRegistry registry = {
+      .models = models, .formats = formats, .retired = ddp::config_registry().retired};
   return registry;
 }
 

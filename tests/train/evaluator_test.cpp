@@ -29,18 +29,18 @@ class LearnableSource final : public DataSource {
 }  // namespace
 
 TEST_CASE("an evaluation gives a sign of life after each micro-batch: it may last longer than a hang is waited for") {
-  constexpr int64_t kBatches = 7;
+  constexpr int64_t kSamples = 13;  // in 7 micro-batches
   Config config = test::gpt2_config({.layers = 1, .heads = 2, .width = 32, .context = 12, .vocab = kVocab});
   config.train.micro_batch = config.train.global_batch = 2;
   test::StepRunner run(config);
   const LearnableSource source;
-  EvalBatches batches(source, run.step.batch_layout(), {.batches = kBatches});
+  EvalBatches batches(source, run.step.batch_layout(), {.samples = kSamples});
   Evaluator evaluator(*run.device, *run.comm, run.step, batches);
   int64_t beats = 0;
   const std::optional<std::vector<double>> sums = evaluator.run(test::StepRunner::kWait, [&] { return ++beats > 0; });
-  CHECK(beats == kBatches);
+  CHECK(beats == 7);
   REQUIRE(sums.has_value());
-  CHECK(sums->at(kCountedTargets) == kBatches * 2 * 12);
+  CHECK(sums->at(kCountedTargets) == kSamples * 12);
   CHECK(sums->at(kLossSum) / sums->at(kCountedTargets) ==
         Approx(std::log(double(kVocab))).epsilon(0.05));  // of a model that has learnt nothing
 }

@@ -14,7 +14,7 @@ model: {{name: gpt2, layers: 1, heads: 2, width: 16, context: 8}}
 data: {{format: bytes, train: {0}/train.txt, valid: {0}/train.txt}}
 train: {{steps: 6, micro_batch: 2, global_batch: 12}}
 optimizer: {{lr: 1e-3}}
-eval: {{every: 2, batches: 5}}
+eval: {{every: 2, samples: 10}}
 checkpoint: {{every: 0}}
 )";
 

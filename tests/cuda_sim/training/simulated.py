@@ -18,7 +18,7 @@ data: {{format: bytes, train: {folder}/train.txt, valid: {folder}/valid.txt}}
 train: {{steps: {steps}, micro_batch: 1, global_batch: {batch}, seed: 3, deterministic: {deterministic}, bucket_mb: 0.1, clip_norm: 1.0}}
 optimizer: {{name: adamw, lr: {lr}}}
 schedule: {{name: cosine, warmup_steps: {warmup}, min_lr: 1e-5}}
-eval: {{every: 0, batches: 2}}
+eval: {{every: 0, samples: 2}}
 checkpoint: {{every: 0}}
 output_dir: {folder}/run
 """
