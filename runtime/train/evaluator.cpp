@@ -9,6 +9,7 @@ Evaluator::Evaluator(Device& device, Communicator& comm, TrainStep& step, EvalBa
       step_(step),
       batches_(batches),
       sums_(device, batches.total() * step.shape().micro_batch * step.num_eval_sums() + 1),
+      sums_of_all_(device, sums_.count()),
       evaluated_(device) {}
 
 std::optional<std::vector<double>> Evaluator::run(const WaitPolicy& wait, const std::function<bool()>& goes_on) {
@@ -27,9 +28,9 @@ std::optional<std::vector<double>> Evaluator::run(const WaitPolicy& wait, const 
     compute.copy(sums_.data() + i * of_batch, step_.eval_sums().data, of_batch * int64_t(sizeof(double)));
   }
   add_those_of_other_ranks(wait);
-  if (sums_.data()[broke_off] > 0) return std::nullopt;
+  if (sums_of_all_.data()[broke_off] > 0) return std::nullopt;
   std::vector<double> totals(size_t(num_sums), 0.0);
-  for (int64_t i = 0; i < broke_off; ++i) totals[size_t(i % num_sums)] += sums_.data()[i];
+  for (int64_t i = 0; i < broke_off; ++i) totals[size_t(i % num_sums)] += sums_of_all_.data()[i];
   return totals;
 }
 
@@ -38,13 +39,13 @@ std::optional<std::vector<double>> Evaluator::run(const WaitPolicy& wait, const 
 void Evaluator::add_those_of_other_ranks(const WaitPolicy& wait) {
   Stream& communication = step_.reducer().comm_stream();
   evaluated_.record(step_.compute());
-  communication.wait(evaluated_);
+  evaluated_.synchronize(wait);  // this rank's lie on the host, from where they are uploaded
   const TensorView on_device = step_.eval_sums();
   for (int64_t begin = 0; begin < sums_.count(); begin += on_device.numel()) {
     const TensorView piece = on_device.slice(0, std::min(on_device.numel(), sums_.count() - begin));
     communication.copy(piece.data, sums_.data() + begin, piece.bytes());
     comm_.all_reduce(piece, communication);  // adds zeros: exact
-    communication.copy(sums_.data() + begin, piece.data, piece.bytes());
+    communication.copy(sums_of_all_.data() + begin, piece.data, piece.bytes());
   }
   communication.synchronize(wait);
 }

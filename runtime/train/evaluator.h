@@ -29,9 +29,9 @@ class Evaluator {
   Communicator& comm_;
   TrainStep& step_;
   EvalBatches& batches_;
-  // (samples over all ranks with the filler of the last micro-batch, sums), and one more: this rank's are set and the
-  // others' zero, until all have added theirs. The last one counts the ranks that broke off.
-  HostBuffer<double> sums_;
+  // (samples over all ranks with the filler of the last micro-batch, sums), and one more, which counts the ranks that
+  // broke off: what this rank adds, the others' samples being zero, and what all have added.
+  HostBuffer<double> sums_, sums_of_all_;
   Event evaluated_;
 };
 
