@@ -29,11 +29,14 @@ std::optional<FileId> file_id(const fs::path& path) {
   return FileId(info.st_dev, info.st_ino);
 }
 
-// The step in the name of a checkpoint's folder, also of one that ddp-rank will put back in its place; -1: none.
-int64_t step_of(std::string_view name) {
+// The name of a checkpoint's folder, also of one that ddp-rank will put back in its place.
+std::string_view name_of_checkpoint(std::string_view name) {
   if (name.starts_with(kReplacedPrefix)) name.remove_prefix(kReplacedPrefix.size());
-  return step_of_name(name);
+  return name;
 }
+
+// -1: it has none in its name.
+int64_t step_of(std::string_view name) { return step_of_name(name_of_checkpoint(name)); }
 
 struct OwnCheckpoint {
   int64_t step;
@@ -43,9 +46,9 @@ struct OwnCheckpoint {
 // What lies in a run's folder, as far as a resume goes.
 struct Holdings {
   std::vector<OwnCheckpoint> checkpoints;  // oldest first
-  bool has_abandoned = false, has_metrics = false, has_origin = false;
+  bool has_best = false, has_abandoned = false, has_metrics = false, has_origin = false;
 
-  bool is_run() const { return !checkpoints.empty() || has_abandoned || has_metrics || has_origin; }
+  bool is_run() const { return !checkpoints.empty() || has_best || has_abandoned || has_metrics || has_origin; }
 };
 
 Holdings look_into(const fs::path& folder) {
@@ -57,6 +60,7 @@ Holdings look_into(const fs::path& folder) {
   for (fs::directory_iterator at(checkpoints, error), end; !error && at != end; at.increment(error)) {
     const std::string name = at->path().filename().string();
     held.has_abandoned |= name.starts_with(kAbandonedPrefix);
+    held.has_best |= name_of_checkpoint(name) == kBestName;
     const int64_t step = step_of(name);
     std::error_code no_folder;
     if (step < 0 || !at->is_directory(no_folder)) continue;

@@ -57,7 +57,7 @@ class Resume {
   std::string wanted_, for_ranks_;
   Source source_;
   std::string origin_;          // absolute, to be recorded; empty: nothing to record
-  int64_t from_step_ = -1;      // of an own or abandoned PATH, by its name
+  int64_t from_step_ = -1;      // of an own or abandoned PATH, by its name; -1: `best`, of whichever step
   FileId from_id_{};            // of PATH
   std::set<FileId> passed_by_;  // checkpoints of later steps, or in the way of PATH, that were there before
 };

@@ -8,6 +8,8 @@
 namespace ddp {
 
 inline constexpr const char* kMetricsFile = "metrics.jsonl";
+// checkpoints/best: a second name of the checkpoint of the best evaluation so far (checkpoint.best).
+inline constexpr std::string_view kBestName = "best";
 inline constexpr std::string_view kAbandonedPrefix = "abandoned-";  // checkpoints/abandoned-<step>-<time>
 // A checkpoint that is complete, while the one that replaces it moves in. Hidden, so that no glob meets it.
 inline constexpr std::string_view kReplacedPrefix = ".replaced-";

@@ -2,7 +2,9 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <charconv>
+#include <ranges>
 #include <string>
 #include <vector>
 
@@ -36,13 +38,30 @@ int64_t bytes_in(const fs::path& folder) {
   return bytes;
 }
 
+struct Later {
+  std::vector<Checkpoint> checkpoints;  // oldest first
+  std::optional<Checkpoint> best;
+  bool empty() const { return checkpoints.empty() && !best; }
+  bool is_second_name() const {  // `best`, where it is
+    return std::ranges::any_of(checkpoints, [this](const Checkpoint& c) { return c.step == best->step; });
+  }
+};
+
+Later find_later(const fs::path& folder, int64_t step) {
+  Later later{.checkpoints = list_checkpoints(folder), .best = find_best(folder)};
+  std::erase_if(later.checkpoints, [step](const Checkpoint& c) { return c.step <= step; });
+  if (later.best && later.best->step <= step) later.best.reset();
+  return later;
+}
+
 }  // namespace
 
+bool has_later_checkpoints(const fs::path& folder, int64_t step) { return !find_later(folder, step).empty(); }
+
 std::optional<Abandoned> abandon_later_checkpoints(const fs::path& folder, int64_t step, std::string_view metrics) {
-  std::vector<Checkpoint> later = list_checkpoints(folder);
-  std::erase_if(later, [step](const Checkpoint& c) { return c.step <= step; });
+  const Later later = find_later(folder, step);
   if (later.empty()) return std::nullopt;
-  Abandoned left{.folder = create_abandoned(folder, step), .num_checkpoints = int64_t(later.size()), .bytes = 0};
+  Abandoned left{.folder = create_abandoned(folder, step)};
   try {
     if (!metrics.empty()) write_text_atomically(left.folder / kMetricsFile, metrics);
   } catch (const Error&) {
@@ -51,11 +70,15 @@ std::optional<Abandoned> abandon_later_checkpoints(const fs::path& folder, int64
     throw;
   }
   // The newest first: a start that comes after half of it sees a shorter past, never one with a hole.
-  for (auto c = later.rbegin(); c != later.rend(); ++c) {
-    const fs::path place = left.folder / c->path.filename();
-    rename_path(c->path, place);
+  const auto move = [&](const Checkpoint& c, bool counts) {
+    const fs::path place = left.folder / c.path.filename();
+    rename_path(c.path, place);
+    if (!counts) return;
+    ++left.num_checkpoints;
     left.bytes += bytes_in(place);
-  }
+  };
+  std::ranges::for_each(later.checkpoints | std::views::reverse, [&](const Checkpoint& c) { move(c, true); });
+  if (later.best) move(*later.best, !later.is_second_name());
   sync_folder(left.folder);
   sync_folder(folder);
   return left;

@@ -16,12 +16,15 @@ struct Abandoned {
   int64_t bytes = 0;  // of their files
 };
 
-// Moves the checkpoints of `folder` of steps later than `step`, whole or damaged, to a new abandoned-<step>-<time>/
-// after it wrote `metrics`, where not empty, as metrics.jsonl there; all of it durably. Whatever stops it, each
-// checkpoint is in one of the two places. Returns nothing, and does nothing, where there are no later ones.
-// Errors: io (74).
+// Moves the checkpoints of `folder` of steps later than `step`, whole or damaged, and `best` where it is of such a
+// step, to a new abandoned-<step>-<time>/ after it wrote `metrics`, where not empty, as metrics.jsonl there; all of it
+// durably. Whatever stops it, each checkpoint is in one of the two places. Returns nothing, and does nothing, where
+// there are no later ones. Errors: io (74).
 std::optional<Abandoned> abandon_later_checkpoints(const std::filesystem::path& folder, int64_t step,
                                                    std::string_view metrics);
+
+// Whether there are any.
+bool has_later_checkpoints(const std::filesystem::path& folder, int64_t step);
 
 struct AbandonedPast {
   int64_t forked_at = 0;  // the last step that it has in common with what first replaced it

@@ -157,19 +157,18 @@ CommittedCheckpoint write_checkpoint(const fs::path& folder, const CheckpointCon
   return {target, model.bytes + optimizer.bytes};
 }
 
-void link_checkpoint(const fs::path& from, const fs::path& folder, int64_t step) {
-  const fs::path target = folder / step_name(step);
-  const TemporaryFolder writing(aside(target, kWriting));
+void link_checkpoint(const fs::path& from, const fs::path& place) {
+  const TemporaryFolder writing(aside(place, kWriting));
   for (const fs::path& file : entries_of(from)) {
-    const fs::path place = writing.path() / file.filename();
+    const fs::path second = writing.path() / file.filename();
     std::error_code error;
-    fs::create_hard_link(file, place, error);
-    if (error) fs::copy_file(file, place, error);
-    if (error) throw Error(ExitCode::io, fmt::format("cannot create {}: {}", place.string(), error.message()));
-    sync(open_input(place), place);
+    fs::create_hard_link(file, second, error);
+    if (error) fs::copy_file(file, second, error);
+    if (error) throw Error(ExitCode::io, fmt::format("cannot create {}: {}", second.string(), error.message()));
+    sync(open_input(second), second);
   }
   sync_folder(writing.path());
-  move_into_place(writing.path(), target);
+  move_into_place(writing.path(), place);
 }
 
 void recover_checkpoints(const fs::path& folder) {
@@ -193,6 +192,16 @@ std::vector<Checkpoint> list_checkpoints(const fs::path& folder) {
   }
   std::sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.step < b.step; });
   return found;
+}
+
+std::optional<Checkpoint> find_best(const fs::path& folder) {
+  const fs::path path = folder / kBestName;
+  if (!fs::exists(path / kManifestFile)) return std::nullopt;
+  try {
+    return Checkpoint{read_manifest(path).state.step(), path};
+  } catch (const Error&) {
+    return std::nullopt;
+  }
 }
 
 Manifest verify_checkpoint(const fs::path& path) {

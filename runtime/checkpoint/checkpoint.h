@@ -55,16 +55,21 @@ struct CommittedCheckpoint {
 CommittedCheckpoint write_checkpoint(const std::filesystem::path& folder, const CheckpointContent& content,
                                      int64_t keep);
 
-// Makes step-<step> of `folder` a second name of the checkpoint `from`: by hard links, or copies where the disk has
-// none. `from` stays. Errors: no_input (66), io (74).
-void link_checkpoint(const std::filesystem::path& from, const std::filesystem::path& folder, int64_t step);
+// Makes `place`, a name in such a folder, a second name of the checkpoint `from`: by hard links, or copies where the
+// disk has none. `from` stays; a checkpoint that is at `place` is replaced as in a commit. Errors: no_input (66), io
+// (74).
+void link_checkpoint(const std::filesystem::path& from, const std::filesystem::path& place);
 
 // Clears away what a run that died left half-written or half-removed. To be called before find_newest_verified, by a
 // run that owns the folder; a mere reader does not call it, since a live run may be writing.
 void recover_checkpoints(const std::filesystem::path& folder);
 
-// Oldest first, not verified.
+// Those that are named for their step, oldest first, not verified.
 std::vector<Checkpoint> list_checkpoints(const std::filesystem::path& folder);
+
+// The one that is named `best`, not verified. Nothing where there is none, or where its manifest, which knows its step,
+// cannot be read: then it is good for nothing but to be replaced.
+std::optional<Checkpoint> find_best(const std::filesystem::path& folder);
 
 // Reads all of the checkpoint and compares sizes and hashes. Returns the manifest. Errors: data (65) or no_input (66)
 // naming the file.

@@ -69,6 +69,18 @@ void check_data(const Config& config) {
                  "remove data.augment");
 }
 
+void check_best(const Config& config) {
+  const BestBy best = config.checkpoint.best;
+  if (best == BestBy::none) return;
+  if (config.eval.every == 0)
+    throw mismatch(
+        fmt::format("checkpoint.best is {} but eval.every is 0: there is no evaluation to be the best", name_of(best)),
+        "set eval.every, or checkpoint.best to none");
+  if (best == BestBy::accuracy && !model_kind(config).counts_accuracy)
+    throw mismatch(fmt::format("checkpoint.best is accuracy, which no evaluation of {} counts", config.model.name),
+                   "set checkpoint.best to loss");
+}
+
 std::string batches_that_work(const Config& config, int64_t ranks) {
   const TrainConfig& t = config.train;
   std::string hint =
@@ -116,6 +128,7 @@ void check_config(const Config& config, int ranks) {
   check_optimizer(config);
   check_schedule(config);
   check_data(config);
+  check_best(config);
   check_lanes(config, ranks);
   check_batch(config, ranks);
 }

@@ -78,6 +78,12 @@ enum class OnCorrupt : uint8_t { skip, stop };
 inline constexpr Named<OnCorrupt> kOnCorruptNames[] = {{OnCorrupt::skip, "skip"}, {OnCorrupt::stop, "stop"}};
 constexpr std::span<const Named<OnCorrupt>> names_of(OnCorrupt) { return kOnCorruptNames; }
 
+// Which number of an evaluation says that a checkpoint is the run's best.
+enum class BestBy : uint8_t { none, loss, accuracy };
+inline constexpr Named<BestBy> kBestByNames[] = {
+    {BestBy::none, "none"}, {BestBy::loss, "loss"}, {BestBy::accuracy, "accuracy"}};
+constexpr std::span<const Named<BestBy>> names_of(BestBy) { return kBestByNames; }
+
 template <class Enum>
 std::string_view name_of(Enum value) {
   for (const Named<Enum>& choice : names_of(value))

@@ -77,6 +77,7 @@ struct EvalConfig {
 struct CheckpointConfig {
   int64_t every = 0, keep = 2;  // every 0: only the last
   bool last = true;
+  BestBy best = BestBy::none;
 };
 
 struct LogConfig {

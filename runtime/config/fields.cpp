@@ -289,6 +289,12 @@ constexpr Field kCheckpoint[] = {
      .meaning =
          "commit a checkpoint after the last step; false, for benchmarks: only where checkpoint.every says so. A "
          "run that is stopped before, by a signal or --stop-after, commits in any case"},
+    {.key = "best",
+     .at = leaf<&Config::checkpoint, &CheckpointConfig::best>,
+     .resume_may_change = true,
+     .meaning =
+         "keep the checkpoint of the best evaluation so far as checkpoints/best, beside the newest ones. loss: the "
+         "lowest loss; accuracy: the highest top-1; none: keep none"},
 };
 
 constexpr Field kLog[] = {

@@ -40,7 +40,8 @@ struct ModelKind {
   bool normalises_batches = false;
   // Samples that a micro-batch has at least, since fewer have no variance; nullptr: one.
   int64_t (*least_micro_batch)(const Config& config) = nullptr;
-  bool convolves = false;  // on CUDA it needs cuDNN
+  bool convolves = false;        // on CUDA it needs cuDNN
+  bool counts_accuracy = false;  // its evaluation counts top-1 and top-5 (Model::num_eval_sums)
 };
 
 // What data.train and data.valid name.

@@ -71,7 +71,7 @@ void ConsoleSink::write(const StepRecord& r) {
 void ConsoleSink::write(const EvalRecord& r) {
   last_eval_ = r;
   if (!best_eval_ || std::isnan(best_eval_->loss) || r.loss < best_eval_->loss) best_eval_ = r;
-  line(fmt::format("eval at step {}: {}", r.step, eval_text(r)));
+  line(fmt::format("eval at step {}: {}{}", r.step, eval_text(r), r.is_best ? ", the best so far" : ""));
 }
 
 void ConsoleSink::checkpoint(int64_t step, int64_t bytes, double ms) {
@@ -90,9 +90,10 @@ void ConsoleSink::summary(const RunEnd& end) {
     line(fmt::format("  train       loss {:.4f}", last.loss));
   }
   if (last_eval_) line(fmt::format("  eval        {} at step {}", eval_text(*last_eval_), last_eval_->step));
-  if (best_eval_ && best_eval_->step != last_eval_->step)
+  if (end.best_step == 0 && best_eval_ && best_eval_->step != last_eval_->step)
     line(fmt::format("  best eval   {} at step {}", eval_text(*best_eval_), best_eval_->step));
   line(fmt::format("  metrics     {}", (end.run_folder / "metrics.jsonl").string()));
+  if (end.best_step > 0) line(fmt::format("  best        {}, of step {}", end.best.string(), end.best_step));
   if (end.checkpoint.empty()) return;
   line(fmt::format("  checkpoint  {}", end.checkpoint.string()));
   if (end.example_prompt.empty()) return;

@@ -31,7 +31,9 @@ struct StartUp {
 struct RunEnd {
   double seconds = 0;
   std::filesystem::path run_folder, checkpoint;
-  std::string example_prompt;  // what `sample` can go on from; empty: the model writes nothing
+  std::string example_prompt;       // what `sample` can go on from; empty: the model writes nothing
+  std::filesystem::path best = {};  // the checkpoint of the best evaluation of the run, which was at `best_step`
+  int64_t best_step = 0;            // 0: it is not kept
 };
 
 class ConsoleSink {

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <limits>
 #include <string_view>
 #include <utility>
 
@@ -20,10 +21,11 @@ namespace {
 std::string exact(double x) { return std::isfinite(x) ? fmt::format("{:.17g}", x) : "null"; }
 std::string rounded(double x) { return std::isfinite(x) ? fmt::format("{:.3f}", x) : "null"; }
 
-// The number behind `key` in a line of ours; -1 where there is none.
-int64_t number_of(std::string_view line, std::string_view key) {
+// The number behind `key` in a line of ours; `none` where there is none.
+template <class Number>
+Number number_of(std::string_view line, std::string_view key, Number none) {
   const size_t at = line.find(key);
-  int64_t number = -1;
+  Number number = none;
   if (line.starts_with('{') && line.ends_with('}') && at != line.npos)
     std::from_chars(line.data() + at + key.size(), line.data() + line.size(), number);
   return number;
@@ -34,10 +36,13 @@ using Steps = PatientFile::Tags;
 constexpr Steps kNoSteps = {-1, -1};
 
 Steps steps_of(std::string_view line) {
-  if (!line.starts_with(R"({"type":"gap",)")) return {number_of(line, R"("step":)"), number_of(line, R"("step":)")};
-  const Steps gap{number_of(line, R"("from":)"), number_of(line, R"("to":)")};
+  const auto step = [line](std::string_view key) { return number_of<int64_t>(line, key, -1); };
+  if (!line.starts_with(R"({"type":"gap",)")) return {step(R"("step":)"), step(R"("step":)")};
+  const Steps gap{step(R"("from":)"), step(R"("to":)")};
   return gap.first >= 0 && gap.first <= gap.last ? gap : kNoSteps;
 }
+
+bool is_evaluation(std::string_view line) { return line.starts_with(R"({"type":"eval",)"); }
 
 std::string gap_line(const Steps& missing) {
   return fmt::format(R"({{"type":"gap","from":{},"to":{}}})", missing.first, missing.last);
@@ -142,8 +147,20 @@ std::string json_line(const StepRecord& r) {
 std::string json_line(const EvalRecord& r) {
   std::string shares;
   for (const auto& [name, share] : r.shares) shares += fmt::format(R"(,"{}":{})", name, exact(share));
-  return fmt::format(R"({{"type":"eval","step":{},"samples":{},"loss":{},"bits_per_byte":{}{}}})", r.step, r.samples,
-                     exact(r.loss), exact(r.bits_per_byte), shares);
+  return fmt::format(R"({{"type":"eval","step":{},"samples":{},"loss":{},"bits_per_byte":{}{}{}}})", r.step, r.samples,
+                     exact(r.loss), exact(r.bits_per_byte), shares, r.is_best ? R"(,"best":true)" : "");
+}
+
+std::map<int64_t, double> evaluations(const std::filesystem::path& path, std::string_view key, int64_t last_step) {
+  std::map<int64_t, double> found;
+  if (!std::filesystem::exists(path)) return found;
+  const std::string text = read_text(path), quoted = fmt::format("\"{}\":", key);
+  for_each_line(text, [&](std::string_view line, size_t) {
+    const int64_t step = steps_of(line).first;
+    if (is_evaluation(line) && step >= 0 && step <= last_step)
+      found[step] = number_of<double>(line, quoted, std::numeric_limits<double>::quiet_NaN());
+  });
+  return found;
 }
 
 bool lacks_evaluation(const std::filesystem::path& path, int64_t step) {
@@ -152,9 +169,8 @@ bool lacks_evaluation(const std::filesystem::path& path, int64_t step) {
   bool is_past = false, is_evaluated = false;
   for_each_line(text, [&](std::string_view line, size_t) {
     const Steps steps = steps_of(line);
-    const bool is_eval = line.starts_with(R"({"type":"eval",)");
-    is_past |= !is_eval && steps.first <= step && step <= steps.last;
-    is_evaluated |= is_eval && steps.first == step;
+    is_past |= !is_evaluation(line) && steps.first <= step && step <= steps.last;
+    is_evaluated |= is_evaluation(line) && steps.first == step;
   });
   return is_past && !is_evaluated;
 }

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <string>
 #include <string_view>
 
@@ -22,6 +23,9 @@ std::string json_line(const EvalRecord& record);
 // Whether the file holds step `step`, or a gap there, but no evaluation of it. Errors: no_input (66) where it cannot be
 // read.
 bool lacks_evaluation(const std::filesystem::path& path, int64_t step);
+// `key` ("loss", "top1") of the evaluations up to `last_step`, by their steps, as the file has them; NaN for null.
+// Nothing where there is no file. Errors: no_input (66) where it cannot be read.
+std::map<int64_t, double> evaluations(const std::filesystem::path& path, std::string_view key, int64_t last_step);
 // The whole lines of a metrics.jsonl's `text` about the steps from `first_step` (at least 0) to `last_step`; a
 // gap is cut to them.
 std::string metrics_lines(std::string_view text, int64_t first_step, int64_t last_step);

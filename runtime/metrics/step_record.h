@@ -48,6 +48,7 @@ struct EvalRecord {
   double bits_per_byte = 0;  // NaN where the data's bytes are not known (token files without meta.json)
   // What else the model's evaluation counts, as a share of its targets: "top1", "top5".
   std::vector<std::pair<std::string_view, double>> shares = {};
+  bool is_best = false;  // so far, where the run looks for its best (checkpoint.best)
 };
 
 }  // namespace ddp

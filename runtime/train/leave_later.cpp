@@ -25,14 +25,20 @@ std::string told(const Abandoned& left, int64_t step, bool with_metrics) {
                      with_metrics ? " with the metrics of these steps" : "", left.folder.string());
 }
 
+bool is_best(const std::string& resume, const fs::path& checkpoints) {
+  std::error_code not_there;
+  return fs::equivalent(resume, checkpoints / kBestName, not_there);
+}
+
 }  // namespace
 
 void leave_later(const fs::path& run_folder, const std::string& resume, int64_t step, ConsoleSink& console) {
   const fs::path checkpoints = run_folder / "checkpoints", metrics = run_folder / kMetricsFile;
   const std::optional<AbandonedPast> chosen = abandoned_past(resume, checkpoints);
   const int64_t common = chosen ? chosen->forked_at : step;  // up to here the past is the same
-  const std::vector<Checkpoint> own = list_checkpoints(checkpoints);
-  if (!chosen && (own.empty() || own.back().step <= common)) return;
+  // Under the name of its step too it is the newest, from which --resume auto goes on.
+  if (is_best(resume, checkpoints)) link_checkpoint(checkpoints / kBestName, checkpoints / step_name(step));
+  if (!chosen && !has_later_checkpoints(checkpoints, common)) return;
   const std::string lines = text_of(metrics);
   const std::string later = metrics_lines(lines, common + 1, std::numeric_limits<int64_t>::max());
   if (const auto left = abandon_later_checkpoints(checkpoints, common, later))
@@ -40,7 +46,10 @@ void leave_later(const fs::path& run_folder, const std::string& resume, int64_t 
   if (!chosen) return;
   write_text_atomically(metrics,
                         metrics_lines(lines, 0, common) + metrics_lines(text_of(chosen->metrics), common + 1, step));
-  link_checkpoint(fs::canonical(resume), checkpoints, step);
+  const fs::path from = fs::canonical(resume);
+  link_checkpoint(from, checkpoints / step_name(step));
+  if (const auto best = find_best(from.parent_path()); best && best->step <= step)
+    link_checkpoint(best->path, checkpoints / kBestName);
 }
 
 }  // namespace ddp

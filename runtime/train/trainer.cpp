@@ -114,12 +114,13 @@ void Trainer::load() {
                                       .num_workers = config.data.num_workers,
                                       .wait = parts_.wait});
   if (is_first_rank()) open_outlets();
+  if (config.checkpoint.best != BestBy::none) find_best_so_far();
   status().memory_bytes.store(parts_.plan.device_bytes());
   status().loaded_ns.store(monotonic_ns());
 }
 
 void Trainer::open_outlets() {
-  outlets_.emplace(RunOutlets::Run{.folder = parts_.config.output_dir,
+  outlets_.emplace(RunOutlets::Run{.folder = run_folder(),
                                    .config_yaml = state_.config_yaml,
                                    .resume = parts_.env.resume,
                                    .resumed_step = state_.step(),
@@ -128,6 +129,15 @@ void Trainer::open_outlets() {
     outlets_->console().line(
         "train.cuda_graph has no effect on this device, which has no graphs: the results are the same");
   if (state_.step() > 0) outlets_->console().line(fmt::format("resumed after step {}", state_.step()));
+  if (std::filesystem::exists(checkpoints() / step_name(state_.step()))) committed_step_ = state_.step();
+}
+
+void Trainer::find_best_so_far() {
+  const BestBy by = parts_.config.checkpoint.best;
+  const auto found =
+      is_first_rank() ? best_evaluation(by, run_folder() / kMetricsFile, state_.step()) : BestEvaluation();
+  best_.emplace(by, first_rank_value(parts_.device, parts_.comm, step_.reducer().comm_stream(), parts_.wait, found));
+  keep_best();
 }
 
 void Trainer::conclude() {
@@ -274,7 +284,7 @@ void Trainer::check_progress() const {
 void Trainer::make_up_evaluation() {
   const auto is_owed = [this] {
     return is_evaluation_due(parts_.config, state_.step()) &&
-           lacks_evaluation(std::filesystem::path(parts_.config.output_dir) / kMetricsFile, state_.step());
+           lacks_evaluation(run_folder() / kMetricsFile, state_.step());
   };
   const int32_t owed = first_rank_value<int32_t>(parts_.device, parts_.comm, step_.reducer().comm_stream(), parts_.wait,
                                                  is_first_rank() && is_owed());
@@ -293,9 +303,25 @@ void Trainer::evaluate(int64_t step) {
   if (!sums && outlets_)
     outlets_->console().line(fmt::format("no evaluation at step {}: the resume makes it up", step));
   if (!sums) return;
-  const EvalRecord record = eval_record(step, eval_batches_->num_samples(), *sums, valid_source_->bytes_per_target());
+  EvalRecord record = eval_record(step, eval_batches_->num_samples(), *sums, valid_source_->bytes_per_target());
+  record.is_best = best_ && best_->take(record);
   if (outlets_) outlets_->write(record);
+  if (record.is_best) commit(step, false);
+  if (best_) keep_best();
   last_end_ns_ = monotonic_ns();
+}
+
+void Trainer::keep_best() {
+  if (!is_first_rank()) return;
+  try {
+    best_->link_in(checkpoints());
+  } catch (const Error& e) {
+    if (e.code() != ExitCode::io) throw;
+    outlets_->console().warning(
+        fmt::format("checkpoints/best is not that of step {}: {}; it is tried again after each "
+                    "evaluation",
+                    best_->step(), e.what()));
+  }
 }
 
 void Trainer::commit(int64_t step, bool must_succeed) {
@@ -343,9 +369,9 @@ void Trainer::write_checkpoint_of(int64_t step) {
   host.download();
   state_.optimizer_scalars = host.download_scalars();
   check_can_commit(step, host);
-  const CommittedCheckpoint done = write_checkpoint(
-      std::filesystem::path(parts_.config.output_dir) / "checkpoints",
-      {.model = host.model_flats(), .optimizer = host.states(), .state = state_}, parts_.config.checkpoint.keep);
+  const CommittedCheckpoint done =
+      write_checkpoint(checkpoints(), {.model = host.model_flats(), .optimizer = host.states(), .state = state_},
+                       parts_.config.checkpoint.keep);
   last_checkpoint_ = done.checkpoint.path;
   outlets_->console().checkpoint(step, done.bytes, ms_between(begin, monotonic_ns()));
 }
@@ -366,9 +392,11 @@ void Trainer::tell_corrupt() const {
 void Trainer::summarize() {
   outlets_->console().summary(
       {.seconds = ms_between(started_ns_, monotonic_ns()) / 1e3,
-       .run_folder = parts_.config.output_dir,
+       .run_folder = run_folder(),
        .checkpoint = last_checkpoint_,
-       .example_prompt = parts_.model.language_model() != nullptr ? train_source_->example_prompt() : ""});
+       .example_prompt = parts_.model.language_model() != nullptr ? train_source_->example_prompt() : "",
+       .best = checkpoints() / kBestName,
+       .best_step = best_ && best_->is_linked_in(checkpoints()) ? best_->step() : 0});
 }
 
 void Trainer::set_phase(Phase phase) {

@@ -12,6 +12,7 @@
 #include "runtime/checkpoint/manifest.h"
 #include "runtime/data/eval_batches.h"
 #include "runtime/data/prefetcher.h"
+#include "runtime/train/best_so_far.h"
 #include "runtime/train/dry_run.h"
 #include "runtime/train/evaluator.h"
 #include "runtime/train/host_state.h"
@@ -58,6 +59,8 @@ class Trainer {
   // Throws where the run has no more hope (non_finite, 79). Every rank does, since all have the same metrics.
   void stop_at_collapse(const StepMetrics& m, const SkippedUpdate& skipped) const;
   void check_progress() const;  // at the last step: throws where no update was ever applied (non_finite, 79)
+  void find_best_so_far();
+  void keep_best();             // rank 0: under that name; a full disk is a warning
   void evaluate(int64_t step);  // unless a stop was asked for: then it is left to the resume
   void make_up_evaluation();    // one that was due at the resumed step, and that the stop there cut off
   void commit(int64_t step, bool must_succeed);                // a second one of a step does nothing
@@ -70,6 +73,8 @@ class Trainer {
   void set_phase(Phase phase);
   RankStatus& status() { return parts_.board->ranks[size_t(parts_.env.rank)]; }
   bool is_first_rank() const { return parts_.env.rank == 0; }
+  std::filesystem::path run_folder() const { return parts_.config.output_dir; }
+  std::filesystem::path checkpoints() const { return run_folder() / "checkpoints"; }
 
   Parts parts_;
   Buffer<std::byte> arena_memory_;
@@ -78,14 +83,15 @@ class Trainer {
   std::unique_ptr<DataSource> train_source_, valid_source_;
   std::optional<EvalBatches> eval_batches_;
   std::optional<Evaluator> evaluator_;
-  TrainingState state_;  // of the last finished step
+  TrainingState state_;            // of the last finished step
+  std::optional<BestSoFar> best_;  // where checkpoint.best asks for it
   std::optional<Prefetcher> prefetcher_;
   std::optional<RunOutlets> outlets_;  // of rank 0
 
   int64_t first_step_ = 1;
   bool stop_ = false, checkpoint_asked_ = false;  // decided by the finished steps, and by evaluations broken off
   bool owes_evaluation_ = false;                  // one that was due was left to the resume
-  int64_t committed_step_ = 0;                    // of this process, on rank 0
+  int64_t committed_step_ = 0;                    // the newest, on rank 0
   uint32_t checkpoints_served_ = 0;
   int num_missed_commits_ = 0;
   std::string last_checkpoint_;

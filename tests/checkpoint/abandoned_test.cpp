@@ -64,6 +64,30 @@ TEST_CASE("later checkpoints are moved away whole, with the metrics that go with
   CHECK(newest->step == 35);
 }
 
+TEST_CASE("a best of a later step goes along, and is counted where it is not the second name of another") {
+  test::TemporaryFolder folder;
+  commit(folder.path, {10, 20});
+  const fs::path best = folder.path / "best";
+  link_checkpoint(folder.path / "step-00000010", best);
+  REQUIRE(abandon_later_checkpoints(folder.path, 10, kLines));
+  CHECK(find_best(folder.path)->step == 10);
+  commit(folder.path, {20, 30});
+  link_checkpoint(folder.path / "step-00000020", best);
+  const auto with_its_step = abandon_later_checkpoints(folder.path, 10, kLines);
+  REQUIRE(with_its_step);
+  CHECK(with_its_step->num_checkpoints == 2);
+  CHECK_FALSE(find_best(folder.path));
+  CHECK(verify_checkpoint(with_its_step->folder / "best").state.step() == 20);
+  fs::rename(with_its_step->folder / "best", best);  // alone: its step's folder made room for newer ones
+  CHECK(has_later_checkpoints(folder.path, 19));
+  CHECK_FALSE(has_later_checkpoints(folder.path, 20));
+  const auto alone = abandon_later_checkpoints(folder.path, 10, kLines);
+  REQUIRE(alone);
+  CHECK(alone->num_checkpoints == 1);
+  CHECK(alone->bytes > 0);
+  CHECK_FALSE(find_best(folder.path));
+}
+
 TEST_CASE("where nothing is later nothing is done, whatever the metrics") {
   test::TemporaryFolder folder;
   CHECK_FALSE(abandon_later_checkpoints(folder.path / "none", 0, kLines));

@@ -1,3 +1,4 @@
+#include "runtime/base/run_files.h"
 #include "tests/checkpoint/fixture.h"
 
 namespace ddp {
@@ -78,6 +79,44 @@ TEST_CASE("the keep newest checkpoints stay") {
   for (int64_t step : {5, 10, 15, 100'000'000}) write_checkpoint(folder.path, run.content(step), 2);
   CHECK(steps_in(folder.path) == std::vector<int64_t>{15, 100'000'000});
   CHECK(entries_in(folder.path) == 2);
+}
+
+TEST_CASE("the best stays whatever is kept, is no step, and is replaced as one") {
+  test::TemporaryFolder folder;
+  SmallRun run;
+  const fs::path best = folder.path / "best";
+  CHECK_FALSE(find_best(folder.path));
+  for (int64_t step : {5, 10, 15}) {
+    write_checkpoint(folder.path, run.content(step), 1);
+    if (step < 15) link_checkpoint(folder.path / step_name(step), best);
+  }
+  CHECK(steps_in(folder.path) == std::vector<int64_t>{15});
+  CHECK(entries_in(folder.path) == 2);
+  REQUIRE(find_best(folder.path));
+  CHECK(find_best(folder.path)->step == 10);
+  CHECK(find_best(folder.path)->path == best);
+  CHECK_FALSE(fs::is_symlink(best));
+  CHECK(verify_checkpoint(best).state.step() == 10);
+  // Its files are its own: what replaces the step's leaves them alone.
+  link_checkpoint(folder.path / step_name(15), best);
+  SmallRun other(0.75f);
+  write_checkpoint(folder.path, other.content(15), 1);
+  CHECK(Loaded(best, run).params == run.params);
+  test::write_bytes(best / kManifestFile, "torn");
+  CHECK_FALSE(find_best(folder.path));
+  CHECK(find_newest_verified(folder.path, [](const std::string&) { FAIL("it is no step"); })->step == 15);
+}
+
+TEST_CASE("a best that cannot be linked leaves the old one") {
+  test::TemporaryFolder folder;
+  SmallRun run;
+  for (int64_t step : {1, 2}) write_checkpoint(folder.path, run.content(step), 2);
+  link_checkpoint(folder.path / step_name(1), folder.path / kBestName);
+  fs::remove(folder.path / step_name(2) / kModelFile);
+  fs::create_directory(folder.path / step_name(2) / kModelFile);  // no link and no copy is made of it
+  CHECK(test::failure([&] { link_checkpoint(folder.path / step_name(2), folder.path / kBestName); }) == 74);
+  CHECK(verify_checkpoint(folder.path / kBestName).state.step() == 1);
+  CHECK(entries_in(folder.path) == 3);
 }
 
 TEST_CASE("a commit removes no checkpoint of a later step, and does not count it among those to keep") {

@@ -93,6 +93,20 @@ TEST_CASE("limits between keys") {
   CHECK_NOTHROW(check_config(parse(kMinimal, {"train.steps=5", "schedule.warmup_steps=5", "schedule.min_lr=1e-3"}), 1));
 }
 
+TEST_CASE("checkpoint.best is of something that evaluations count") {
+  const auto check = [](const std::vector<std::string>& overrides) {
+    return check_failure(parse(kMinimal, overrides));
+  };
+  const Failure never = check({"checkpoint.best=loss"});
+  CHECK(never.code == 78);
+  CHECK_THAT(never.message, Contains("eval.every is 0") && Contains("set eval.every"));
+  const Failure uncounted = check({"checkpoint.best=accuracy", "eval.every=5", "data.valid=v"});
+  CHECK(uncounted.code == 78);
+  CHECK_THAT(uncounted.message, Contains("no evaluation of gpt2 counts") && Contains("set checkpoint.best to loss"));
+  CHECK(check({"checkpoint.best=loss", "eval.every=5", "data.valid=v"}).message.empty());
+  CHECK(resume_conflicts(parse(kMinimal), parse(kMinimal, {"checkpoint.best=loss"})).empty());
+}
+
 TEST_CASE("data.augment is of pictures, and auto means what suits the format") {
   const auto with = [](const std::string& format, const std::string& augment = "auto") {
     return parse(kMinimal, {"data.format=" + format, "data.augment=" + augment});

@@ -86,12 +86,26 @@ TEST_CASE("a resume may change exactly the keys that do not determine the result
     else
       CHECK_THAT(conflicts.at(0), Catch::StartsWith(key + ": ") && Contains(" became "));
   });
-  CHECK(free_keys == std::vector<std::string>{"model.preset", "data.valid", "data.corrupt", "data.num_workers",
-                                              "train.micro_batch", "train.max_floor_skips", "train.recompute",
-                                              "train.cuda_graph", "train.nccl_blocking", "train.bucket_mb",
-                                              "train.threads_per_rank", "train.hang_timeout_s", "eval.every",
-                                              "eval.samples", "checkpoint.every", "checkpoint.keep", "checkpoint.last",
-                                              "log.every", "output_dir"});
+  CHECK(free_keys == std::vector<std::string>{"model.preset",
+                                              "data.valid",
+                                              "data.corrupt",
+                                              "data.num_workers",
+                                              "train.micro_batch",
+                                              "train.max_floor_skips",
+                                              "train.recompute",
+                                              "train.cuda_graph",
+                                              "train.nccl_blocking",
+                                              "train.bucket_mb",
+                                              "train.threads_per_rank",
+                                              "train.hang_timeout_s",
+                                              "eval.every",
+                                              "eval.samples",
+                                              "checkpoint.every",
+                                              "checkpoint.keep",
+                                              "checkpoint.last",
+                                              "checkpoint.best",
+                                              "log.every",
+                                              "output_dir"});
   CHECK(resume_conflicts(before, parse(kMinimal, {"train.seed=2", "train.steps=7"})) ==
         std::vector<std::string>{"train.steps: 400 became 7", "train.seed: 1 became 2"});
 }

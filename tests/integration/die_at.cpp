@@ -1,12 +1,15 @@
 // Preloaded into rank 0 (tests/integration/resume_paths_test.py): kills it before the first system call that DIE_AT
 // names, so that a test meets each phase at the same instruction every time. DIE_AT is CALL:TEXT, where CALL is open,
-// rename or write, and TEXT is part of the path, of the new path, or of what is written.
+// rename, write or mkdir, and TEXT is part of the path, of the new path, or of what is written. FULL_AT is TEXT: for
+// folders whose path has it there is no space.
 #include <dlfcn.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 
 #include <string_view>
@@ -47,4 +50,14 @@ extern "C" int rename(const char* from, const char* to) noexcept {
 extern "C" ssize_t write(int fd, const void* bytes, size_t size) {
   die_if_asked("write", {static_cast<const char*>(bytes), size});
   return next<ssize_t(int, const void*, size_t)>("write")(fd, bytes, size);
+}
+
+extern "C" int mkdir(const char* path, mode_t mode) noexcept {
+  die_if_asked("mkdir", path);
+  if (const char* full = ::getenv("FULL_AT");
+      full != nullptr && std::string_view(path).find(full) != std::string_view::npos) {
+    errno = ENOSPC;
+    return -1;
+  }
+  return next<int(const char*, mode_t)>("mkdir")(path, mode);
 }

@@ -82,6 +82,13 @@ class IntegrationTest(unittest.TestCase):
         self.assertEqual(result.code, expect, f"exit code of {args}\n{result.out}\n{result.err}")
         return result
 
+    def rank_with_faults(self):
+        """A ddp-rank (DDP_RANK) that fails as DIE_AT and FULL_AT say (tests/integration/die_at.cpp). DIE_AT=start: rank 1, at its start."""
+        rank = self.write("rank.sh", '#!/bin/sh\n[ "$DIE_AT" = start ] && [ "$RANK" = 1 ] && kill -KILL $$\n'
+                          f'LD_PRELOAD={os.environ["DIE_AT_LIBRARY"]} exec {os.environ["DDP_RANK_PROGRAM"]}\n')
+        os.chmod(rank, 0o755)
+        return rank
+
     def wait_until(self, condition, what):
         deadline = time.monotonic() + PATIENCE_S
         while not condition():

@@ -194,13 +194,10 @@ class ResumePaths(harness.IntegrationTest):
     # The command that is printed
 
     def fail_at(self, name, where, *args):
-        """Runs with a rank that is killed: rank 1 at its start (where: start), or rank 0 as tests/integration/die_at.cpp reads."""
-        rank = self.write("rank.sh", '#!/bin/sh\n[ "$DIE_AT" = start ] && [ "$RANK" = 1 ] && kill -KILL $$\n'
-                          f'LD_PRELOAD={os.environ["DIE_AT_LIBRARY"]} exec {os.environ["DDP_RANK_PROGRAM"]}\n')
-        os.chmod(rank, 0o755)
+        """Runs with a rank that is killed."""
         command = self.command(*self.options, "--output-dir", self.run_folder(name), *args)
         process = subprocess.run(command, capture_output=True, text=True, timeout=harness.PATIENCE_S, stdin=subprocess.DEVNULL,
-                                 env={**os.environ, "DDP_RANK": rank, "DIE_AT": where})
+                                 env={**os.environ, "DDP_RANK": self.rank_with_faults(), "DIE_AT": where})
         result = harness.Result(process)
         self.assertEqual(result.code, 137, f"{where}: {result.out}\n{result.err}")
         return result

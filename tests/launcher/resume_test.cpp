@@ -68,6 +68,8 @@ TEST_CASE("a first start goes into an empty folder alone") {
   SECTION("metrics") { Runs::train(runs.a); }
   SECTION("a checkpoint") { Runs::commit(runs.a, "step-00000010"); }
   SECTION("a checkpoint that is being replaced") { Runs::commit(runs.a, ".replaced-step-00000010"); }
+  SECTION("a best that is all that is left") { Runs::commit(runs.a, "best"); }
+  SECTION("a best that was about to be replaced") { Runs::commit(runs.a, ".replaced-best"); }
   SECTION("an abandoned past") { fs::create_directories(runs.a / "checkpoints/abandoned-5-20260101T000000Z"); }
   SECTION("an origin") { write_text_atomically(runs.a / "resumed_from", "/b\n"); }
   const test::Failure refused = refusal(runs.a, "none");
@@ -245,6 +247,22 @@ TEST_CASE("the command that goes on from a checkpoint of its own says PATH until
     if (entry.path().filename().string().starts_with("step-")) fs::remove_all(entry.path());
   CHECK(next(back) == "resume auto");  // by its origin
   CHECK(enter(runs.a, "auto").for_ranks() == (left / "step-00000020").string());
+}
+
+TEST_CASE("the command that goes on from the best says PATH until its step is a checkpoint again") {
+  const Runs runs;
+  const fs::path best = Runs::commit(runs.a, "best"), older = Runs::commit(runs.a, "step-00000005"),
+                 later = Runs::commit(runs.a, "step-00000020");
+  const Resume resume = enter(runs.a, best.string());
+  resume.record_origin();
+  CHECK_FALSE(fs::exists(runs.a / "resumed_from"));
+  CHECK(next(resume) == "resume " + best.string());
+  const fs::path left = runs.a / "checkpoints/abandoned-10-20260101T000000Z";
+  fs::create_directory(left);
+  fs::rename(later, left / "step-00000020");
+  CHECK(next(resume) == "resume " + best.string());  // auto would go on from step 5
+  Runs::commit(runs.a, "step-00000010");
+  CHECK(next(resume) == "resume auto");
 }
 
 TEST_CASE("what the ranks do not take for a checkpoint is none for the launcher either") {

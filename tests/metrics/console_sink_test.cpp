@@ -119,14 +119,14 @@ TEST_CASE("start-up, evaluations, checkpoints and warnings are permanent lines")
   Console console(ConsoleMode::terminal);
   console.sink.start_up({213.2, 4.1, 0.6, 3.0, 180});
   console.sink.write(EvalRecord{100, 512, 2.1, 3.0297});
-  console.sink.write(EvalRecord{200, 512, 2.05, NAN});
+  console.sink.write(EvalRecord{200, 512, 2.05, NAN, {{"top1", 0.25}}, true});
   console.sink.checkpoint(100, 12 << 20, 85.3);
   console.sink.warning("disk is full");
   CHECK(console.take() == Lines{"\x1fstart-up 213 ms: launch 4.1, rendezvous 0.6, data 3, first step 180",
                                 "\x1f"
                                 "eval at step 100: loss 2.1000, 3.030 bits per byte",
                                 "\x1f"
-                                "eval at step 200: loss 2.0500",
+                                "eval at step 200: loss 2.0500, top1 25.00%, the best so far",
                                 "\x1f"
                                 "checkpoint of step 100: 12 MiB in 85 ms",
                                 "\x1fwarning: disk is full"});
@@ -146,6 +146,16 @@ TEST_CASE("the summary tells steps, speed, losses and where things are") {
               "  best eval   loss 2.0000, 2.885 bits per byte at step 998", "  metrics     runs/x/metrics.jsonl",
               "  checkpoint  runs/x/checkpoints/step-00001000",
               "  sample      ddp-launch sample runs/x --prompt \"In the beginning\" --tokens 200"});
+}
+
+TEST_CASE("the summary of a run that keeps its best names that, and not the best of this process") {
+  Console console(ConsoleMode::bare, 0);
+  console.sink.write(EvalRecord{998, 512, 2.0, NAN});
+  console.sink.write(EvalRecord{999, 512, 2.1, NAN});
+  console.take();
+  console.sink.summary({1, "runs/x", "", "", "runs/x/checkpoints/best", 500});
+  CHECK(console.take() == Lines{"  eval        loss 2.1000 at step 999", "  metrics     runs/x/metrics.jsonl",
+                                "  best        runs/x/checkpoints/best, of step 500"});
 }
 
 TEST_CASE("a run that stopped early says so, and one without steps has a summary too") {

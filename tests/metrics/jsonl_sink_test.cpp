@@ -227,6 +227,20 @@ TEST_CASE("an evaluation is missing where its step, or a gap over it, has none")
   CHECK_FALSE(lacks({gap(1, 5), eval(5)}));
 }
 
+TEST_CASE("evaluations are read back to the same bits, up to a step") {
+  MetricsFile file;
+  CHECK(evaluations(file.path, "loss", 100).empty());
+  EvalRecord first{.step = 2, .loss = 0.1 + 0.2, .bits_per_byte = NAN, .shares = {{"top1", 1.0 / 3}}};
+  EvalRecord second{.step = 4, .loss = NAN, .bits_per_byte = NAN, .is_best = true};
+  CHECK(json_line(second).ends_with(R"("bits_per_byte":null,"best":true})"));
+  file.put(lines({json_line(record(2)), json_line(first), gap(3, 4), json_line(second), eval(6)}));
+  const std::map<int64_t, double> losses = evaluations(file.path, "loss", 5);
+  REQUIRE(losses.size() == 2);
+  CHECK(losses.at(2) == 0.1 + 0.2);
+  CHECK(std::isnan(losses.at(4)));
+  CHECK(evaluations(file.path, "top1", 2).at(2) == 1.0 / 3);
+}
+
 TEST_CASE("on a full disk a resume cuts later lines all the same, and leaves no other file") {
   MetricsFile file;
   const bool has_foreign_line = GENERATE(false, true);

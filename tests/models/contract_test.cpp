@@ -134,6 +134,12 @@ TEST_CASE("contract: every model that is registered has a case here") {
   }
 }
 
+TEST_CASE("contract: a model's kind says whether its evaluation counts top-1") {
+  const Case c = GENERATE_REF(from_range(std::begin(kCases), std::end(kCases)));
+  CAPTURE(c.model);
+  CHECK(model_kind(config_of(c)).counts_accuracy == (model_of(c)->num_eval_sums() > kTop1));
+}
+
 TEST_CASE("contract: the gradient of every parameter agrees with finite differences of the loss") {
   const Case c = GENERATE_REF(from_range(std::begin(kCases), std::end(kCases)));
   CAPTURE(c.model);

@@ -29,6 +29,7 @@ constinit const ModelKind kKind = {
     .check = [](const Config&) {},
     .normalises_batches = true,
     .least_micro_batch = [](const Config&) -> int64_t { return 2; },
+    .counts_accuracy = true,
 };
 
 const ConfigRegistry& config_registry() {

@@ -183,6 +183,7 @@ constinit const ModelKind kKind = {
     .initial_options = [] { return std::any(Options{}); },
     .resolve = resolve,
     .check = check,
+    .counts_accuracy = true,
 };
 
 }  // namespace ddp::bert

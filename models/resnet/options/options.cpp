@@ -107,6 +107,7 @@ constinit const ModelKind kKind = {
       return last_side(options_of<Options>(config)) == 1 ? 2 : 1;
     },
     .convolves = true,
+    .counts_accuracy = true,
 };
 
 }  // namespace ddp::resnet

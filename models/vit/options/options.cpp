@@ -91,6 +91,7 @@ constinit const ModelKind kKind = {
     .resolve = resolve,
     .check = check,
     .convolves = true,
+    .counts_accuracy = true,
 };
 
 }  // namespace ddp::vit
