@@ -1,6 +1,6 @@
-// Which evaluation of a run is its best so far (checkpoint.best), and the checkpoint of that step under the name `best`.
-// What the best was is no part of a checkpoint, which is committed before the evaluation of its step: a run that goes on
-// reads it from metrics.jsonl, of which going back leaves the lines up to there.
+// Which evaluation of a run is its best so far (checkpoint.best), and the checkpoint of that step under the name
+// `best`. What the best was is no part of a checkpoint, which is committed before the evaluation of its step: a run
+// that goes on reads it from metrics.jsonl, of which going back leaves the lines up to there.
 #pragma once
 
 #include <cstdint>

@@ -74,6 +74,22 @@ DryRun dry_run(const Config& config, int ranks, const Model& model, DeviceKind d
   return result;
 }
 
+DryRun dry_run_evaluation(const Config& config, int ranks, const Model& model, DeviceKind device_kind) {
+  DryRun result;
+  const std::unique_ptr<Device> device = make_meta_device();
+  Arena arena;
+  EvalStep step({.config = config, .device = *device, .table = meta_op_table(), .model = model}, arena);
+  const HostBatch batch(step.batch_layout());
+  step.enqueue_eval(batch);
+  result.arena = arena.plan();
+  result.memory = step.memory();
+  if (device_kind == DeviceKind::cuda) {
+    result.workspace_bytes = config.train.workspace_mb << 20;
+    result.nccl_bytes = ranks > 1 ? kNcclBarrierBytes : 0;
+  }
+  return result;
+}
+
 int64_t largest_micro_batch(const Config& config, int64_t memory_bytes, const Model& model, DeviceKind device) {
   Config trial = config;
   trial.train.deterministic = false;

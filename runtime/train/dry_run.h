@@ -35,6 +35,9 @@ struct DryRun {
 DryRun dry_run(const Config& config, int ranks, const Model& model, DeviceKind device = DeviceKind::cpu,
                const OpTable& table = meta_op_table());
 
+// The same for evaluations alone, which take neither gradients nor an optimizer.
+DryRun dry_run_evaluation(const Config& config, int ranks, const Model& model, DeviceKind device = DeviceKind::cpu);
+
 // The largest micro-batch whose device_bytes() fit, with accumulation 1 and one rank; 0 when not even one sample does.
 int64_t largest_micro_batch(const Config& config, int64_t memory_bytes, const Model& model,
                             DeviceKind device = DeviceKind::cpu);

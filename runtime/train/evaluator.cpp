@@ -4,17 +4,18 @@
 
 namespace ddp {
 
-Evaluator::Evaluator(Device& device, Communicator& comm, TrainStep& step, EvalBatches& batches)
+Evaluator::Evaluator(Device& device, Communicator& comm, EvalStep& step, Stream& communication, EvalBatches& batches)
     : comm_(comm),
       step_(step),
+      communication_(communication),
       batches_(batches),
-      sums_(device, batches.total() * step.shape().micro_batch * step.num_eval_sums() + 1),
+      sums_(device, batches.total() * step.batch_layout().num_samples() * step.num_eval_sums() + 1),
       sums_of_all_(device, sums_.count()),
       evaluated_(device) {}
 
 std::optional<std::vector<double>> Evaluator::run(const WaitPolicy& wait, const std::function<bool()>& goes_on) {
   Stream& compute = step_.compute();
-  const int64_t num_sums = step_.num_eval_sums(), of_batch = step_.shape().micro_batch * num_sums;
+  const int64_t num_sums = step_.num_eval_sums(), of_batch = step_.batch_layout().num_samples() * num_sums;
   const int64_t broke_off = sums_.count() - 1;
   std::fill_n(sums_.data(), sums_.count(), 0.0);
   batches_.start();
@@ -37,17 +38,16 @@ std::optional<std::vector<double>> Evaluator::run(const WaitPolicy& wait, const 
 // Piece by piece, so that the device needs no memory for all samples, of which the plan does not know how many there
 // are.
 void Evaluator::add_those_of_other_ranks(const WaitPolicy& wait) {
-  Stream& communication = step_.reducer().comm_stream();
   evaluated_.record(step_.compute());
   evaluated_.synchronize(wait);  // this rank's lie on the host, from where they are uploaded
   const TensorView on_device = step_.eval_sums();
   for (int64_t begin = 0; begin < sums_.count(); begin += on_device.numel()) {
     const TensorView piece = on_device.slice(0, std::min(on_device.numel(), sums_.count() - begin));
-    communication.copy(piece.data, sums_.data() + begin, piece.bytes());
-    comm_.all_reduce(piece, communication);  // adds zeros: exact
-    communication.copy(sums_of_all_.data() + begin, piece.data, piece.bytes());
+    communication_.copy(piece.data, sums_.data() + begin, piece.bytes());
+    comm_.all_reduce(piece, communication_);  // adds zeros: exact
+    communication_.copy(sums_of_all_.data() + begin, piece.data, piece.bytes());
   }
-  communication.synchronize(wait);
+  communication_.synchronize(wait);
 }
 
 }  // namespace ddp

@@ -10,13 +10,14 @@
 
 #include "runtime/comm/communicator.h"
 #include "runtime/data/eval_batches.h"
-#include "runtime/train/train_step.h"
+#include "runtime/train/eval_step.h"
 
 namespace ddp {
 
 class Evaluator {
  public:
-  Evaluator(Device& device, Communicator& comm, TrainStep& step, EvalBatches& batches);
+  // `communication` is where the ranks' collectives run.
+  Evaluator(Device& device, Communicator& comm, EvalStep& step, Stream& communication, EvalBatches& batches);
 
   // By LossSum, of the parameters as of the work enqueued so far; empty, on every rank, where some rank was not to go
   // on, after which there is no other evaluation. Collective; blocks. `goes_on` is asked before each micro-batch, and
@@ -27,7 +28,8 @@ class Evaluator {
   void add_those_of_other_ranks(const WaitPolicy& wait);
 
   Communicator& comm_;
-  TrainStep& step_;
+  EvalStep& step_;
+  Stream& communication_;
   EvalBatches& batches_;
   // (samples over all ranks with the filler of the last micro-batch, sums), and one more, which counts the ranks that
   // broke off: what this rank adds, the others' samples being zero, and what all have added.

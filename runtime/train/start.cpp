@@ -54,18 +54,6 @@ void check_finite(const std::string& source, const std::string& what, const Para
                 "start from an older checkpoint, or from other weights");
 }
 
-// Parameters are rounded to the storage type, to infinity where it ends; the model's state is f32.
-void check_model(const std::string& source, const TrainConfig& train, const ModelFlats& model) {
-  check_finite(source, "", model.layout, model.params);
-  check_finite(source, "", model.state_layout, model.state);
-  if (train.precision != PrecisionName::fp16) return;  // bf16 ends where f32 does
-  constexpr float kLargestHalf = 65519.996f;           // the next float, 65520, rounds to infinity
-  const std::string tensor = first_non_finite(model.layout, model.params, kLargestHalf);
-  if (!tensor.empty())
-    throw Error(ExitCode::non_finite, fmt::format("{}: {} holds values beyond the range of fp16", source, tensor),
-                "train it with train.precision bf16 or fp32");
-}
-
 // On rank 0: fills the host's parameters, and the optimizer's state of a run that goes on.
 TrainingState load_or_init(const StartRequest& request, const Model& model, HostState& host) {
   const std::optional<Checkpoint> checkpoint = choose_checkpoint(request);
@@ -74,7 +62,7 @@ TrainingState load_or_init(const StartRequest& request, const Model& model, Host
     const std::filesystem::path manifest = checkpoint->path / kManifestFile;
     check_continues(request, parse_manifest(read_text(manifest), manifest.string()).state, checkpoint->path);
     TrainingState state = load_checkpoint(checkpoint->path, host.model_flats(), host.states());
-    check_model(checkpoint->path, request.config.train, host.model_flats());
+    check_loaded_model(checkpoint->path, request.config.train, host.model_flats());
     for (const NamedFlat& optimizer_state : host.states())
       check_finite(checkpoint->path, optimizer_state.name + ".", model.layout(), optimizer_state.flat);
     return state;
@@ -88,7 +76,7 @@ TrainingState load_or_init(const StartRequest& request, const Model& model, Host
   if (!source.empty()) {
     const std::vector<std::string> anew = load_model(source, host.model_flats());
     if (!anew.empty()) log::info("model.init_from: {} fits but for what starts anew: {}", source, shortened(anew));
-    check_model(source, request.config.train, host.model_flats());
+    check_loaded_model(source, request.config.train, host.model_flats());
   }
   TrainingState fresh;
   fresh.next.loss_scale = initial_loss_scale(request.config.train);
@@ -96,6 +84,18 @@ TrainingState load_or_init(const StartRequest& request, const Model& model, Host
 }
 
 }  // namespace
+
+// Parameters are rounded to the storage type, to infinity where it ends; the model's state is f32.
+void check_loaded_model(const std::string& source, const TrainConfig& train, const ModelFlats& model) {
+  check_finite(source, "", model.layout, model.params);
+  check_finite(source, "", model.state_layout, model.state);
+  if (train.precision != PrecisionName::fp16) return;  // bf16 ends where f32 does
+  constexpr float kLargestHalf = 65519.996f;           // the next float, 65520, rounds to infinity
+  const std::string tensor = first_non_finite(model.layout, model.params, kLargestHalf);
+  if (!tensor.empty())
+    throw Error(ExitCode::non_finite, fmt::format("{}: {} holds values beyond the range of fp16", source, tensor),
+                "train it with train.precision bf16 or fp32");
+}
 
 TrainingState start_run(const StartRequest& request, const Model& model, Device& device, Communicator& comm,
                         TrainStep& step, const WaitPolicy& wait) {

@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "runtime/checkpoint/manifest.h"
+#include "runtime/checkpoint/checkpoint.h"
 #include "runtime/comm/communicator.h"
 #include "runtime/config/config.h"
 #include "runtime/train/train_step.h"
@@ -22,5 +22,9 @@ struct StartRequest {
 // differ; non_finite (79) naming a tensor that is not finite.
 TrainingState start_run(const StartRequest& request, const Model& model, Device& device, Communicator& comm,
                         TrainStep& step, const WaitPolicy& wait);
+
+// That each value of a model which was read from `source` is finite, and stays so in the storage type. Errors:
+// non_finite (79) naming the tensor.
+void check_loaded_model(const std::string& source, const TrainConfig& train, const ModelFlats& model);
 
 }  // namespace ddp

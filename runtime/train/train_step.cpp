@@ -29,8 +29,6 @@ GradReducerOptions StepShape::reducer_options() const {
 
 namespace {
 
-constexpr int64_t kLeastEvalSums = 4096;  // 32 KiB
-
 GradReducerOptions reducer_options(const TrainStep::Parts& parts, const StepShape& shape) {
   GradReducerOptions options = shape.reducer_options();
   options.on_launch = parts.on_bucket;
@@ -38,59 +36,30 @@ GradReducerOptions reducer_options(const TrainStep::Parts& parts, const StepShap
   return options;
 }
 
-Buffer<float> state_buffer(const TrainStep::Parts& parts) {
-  const int64_t n = parts.model.state_layout().flat_elements();
-  return n > 0 ? Buffer<float>(parts.device, n) : Buffer<float>();
-}
-
 }  // namespace
 
 TrainStep::TrainStep(const Parts& parts, Arena& arena)
-    : parts_(parts),
-      arena_(arena),
+    : EvalStep({.config = parts.config,
+                .device = parts.device,
+                .table = parts.table,
+                .model = parts.model,
+                .wait = parts.wait,
+                .observer = parts.observer},
+               arena),
+      parts_(parts),
       shape_(step_shape(parts.config, parts.ranks, parts.model)),
-      batch_layout_(parts.model.inputs(), shape_.micro_batch),
-      compute_(parts.device, StreamRole::compute),
-      params_(parts.device, parts.model.layout().flat_elements()),
-      rounded_params_(
-          shape_.precision.has_master()
-              ? Buffer<std::byte>(parts.device, params_.count() * int64_t(dtype_bytes(shape_.precision.storage)))
-              : Buffer<std::byte>()),
-      state_(state_buffer(parts)),
       reducer_(parts.device, parts.table, parts.comm, parts.model.layout(), reducer_options(parts, shape_)),
       scalars_(parts.device, 1),
-      optimizer_(make_optimizer(parts.device, parts.model.layout(), parts.config.optimizer, compute_)),
-      stager_(parts.device, batch_layout_),
+      optimizer_(make_optimizer(parts.device, parts.model.layout(), parts.config.optimizer, compute())),
       metrics_(parts.device),
-      eval_sums_(parts.device, std::max(kLeastEvalSums, shape_.micro_batch * parts.model.num_eval_sums())),
       uses_graphs_(parts.config.train.cuda_graph && parts.device.has_graphs()),
       graphs_(uses_graphs_ ? size_t(shape_.num_micro_steps) : 0) {
   const StepScalars first = {.state = {.loss_scale = initial_loss_scale(parts.config.train)}};
-  compute_.copy(scalars_.data(), &first, sizeof first);
-  compute_.synchronize(no_deadline(0));
+  compute().copy(scalars_.data(), &first, sizeof first);
+  compute().synchronize(no_deadline(0));
 }
 
-TrainStep::~TrainStep() {
-  try {
-    compute_.synchronize(no_deadline(0));  // also when the run is aborted: what the work waits for ends by itself then
-  } catch (...) {                          // the error has been reported, or is on its way already
-  }
-}
-
-Parameters TrainStep::parameters() const {
-  if (!rounded_params_) return {.master = params_.view(), .rounded = {}};
-  return {.master = params_.view(), .rounded = {rounded_params_.data(), shape_.precision.storage, {params_.count()}}};
-}
-
-TensorView TrainStep::model_params() const {
-  const Parameters p = parameters();
-  return p.rounded ? p.rounded : p.master;
-}
-
-void TrainStep::round_params() {
-  const Parameters p = parameters();
-  if (p.rounded) cast(exec(), {.y = p.rounded, .x = p.master});
-}
+TrainStep::~TrainStep() { wait_for_enqueued(); }
 
 void TrainStep::set_state(const StepState& state, Stream& stream) {
   stream.copy(&scalars_.data()->state, &state, sizeof state);
@@ -107,39 +76,39 @@ void TrainStep::enqueue(int64_t number, const NextBatch& next, const GradReducer
   entry.has_stamps = !as_graphs;
   reducer_.begin_step(
       votes, next_learning_rates(config.schedule, config.optimizer.lr, config.train.steps, known.applied_steps),
-      compute_);
+      compute());
   for (int i = 0; i < shape_.num_micro_steps; ++i) {
-    stager_.upload(next(), compute_, parts_.wait);
+    stager().upload(next(), compute(), parts_.wait);
     as_graphs ? launch_micro_step(i) : enqueue_micro_step(i, &entry);
   }
-  metrics_.publish(number, compute_);
+  metrics_.publish(number, compute());
   is_warm_ = true;
 }
 
 void TrainStep::enqueue_micro_step(int i, MetricsRing::Entry* stamps) {
   const GradReducer::Target target = reducer_.begin_micro_step(i);
-  arena_.begin(Program::train);
-  parts_.model.train(exec(), arena_,
+  arena().begin(Program::train);
+  parts_.model.train(exec(), arena(),
                      {.params = model_params(),
                       .grads = target.grads,
                       .accumulate = target.accumulate,
-                      .batch = stager_.batch(),
+                      .batch = stager().batch(),
                       .attempted_step = &scalars_.data()->state.attempted_step,
                       .seed = uint32_t(parts_.config.train.seed),
                       .grad_scale = float(1.0 / double(shape_.global_targets)),
                       .loss_scale = &scalars_.data()->state.loss_scale,
                       .sums = target.sums,
                       .statistics = target.statistics,
-                      .ready = [&](ParamId p) { reducer_.on_grad_ready(p, compute_); }});
-  arena_.end();
-  reducer_.end_micro_step(compute_);
+                      .ready = [&](ParamId p) { reducer_.on_grad_ready(p, compute()); }});
+  arena().end();
+  reducer_.end_micro_step(compute());
   if (i + 1 == shape_.num_micro_steps) enqueue_update(stamps);
 }
 
 void TrainStep::enqueue_update(MetricsRing::Entry* stamps) {
-  if (stamps != nullptr) stamps->backward_done.record(compute_);
-  reducer_.finish(compute_);
-  if (stamps != nullptr) stamps->reduced.record(compute_);
+  if (stamps != nullptr) stamps->backward_done.record(compute());
+  reducer_.finish(compute());
+  if (stamps != nullptr) stamps->reduced.record(compute());
   const TrainConfig& train = parts_.config.train;
   step_finalize(exec(), {.scalars = scalars_.data(),
                          .metrics = metrics_.on_device(),
@@ -153,8 +122,8 @@ void TrainStep::enqueue_update(MetricsRing::Entry* stamps) {
                                   .scaling = loss_scaling(train)}});
   optimizer_->update(exec(), parameters(), {.flat = reducer_.gradients(), .chunk_begin = reducer_.chunk_begin()},
                      scalars_.data());
-  if (state_)
-    update_state(exec(), {.state = state_.view(),
+  if (model_state())
+    update_state(exec(), {.state = model_state(),
                           .statistics = reducer_.statistics(),
                           .scalars = scalars_.data(),
                           .momentum = parts_.model.state_momentum(),
@@ -166,32 +135,17 @@ void TrainStep::launch_micro_step(int i) {
   if (graph)
     reducer_.skip_micro_step(i);
   else
-    graph.emplace(compute_, [&] { enqueue_micro_step(i, nullptr); });
-  graph->launch(compute_);
+    graph.emplace(compute(), [&] { enqueue_micro_step(i, nullptr); });
+  graph->launch(compute());
 }
-
-void TrainStep::enqueue_eval(const HostBatch& batch) {
-  const int64_t samples = shape_.micro_batch, num_sums = num_eval_sums();
-  stager_.upload(batch, compute_, parts_.wait);
-  arena_.begin(Program::evaluate);
-  parts_.model.evaluate(exec(), arena_,
-                        {.params = model_params(),
-                         .state = model_state(),
-                         .batch = stager_.batch(),
-                         .sums = eval_sums().slice(0, samples * num_sums).view({samples, num_sums})});
-  arena_.end();
-}
-
-void TrainStep::drain() { compute_.synchronize(parts_.wait); }
 
 TrainStep::Memory TrainStep::memory() const {
   const GradReducerBytes grads = grad_reducer_bytes(layout(), shape_.reducer_options());
-  return {.params = params_.bytes() + rounded_params_.bytes(),
-          .state = state_.bytes(),
-          .grads = grads.symmetric + grads.device,
-          .optimizer = optimizer_->bytes(),
-          .input = stager_.bytes(),
-          .metrics = metrics_.bytes() + scalars_.bytes() + eval_sums_.bytes()};
+  Memory memory = EvalStep::memory();
+  memory.grads = grads.symmetric + grads.device;
+  memory.optimizer = optimizer_->bytes();
+  memory.metrics += metrics_.bytes() + scalars_.bytes();
+  return memory;
 }
 
 }  // namespace ddp

@@ -2,7 +2,6 @@
 
 #include <cmath>
 #include <filesystem>
-#include <numbers>
 #include <utility>
 
 #include "runtime/base/clock.h"
@@ -10,25 +9,15 @@
 #include "runtime/checkpoint/checkpoint.h"
 #include "runtime/metrics/text.h"
 #include "runtime/state/finite.h"
+#include "runtime/train/eval_record.h"
 #include "runtime/train/first_rank_value.h"
+#include "runtime/train/source_request.h"
 #include "runtime/train/start.h"
 
 namespace ddp {
 namespace {
 
 constexpr int kMaxMissedCommits = 3;  // in a row; then the run ends with io (74)
-
-// From sums by LossSum.
-EvalRecord eval_record(int64_t step, int64_t samples, const std::vector<double>& sums, double bytes_per_target) {
-  const double counted = sums[kCountedTargets], loss = sums[kLossSum] / counted;
-  EvalRecord record{.step = step,
-                    .samples = samples,
-                    .loss = loss,
-                    .bits_per_byte = bytes_per_target > 0 ? loss / (std::numbers::ln2 * bytes_per_target) : NAN};
-  for (size_t s = kNumTrainSums; s < sums.size(); ++s)
-    record.shares.emplace_back(loss_sum_name(int(s)), sums[s] / counted);
-  return record;
-}
 
 bool is_due(int64_t every, int64_t step) { return every > 0 && step % every == 0; }
 
@@ -60,19 +49,11 @@ Trainer::Trainer(const Parts& parts)
       train_source_(open(Split::train)) {}
 
 std::unique_ptr<DataSource> Trainer::open(Split split) {
-  const DataConfig& data = parts_.config.data;
   const bool is_train = split == Split::train;
-  const SourceRequest request{
-      .path = is_train ? data.train : data.valid,
-      .split = split,
-      .seed = uint64_t(parts_.config.train.seed),
-      .batch = step_.batch_layout(),
-      .augment = data.augment,
-      .corrupt = data.corrupt,
-      .training = data.train,
-      .index = std::filesystem::path(parts_.config.output_dir) / (is_train ? "train.index" : "valid.index"),
-      .still_alive = [this] { status().heartbeat_ns.store(monotonic_ns(), std::memory_order_relaxed); }};
-  const SourceMaker& maker = find_maker(parts_.sources, data.format, request.batch);
+  SourceRequest request = source_request(parts_.config, split, step_.batch_layout());
+  request.index = run_folder() / (is_train ? "train.index" : "valid.index");
+  request.still_alive = [this] { status().heartbeat_ns.store(monotonic_ns(), std::memory_order_relaxed); };
+  const SourceMaker& maker = find_maker(parts_.sources, parts_.config.data.format, request.batch);
   if (maker.prepare != nullptr) {
     if (is_first_rank()) maker.prepare(request);
     meet();
@@ -96,7 +77,7 @@ void Trainer::load() {
                                       .num_ranks = parts_.env.world_size,
                                       .num_workers = config.data.num_workers,
                                       .wait = parts_.wait});
-    evaluator_.emplace(parts_.device, parts_.comm, step_, *eval_batches_);
+    evaluator_.emplace(parts_.device, parts_.comm, step_, step_.reducer().comm_stream(), *eval_batches_);
   }
   const std::string data = train_source_->fingerprint();
   state_ = start_run({.config = config, .resume = parts_.env.resume, .data_fingerprint = data}, parts_.model,

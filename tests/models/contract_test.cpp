@@ -113,7 +113,7 @@ std::vector<RankResult> evaluate_as_ranks(const Config& config, EvalOptions opti
     options.rank = c.comm.rank();
     options.wait = c.wait;
     EvalBatches batches(*source, step.batch_layout(), options);
-    Evaluator evaluator(*device, c.comm, step, batches);
+    Evaluator evaluator(*device, c.comm, step, step.reducer().comm_stream(), batches);
     for (int times = 0; times < 2; ++times) {
       const std::optional<std::vector<double>> totals = evaluator.run(c.wait, [] { return true; });
       std::string text;

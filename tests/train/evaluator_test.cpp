@@ -40,7 +40,7 @@ TEST_CASE("an evaluation gives a sign of life after each micro-batch: it may las
   test::StepRunner run(small_config());
   const LearnableSource source;
   EvalBatches batches(source, run.step.batch_layout(), {.samples = kSamples});
-  Evaluator evaluator(*run.device, *run.comm, run.step, batches);
+  Evaluator evaluator(*run.device, *run.comm, run.step, run.step.reducer().comm_stream(), batches);
   int64_t beats = 0;
   const std::optional<std::vector<double>> sums = evaluator.run(test::StepRunner::kWait, [&] { return ++beats > 0; });
   CHECK(beats == 7);
@@ -56,11 +56,29 @@ TEST_CASE("an evaluation has the sums of more samples than the device keeps at o
   const auto totals = [&](int64_t samples) {
     EvalBatches batches(source, run.step.batch_layout(), {.samples = samples});
     REQUIRE(batches.num_samples() == (samples == 0 ? source.num_samples() : samples));
-    Evaluator evaluator(*run.device, *run.comm, run.step, batches);
+    Evaluator evaluator(*run.device, *run.comm, run.step, run.step.reducer().comm_stream(), batches);
     return evaluator.run(test::StepRunner::kWait, [] { return true; }).value_or(std::vector<double>(kNumTrainSums));
   };
   REQUIRE(source.num_samples() * kNumTrainSums > run.step.eval_sums().numel());
   const std::vector<double> all = totals(0), once = totals(kDistinct);
   CHECK(all[kCountedTargets] == double(60 * kDistinct * 12));
   CHECK(all[kLossSum] == Approx(60 * once[kLossSum]).epsilon(1e-12));
+}
+
+TEST_CASE("an evaluation alone takes no memory for gradients or an optimizer, and what training takes for the rest") {
+  Config config = test::gpt2_config({.layers = 2, .heads = 2, .width = 32, .context = 12, .vocab = kVocab});
+  for (const PrecisionName precision : {PrecisionName::fp32, PrecisionName::fp16}) {
+    config.train.precision = precision;
+    const std::unique_ptr<Model> model = make_model(config, DeviceKind::cpu, model_makers());
+    const DryRun both = dry_run(config, 1, *model), alone = dry_run_evaluation(config, 1, *model);
+    CHECK(both.memory.grads > 0);
+    CHECK(both.memory.optimizer > 0);
+    CHECK(alone.memory.grads == 0);
+    CHECK(alone.memory.optimizer == 0);
+    CHECK(alone.memory.params == both.memory.params);
+    CHECK(alone.memory.input == both.memory.input);
+    CHECK(alone.arena.arena_bytes > 0);
+    CHECK(alone.arena.arena_bytes < both.arena.arena_bytes);
+    CHECK(alone.symmetric_bytes == 0);
+  }
 }
