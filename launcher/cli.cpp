@@ -21,6 +21,7 @@ namespace {
 constexpr const char* kRunFooter = R"(
 Other commands (each has --help):
   ddp-launch plan train.yaml        memory, FLOPs and the largest micro-batch, without training
+  ddp-launch eval RUN               the loss of a run's newest checkpoint on held-out data
   ddp-launch sample RUN             text from a trained model
   ddp-launch bench launch           how long a launch takes
 
@@ -57,8 +58,8 @@ std::string check_not_empty(const std::string& text) { return text.empty() ? "th
 // A vector option that took every word after it would swallow train.yaml: one word each time it is given.
 void one_word_each(CLI::Option* option) { option->allow_extra_args(false); }
 
-void add_train_options(CLI::App& app, TrainOptions& train) {
-  app.add_option("config", train.config_file, "The configuration of the run (YAML)")->option_text("train.yaml");
+// On what, and with which changes.
+void add_common_options(CLI::App& app, TrainOptions& train) {
   CLI::Option* gpus = app.add_option("--gpus", train.gpus, "One rank on each of these GPUs")->option_text("0,1,...");
   gpus->delimiter(',')->check(whole_number(0, std::numeric_limits<int>::max()));
   one_word_each(gpus);
@@ -71,18 +72,27 @@ void add_train_options(CLI::App& app, TrainOptions& train) {
       ->option_text("NAME");
   one_word_each(app.add_option("--set", train.overrides, "Override a key of the YAML; may be repeated")
                     ->option_text("key.path=value"));
+}
+
+void add_train_options(CLI::App& app, TrainOptions& train) {
+  app.add_option("config", train.config_file, "The configuration of the run (YAML)")->option_text("train.yaml");
+  add_common_options(app, train);
   app.add_option("--output-dir", train.output_dir, "The run's folder, instead of output_dir")
       ->check(check_not_empty)
       ->option_text("DIR");
 }
 
-void check_train_options(const TrainOptions& train) {
-  if (train.config_file.empty()) throw Error(ExitCode::usage, "no train.yaml given", "see ddp-launch --help");
+void check_placement(const TrainOptions& train) {
   if (train.gpus.size() > size_t(kMaxRanks))
     throw Error(ExitCode::usage, fmt::format("--gpus names more than {} GPUs", kMaxRanks));
   if (!train.gpus.empty() && train.device == "cpu")
     throw Error(ExitCode::usage, "--gpus and --device cpu exclude each other",
                 fmt::format("leave one out, or use --nproc {} --device cpu", train.gpus.size()));
+}
+
+void check_train_options(const TrainOptions& train) {
+  if (train.config_file.empty()) throw Error(ExitCode::usage, "no train.yaml given", "see ddp-launch --help");
+  check_placement(train);
 }
 
 // Parses and turns CLI11's own errors and exit codes into ours. True when `command` became a text to show.
@@ -166,6 +176,27 @@ Command parse_sample(std::span<const std::string> args) {
   return command;
 }
 
+Command parse_eval(std::span<const std::string> args) {
+  Command command;
+  command.verb = Verb::evaluate;
+  CLI::App app(
+      "Evaluates a model on data.valid and ends: that of a run's newest checkpoint, of a checkpoint's folder, or the "
+      "weights that model.init_from of a train.yaml names. It changes nothing in the run's folder.",
+      "ddp-launch eval");
+  app.add_option("RUN", command.train.config_file, "A run's folder, a checkpoint's folder, or a train.yaml")
+      ->required()
+      ->check(check_not_empty)
+      ->option_text("RUN|train.yaml");
+  add_common_options(app, command.train);
+  app.add_flag("--json", command.eval.json, "Print JSON");
+  app.footer(
+      "\nExamples:\n  ddp-launch eval --gpus 0,1 runs/gpt2-tiny\n"
+      "  ddp-launch eval --set data.valid=test.txt runs/gpt2-tiny/checkpoints/best");
+  if (parse(app, args, command)) return command;
+  check_placement(command.train);
+  return command;
+}
+
 Command parse_bench(std::span<const std::string> args) {
   Command command;
   command.verb = Verb::bench_launch;
@@ -204,6 +235,7 @@ Command parse_command_line(std::span<const std::string> args) {
   const std::string first = args.empty() ? "" : args.front();
   if (first == "plan") return parse_plan(args.subspan(1));
   if (first == "sample") return parse_sample(args.subspan(1));
+  if (first == "eval") return parse_eval(args.subspan(1));
   if (first == "bench") return parse_bench(args.subspan(1));
   if (first == "help") return parse_run(std::array<std::string, 1>{"--help"});
   return parse_run(first == "run" ? args.subspan(1) : args);

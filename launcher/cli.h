@@ -14,14 +14,15 @@ enum class Verb {
   run,
   plan,
   sample,
+  evaluate,
   bench_launch,
   explain,
   show,  // print `text` and leave: --help, --version
 };
 
-// What `run` and `plan` have in common.
+// What `run`, `plan` and `eval` have in common.
 struct TrainOptions {
-  std::string config_file;
+  std::string config_file;             // of eval also a run's folder, or a checkpoint's
   std::vector<std::string> overrides;  // "key.path=value"
   std::string output_dir;              // empty: the configuration's
   std::string device = "auto";         // auto | cpu | cuda
@@ -44,6 +45,10 @@ struct SampleOptions {
   int64_t seed = 1;
 };
 
+struct EvaluationOptions {
+  bool json = false;
+};
+
 struct BenchOptions {
   int nproc = 4, repeat = 21;
   bool json = false;
@@ -54,6 +59,7 @@ struct Command {
   TrainOptions train;
   PlanOptions plan;
   SampleOptions sample;
+  EvaluationOptions eval;
   BenchOptions bench;
   std::string explain_key;  // empty: all keys
   std::string text;         // of Verb::show

@@ -10,6 +10,7 @@
 #include "launcher/bench_launch.h"
 #include "launcher/cli.h"
 #include "launcher/devices.h"
+#include "launcher/eval_run.h"
 #include "launcher/rank_program.h"
 #include "launcher/run.h"
 #include "launcher/signals.h"
@@ -58,6 +59,11 @@ void occupy_standard_descriptors() {
                Fd());
 }
 
+int end_as(const Outcome& outcome) {
+  if (outcome.signal != 0) die_of(outcome.signal);
+  return outcome.exit_code;
+}
+
 int run(int argc, char** argv, const ConfigRegistry& registry, int64_t launched_ns) {
   const Signals signals;
   const std::vector<std::string> args(argv + 1, argv + argc);
@@ -66,10 +72,10 @@ int run(int argc, char** argv, const ConfigRegistry& registry, int64_t launched_
   switch (command.verb) {
     case Verb::run: {
       const auto again = [&](std::string_view resume) { return command_with_resume(argv[0], args, resume); };
-      const Outcome outcome = run_training(command.train, registry, again, launched_ns, signals);
-      if (outcome.signal != 0) die_of(outcome.signal);
-      return outcome.exit_code;
+      return end_as(run_training(command.train, registry, again, launched_ns, signals));
     }
+    case Verb::evaluate:
+      return end_as(run_evaluation(command, registry, launched_ns, signals));
     case Verb::plan:
       plan(command, registry, signals);
     case Verb::sample:

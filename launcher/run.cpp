@@ -21,19 +21,6 @@
 namespace ddp {
 namespace {
 
-// Opens the file or folder that `key` names, so that a typing error costs a second and not a rendezvous.
-void check_input(const char* key, const std::string& path, DataPath kind = DataPath::file) {
-  if (path.empty() || kind == DataPath::none) return;
-  try {
-    const Fd input = open_input(path);
-    const bool is_folder = std::filesystem::is_directory(path);
-    if (kind == DataPath::folder && !is_folder) throw Error(ExitCode::no_input, path + " is no folder");
-    if (kind == DataPath::file || !is_folder) file_size(input, path);
-  } catch (const Error& e) {
-    throw Error(ExitCode::no_input, fmt::format("{}: {}", key, e.what()));
-  }
-}
-
 void check_inputs(const Config& config, const std::string& resume) {
   const DataPath kind = data_format(config).path;
   check_input("data.train", config.data.train, kind);
@@ -44,26 +31,6 @@ void check_inputs(const Config& config, const std::string& resume) {
   if (::access(manifest.c_str(), R_OK) != 0)
     throw Error(ExitCode::no_input, fmt::format("--resume: cannot open {}: {}", manifest, errno_text(errno)),
                 "use auto, none or a folder like runs/x/checkpoints/step-00000100");
-}
-
-std::vector<RankEnv> rank_environments(const TrainOptions& train, const Placement& placement, const Board& board,
-                                       const Fd& segment, const std::string& site_packages, bool tty) {
-  std::vector<RankEnv> envs;
-  for (int rank = 0; rank < placement.ranks(); ++rank) {
-    RankEnv& env = envs.emplace_back();
-    env.rank = env.local_rank = rank;
-    env.world_size = env.local_world_size = placement.ranks();
-    env.board_fd = board.fd().get();
-    env.segment_fd = segment.get();
-    env.device = placement.device;
-    env.device_index = placement.indices[size_t(rank)];
-    if (!placement.uuids.empty()) env.visible_gpu = placement.uuids[size_t(rank)];
-    env.site_packages = site_packages;
-    env.shares_gpu = placement.shares_gpu();
-    env.tty = tty;
-    env.stop_after = train.stop_after;
-  }
-  return envs;
 }
 
 void record_origin(const Resume& resume, Console& console) {
@@ -91,6 +58,41 @@ Config resolve_config(const TrainOptions& train, const Placement& placement, con
   return config;
 }
 
+void check_input(const char* key, const std::string& path, DataPath kind) {
+  if (path.empty() || kind == DataPath::none) return;
+  try {
+    const Fd input = open_input(path);
+    const bool is_folder = std::filesystem::is_directory(path);
+    if (kind == DataPath::folder && !is_folder) throw Error(ExitCode::no_input, path + " is no folder");
+    if (kind == DataPath::file || !is_folder) file_size(input, path);
+  } catch (const Error& e) {
+    throw Error(ExitCode::no_input, fmt::format("{}: {}", key, e.what()));
+  }
+}
+
+std::vector<RankEnv> rank_environments(const Placement& placement, const Board& board, const Fd& segment,
+                                       const std::string& site_packages) {
+  std::vector<RankEnv> envs;
+  for (int rank = 0; rank < placement.ranks(); ++rank) {
+    RankEnv& env = envs.emplace_back();
+    env.rank = env.local_rank = rank;
+    env.world_size = env.local_world_size = placement.ranks();
+    env.board_fd = board.fd().get();
+    env.segment_fd = segment.get();
+    env.device = placement.device;
+    env.device_index = placement.indices[size_t(rank)];
+    if (!placement.uuids.empty()) env.visible_gpu = placement.uuids[size_t(rank)];
+    env.site_packages = site_packages;
+    env.shares_gpu = placement.shares_gpu();
+  }
+  return envs;
+}
+
+uint32_t is_oversubscribed(const Config& config, const Placement& placement) {
+  const int cores = usable_cores(), ranks = placement.ranks();
+  return ranks * threads_per_rank(config.train.threads_per_rank, ranks, cores) > cores;
+}
+
 Outcome run_training(const TrainOptions& train, const ConfigRegistry& registry, const CommandAgain& again,
                      int64_t launched_ns, const Signals& signals) {
   const HostDevices host = probe_host(train);
@@ -106,12 +108,10 @@ Outcome run_training(const TrainOptions& train, const ConfigRegistry& registry, 
   const RunFolder folder(config.output_dir);
   const Resume resume(folder.path(), train.resume, again("auto"));
 
-  const int cores = usable_cores();
   Board board = Board::create(placement.ranks());
   board->job = uint32_t(Job::train);
   board->launched_ns = launched_ns;
-  board->oversubscribed =
-      placement.ranks() * threads_per_rank(config.train.threads_per_rank, placement.ranks(), cores) > cores;
+  board->oversubscribed = is_oversubscribed(config, placement);
   board.set_config(to_yaml(config));
   const Fd segment = create_segment();
 
@@ -120,8 +120,12 @@ Outcome run_training(const TrainOptions& train, const ConfigRegistry& registry, 
   LogMux logs(placement.ranks(), folder.open_logs(), console);
   StatusFile status(folder.path(), placement, console);
   record_origin(resume, console);
-  std::vector<RankEnv> envs = rank_environments(train, placement, board, segment, site_packages, console.is_terminal());
-  for (RankEnv& env : envs) env.resume = resume.for_ranks();
+  std::vector<RankEnv> envs = rank_environments(placement, board, segment, site_packages);
+  for (RankEnv& env : envs) {
+    env.tty = console.is_terminal();
+    env.stop_after = train.stop_after;
+    env.resume = resume.for_ranks();
+  }
   RankGroup ranks(program, envs, board);
   Supervision job{board, ranks, logs, console, signals, {}, {}};
   job.limits.hang_ns = int64_t(config.train.hang_timeout_s * 1e9);

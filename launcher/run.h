@@ -5,17 +5,30 @@
 #include <functional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "launcher/cli.h"
 #include "launcher/devices.h"
 #include "launcher/signals.h"
 #include "launcher/supervisor.h"
+#include "runtime/base/rank_env.h"
 #include "runtime/config/config.h"
 
 namespace ddp {
 
 // The configuration of `run` and `plan`, checked against the number of ranks. Errors: no_input (66), config (78).
 Config resolve_config(const TrainOptions& train, const Placement& placement, const ConfigRegistry& registry);
+
+// Opens the file or folder that `key` names, so that a typing error costs a second and not a rendezvous. Errors:
+// no_input (66).
+void check_input(const char* key, const std::string& path, DataPath kind = DataPath::file);
+
+// Of the ranks of a job, but for what a training run alone has.
+std::vector<RankEnv> rank_environments(const Placement& placement, const Board& board, const Fd& segment,
+                                       const std::string& site_packages);
+
+// 1 where the threads of all ranks are more than the cores: waits do not spin then.
+uint32_t is_oversubscribed(const Config& config, const Placement& placement);
 
 // The command with another --resume; empty: without one.
 using CommandAgain = std::function<std::string(std::string_view resume)>;

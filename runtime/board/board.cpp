@@ -17,7 +17,7 @@ namespace ddp {
 namespace {
 
 constexpr uint64_t kMagic = 0x64'64'70'2d'62'6f'61'72ull;  // "ddp-boar"
-constexpr uint32_t kVersion = 4;
+constexpr uint32_t kVersion = 5;
 
 BoardLayout* map(const Fd& fd, ExitCode code) {
   void* memory = ::mmap(nullptr, sizeof(BoardLayout), PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
@@ -123,6 +123,13 @@ void Board::set_config(std::string_view text) {
 }
 
 std::string Board::config() const { return std::string(layout_->config.data(), layout_->config_bytes); }
+
+void Board::set_result(std::string_view text) {
+  DDP_CHECK(text.size() < size_t(kMaxResultBytes), "a result of {} bytes", text.size());
+  *std::copy(text.begin(), text.end(), layout_->result.begin()) = '\0';
+}
+
+std::string Board::result() const { return layout_->result.data(); }
 
 void Board::report_error(int rank, int code, std::string_view text) {
   ErrorRecord& record = layout_->ranks[size_t(rank)].error;

@@ -17,9 +17,14 @@ namespace ddp {
 
 inline constexpr int kMaxRanks = 64;
 inline constexpr int kMaxConfigBytes = 64 * 1024;
+inline constexpr int kMaxResultBytes = 8 * 1024;
 
 // What the forked ranks are asked to do.
-enum class Job : uint32_t { train = 0, barrier = 1 };  // barrier: meet once and leave (the launch benchmark)
+enum class Job : uint32_t {
+  train = 0,
+  barrier = 1,   // meet once and leave (the launch benchmark)
+  evaluate = 2,  // evaluate a model and leave
+};
 
 // Where a rank's host thread is: what it enqueues or waits for. Written by the rank at each change, read by anyone. In
 // the order in which a rank passes through a step, so that of two ranks in one step the smaller is behind.
@@ -93,6 +98,8 @@ struct BoardLayout {
   uint32_t config_bytes;
   std::array<char, kMaxConfigBytes> config;  // the resolved YAML
   std::array<RankStatus, kMaxRanks> ranks;
+  uint32_t wants_json;                       // of Job::evaluate: the form of its result
+  std::array<char, kMaxResultBytes> result;  // of Job::evaluate, by rank 0: what the launcher prints, NUL-terminated
 };
 inline constexpr uint32_t kAbortByUser = 0xFFFFFFFFu;
 
@@ -115,6 +122,8 @@ class Board {
   void set_config(
       std::string_view text);  // launcher, before the fork; a longer text than kMaxConfigBytes is an Error(config)
   std::string config() const;
+  void set_result(std::string_view text);  // rank 0, before its phase is `finished`
+  std::string result() const;
   // Records `text` as rank's error and takes the first-failure word when it is free. Async-signal-safe parts only.
   void report_error(int rank, int code, std::string_view text);
 

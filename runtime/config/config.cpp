@@ -80,6 +80,7 @@ class Builder {
 
   void apply_override(const std::string& text) {
     const Override given(text);
+    is_stored_ = false;  // somebody types it
     if (is_section(given.key))
       throw config_error(given.where, given.key + " is a section", "name one of its keys: " + keys_of(given.key));
     const auto [section, key] = split(given.key);
@@ -259,8 +260,9 @@ Config parse_config(std::string_view text, const std::string& name, const Config
   return parse(text, name, registry, overrides, output_dir, /*is_stored=*/false);
 }
 
-Config parse_stored_config(std::string_view text, const std::string& name, const ConfigRegistry& registry) {
-  return parse(text, name, registry, {}, {}, /*is_stored=*/true);
+Config parse_stored_config(std::string_view text, const std::string& name, const ConfigRegistry& registry,
+                           std::span<const std::string> overrides) {
+  return parse(text, name, registry, overrides, {}, /*is_stored=*/true);
 }
 
 }  // namespace ddp

@@ -127,8 +127,9 @@ Config load_config(const std::filesystem::path& file, const ConfigRegistry& regi
 Config parse_config(std::string_view text, const std::string& name, const ConfigRegistry& registry,
                     std::span<const std::string> overrides = {}, const std::string& output_dir = {});
 // The same for a text that this program stored, perhaps an older version of it: a checkpoint's, a run's config.yaml.
-// Retired keys mean in it what they mean now.
-Config parse_stored_config(std::string_view text, const std::string& name, const ConfigRegistry& registry);
+// Retired keys mean in it, and not in `overrides`, what they mean now.
+Config parse_stored_config(std::string_view text, const std::string& name, const ConfigRegistry& registry,
+                           std::span<const std::string> overrides = {});
 
 // Checks the values against each other and against `ranks`: global_batch = micro_batch x ranks x accumulation,
 // deterministic with this number of ranks, and what the model says. Errors: config (78) with the values that would

@@ -67,7 +67,8 @@ struct SourceRequest {
   Augment augment = Augment::none;  // not automatic
   OnCorrupt corrupt = OnCorrupt::skip;
   std::filesystem::path training = {};  // path of the training data: where folders are the classes, it numbers them
-  std::filesystem::path index = {};     // a file of the run's, which prepare() writes and open() reads
+  // A file of the run's, which prepare() writes and open() reads. Empty: nothing is prepared, and open() looks itself.
+  std::filesystem::path index = {};
   // Tells who watches the rank that it is at work; any thread may call it.
   std::function<void()> still_alive = [] {};
 };

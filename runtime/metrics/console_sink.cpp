@@ -10,7 +10,6 @@
 #include "runtime/metrics/text.h"
 
 namespace ddp {
-namespace {
 
 std::string eval_text(const EvalRecord& r) {
   std::string text = fmt::format("loss {:.4f}", r.loss);
@@ -18,8 +17,6 @@ std::string eval_text(const EvalRecord& r) {
   for (const auto& [name, share] : r.shares) text += fmt::format(", {} {:.2f}%", name, 100 * share);
   return text;
 }
-
-}  // namespace
 
 ConsoleMode console_mode_from_environment() {
   if (std::getenv("DDP_BOARD_FD") == nullptr) return ConsoleMode::bare;

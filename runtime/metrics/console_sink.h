@@ -22,6 +22,9 @@ enum class ConsoleMode {
 // From DDP_BOARD_FD (unset: bare) and DDP_TTY ("1": terminal).
 ConsoleMode console_mode_from_environment();
 
+// "loss 1.6359, 2.360 bits per byte".
+std::string eval_text(const EvalRecord& record);
+
 // Milliseconds from the command to the end of the first step, and what they went to.
 struct StartUp {
   double total_ms = 0, launch_ms = 0, rendezvous_ms = 0, data_ms = 0, first_step_ms = 0;

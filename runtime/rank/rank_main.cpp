@@ -19,8 +19,10 @@
 #include "runtime/base/rank_env.h"
 #include "runtime/board/board.h"
 #include "runtime/rank/cuda_backend.h"
+#include "runtime/rank/eval_result.h"
 #include "runtime/rank/plan_command.h"
 #include "runtime/rank/sample_command.h"
+#include "runtime/train/eval_run.h"
 #include "runtime/train/trainer.h"
 
 namespace ddp {
@@ -107,43 +109,96 @@ ExitCode report_failure(const RankEnv& env, Board& board) {
   }
 }
 
-ExitCode train(const RankEnv& env, Board& board, const Known& known) {
+// What a rank has before it plans its memory, once all ranks have met.
+struct Start {
+  Config config;
+  WaitPolicy wait;
+  DeviceKind device;
+  std::unique_ptr<Model> model;
+};
+
+Start meet_others(const RankEnv& env, Board& board, const Known& known) {
   RankStatus& status = board->ranks[size_t(env.rank)];
-  const Config config = parse_config(board.config(), "the board's configuration", known.config);
-  const WaitPolicy wait = wait_policy(board, config.train.hang_timeout_s);
+  Start start{.config = parse_config(board.config(), "the board's configuration", known.config),
+              .wait = {},
+              .device = env.device == "cpu" ? DeviceKind::cpu : DeviceKind::cuda,
+              .model = {}};
+  start.wait = wait_policy(board, start.config.train.hang_timeout_s);
   status.phase.store(uint32_t(Phase::rendezvous));
-  board->barrier.arrive_and_wait(uint32_t(env.world_size), wait, "the rendezvous");
+  board->barrier.arrive_and_wait(uint32_t(env.world_size), start.wait, "the rendezvous");
   status.met_ns.store(monotonic_ns());
 
   check_machine();
   status.phase.store(uint32_t(Phase::plan));
-  const DeviceKind device = env.device == "cpu" ? DeviceKind::cpu : DeviceKind::cuda;
-  const std::unique_ptr<Model> model = make_model(config, device, known.models);
-  const DryRun plan = dry_run(config, env.world_size, *model, device);
-  const Backend backend = make_backend(config, env, board, plan, wait);
-  status.phase.store(uint32_t(Phase::load));
-  std::optional<Trainer> trainer;
+  start.model = make_model(start.config, start.device, known.models);
+  return start;
+}
+
+// Makes a Work (Trainer, EvalRun) of `parts` and runs it.
+//
+// Where that fails, the backend is still there, and the work once it was made: what frees them waits for collectives
+// that the peers will never join, until the launcher, which learns of the error here, ends the run. A GPU's driver
+// cleans up itself.
+template <class Work, class Run, class Fail>
+ExitCode run_work(const RankEnv& env, Board& board, const typename Work::Parts& parts, const Run& run,
+                  const Fail& fail) {
+  std::optional<Work> work;
   try {
-    trainer.emplace(Trainer::Parts{.config = config,
-                                   .env = env,
-                                   .board = board,
-                                   .device = *backend.device,
-                                   .table = backend.table,
-                                   .comm = *backend.comm,
-                                   .model = *model,
-                                   .sources = known.sources,
-                                   .plan = plan,
-                                   .wait = wait});
-    return trainer->run();
+    work.emplace(parts);
+    return run(*work);
   } catch (...) {
-    // The backend is still there, and the trainer once it was made: what frees them waits for collectives that the
-    // peers will never join, until the launcher, which learns of the error here, ends the run. A GPU's driver cleans up
-    // itself.
     const ExitCode code = report_failure(env, board);
-    if (trainer) trainer->conclude();
-    if (device == DeviceKind::cuda) ::_exit(int(code));
+    if (work) fail(*work);
+    if (env.device == "cuda") ::_exit(int(code));
     return code;
   }
+}
+
+ExitCode train(const RankEnv& env, Board& board, const Known& known) {
+  const Start start = meet_others(env, board, known);
+  const DryRun plan = dry_run(start.config, env.world_size, *start.model, start.device);
+  const Backend backend = make_backend(start.config, env, board, plan, start.wait);
+  board->ranks[size_t(env.rank)].phase.store(uint32_t(Phase::load));
+  return run_work<Trainer>(
+      env, board,
+      {.config = start.config,
+       .env = env,
+       .board = board,
+       .device = *backend.device,
+       .table = backend.table,
+       .comm = *backend.comm,
+       .model = *start.model,
+       .sources = known.sources,
+       .plan = plan,
+       .wait = start.wait},
+      [](Trainer& trainer) { return trainer.run(); }, [](Trainer& trainer) { trainer.conclude(); });
+}
+
+ExitCode evaluate(const RankEnv& env, Board& board, const Known& known) {
+  const Start start = meet_others(env, board, known);
+  const DryRun plan = dry_run_evaluation(start.config, env.world_size, *start.model, start.device);
+  const Backend backend = make_backend(start.config, env, board, plan, start.wait);
+  RankStatus& status = board->ranks[size_t(env.rank)];
+  status.phase.store(uint32_t(Phase::load));
+  return run_work<EvalRun>(
+      env, board,
+      {.config = start.config,
+       .env = env,
+       .board = board,
+       .device = *backend.device,
+       .table = backend.table,
+       .comm = *backend.comm,
+       .model = *start.model,
+       .sources = known.sources,
+       .plan = plan,
+       .wait = start.wait},
+      [&](EvalRun& evaluation) {
+        const Evaluation done = evaluation.run();
+        if (env.rank == 0) board.set_result(board->wants_json != 0 ? eval_json(done) : eval_line(done));
+        status.phase.store(uint32_t(Phase::finished));
+        return ExitCode::complete;
+      },
+      [](EvalRun&) {});
 }
 
 // The launch benchmark: meet and leave.
@@ -167,7 +222,7 @@ int run_rank(const Known& known) {
     if (board->job == uint32_t(Job::barrier)) return int(meet(env, board));
     print_backtrace_on_crash();
     log::init();
-    return int(train(env, board, known));
+    return int(board->job == uint32_t(Job::evaluate) ? evaluate(env, board, known) : train(env, board, known));
   } catch (...) {
     const int code = int(report_failure(env, board));
     // CUDA and NCCL may have threads in the middle of something, of which a normal exit would take away the globals.

@@ -143,6 +143,11 @@ TEST_CASE("a retired key means in a stored text what it means now, and a user is
   CHECK_THAT(message(kMinimal + "io: {threads: 9}\n", {}), Contains("use data.num_workers"));
   CHECK_THAT(message(kMinimal, {"schedule.decay=9"}), Contains("it has no effect any more"));
   CHECK_THAT(message(kMinimal, {"log.batches=9"}), Contains("use log.every: this value times train.micro_batch"));
+  const std::vector<std::string> typed = {"train.seed_value=3"};
+  CHECK_THAT(failure_of([&] { parse_stored_config(old, "config.yaml", kTwo, typed); }).message,
+             Catch::StartsWith("--set train.seed_value=3") && Contains("use train.seed"));
+  const std::vector<std::string> changed = {"train.seed=17"};
+  CHECK(parse_stored_config(old, "config.yaml", kTwo, changed).train.seed == 17);
 }
 
 TEST_CASE("the text that an old run stored reads and prints to itself, but for keys that went away or came later") {

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """Training on pictures from files: the same bits on every number of ranks and workers, and data that is wrong is refused by name."""
+import json
 import os
 import random
 import struct
@@ -144,6 +145,12 @@ class Images(IntegrationTest):
         out = self.train("told", 1).out
         self.assertEqual(out.count("train/class-1/3.png: "), 1, out)
         self.assertIn("train: 1 of the files that this rank read are corrupt", out)
+        # An evaluation alone looks into the folders itself, and leaves the run's as it is.
+        told = self.run_folder("told")
+        os.remove(os.path.join(told, "valid.index"))
+        evaluated = json.loads(self.launch("eval", "--nproc", "2", "--json", config=told).out)
+        self.assertEqual({key: evaluated[key] for key in ["loss", "top1"]}, {key: self.records("told", "eval")[-1][key] for key in ["loss", "top1"]})
+        self.assertFalse(os.path.exists(os.path.join(told, "valid.index")))
         self.refused(78, "train has 4 classes and model.classes is 3; set model.classes to 4", sets=("model.classes=3",))
         self.refused(65, "train/class-1/3.png: ", "set data.corrupt to skip", sets=("data.corrupt=stop",))
 

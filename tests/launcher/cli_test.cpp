@@ -94,6 +94,11 @@ TEST_CASE("usage errors are 64 and one line") {
       {"sample", "runs/a"},
       {"sample", "runs/a", "--prompt", "x", "--temperature", "nan"},
       {"sample", "runs/a", "--prompt", "x", "--seed", "99999999999999999999"},
+      {"eval"},
+      {"eval", ""},
+      {"eval", "runs/a", "runs/b"},
+      {"eval", "runs/a", "--output-dir", "runs/b"},
+      {"eval", "runs/a", "--gpus", "0", "--device", "cpu"},
       {"bench"},
       {"bench", "launch", "--repeat", "0"},
   };
@@ -130,6 +135,18 @@ TEST_CASE("plan takes the options of a run, and an amount of memory") {
   CHECK(command.train.config_file == "a.yaml");
   CHECK(command.plan.json);
   CHECK(command.plan.memory_bytes == 11811160064);
+}
+
+TEST_CASE("eval takes a run, a checkpoint or a configuration, and says where and how") {
+  const Command command =
+      parse({"eval", "--gpus", "0,1", "--set", "data.valid=v", "--json", "runs/a/checkpoints/best"});
+  CHECK(command.verb == Verb::evaluate);
+  CHECK(command.train.config_file == "runs/a/checkpoints/best");
+  CHECK(command.train.gpus == std::vector<int>{0, 1});
+  CHECK(command.train.overrides == std::vector<std::string>{"data.valid=v"});
+  CHECK(command.eval.json);
+  CHECK_FALSE(parse({"eval", "--nproc", "3", "train.yaml"}).eval.json);
+  CHECK(parse({"eval", "--help"}).verb == Verb::show);
 }
 
 TEST_CASE("amounts of memory") {

@@ -14,6 +14,10 @@ namespace {
 constexpr int kScanThreads = 8;                  // they wait more than they compute
 constexpr int64_t kMostFileBytes = 256ll << 20;  // what is larger is no picture
 
+std::string index_of(const SourceRequest& request) {
+  return index_folder(request.path, class_names(request.training), kScanThreads, request.still_alive);
+}
+
 }  // namespace
 
 FolderImages::FolderImages(FolderIndex index, const SourceRequest& request)
@@ -82,14 +86,13 @@ void FolderImages::fill_sample(HostBatch& batch, int64_t i, const Draw& draw) co
       "the rank's log names each with its cause");
 }
 
-void prepare_images(const SourceRequest& request) {
-  write_text_atomically(request.index,
-                        index_folder(request.path, class_names(request.training), kScanThreads, request.still_alive),
-                        false);
-}
+void prepare_images(const SourceRequest& request) { write_text_atomically(request.index, index_of(request), false); }
 
 std::unique_ptr<DataSource> open_images(const SourceRequest& request) {
-  return std::make_unique<FolderImages>(FolderIndex(read_text(request.index), request.index), request);
+  const bool is_prepared = !request.index.empty();
+  return std::make_unique<FolderImages>(FolderIndex(is_prepared ? read_text(request.index) : index_of(request),
+                                                    is_prepared ? request.index : request.path),
+                                        request);
 }
 
 }  // namespace ddp
