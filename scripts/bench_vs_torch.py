@@ -3,8 +3,8 @@
 device.
 
 usage: bench_vs_torch.py --bench-step PATH [--model gpt2|bert-base|resnet50] [--device cuda|cpu] [--precision bf16|fp16|tf32|fp32] [--compile]
-                         [--batch B] [--context T] [--layers L] [--width C] [--heads H] [--vocab V] [--dropout P] [--rounds N]
-                         [--steps N] [--json FILE]
+                         [--batch B] [--context T] [--layers L] [--width C] [--heads H] [--vocab V] [--dropout P] [--image SIDE]
+                         [--rounds N] [--steps N] [--json FILE]
 
 Rounds alternate, ours and then PyTorch's, each a warm-up and --steps steps that are timed one by one, by events on a GPU. Between two
 rounds PyTorch keeps parameters and optimizer state and returns the rest to the device. Needs PyTorch 2.0 or newer; without it, or where it
@@ -78,32 +78,32 @@ def define_gpt2(torch):
 
 
 def define_bert(torch):
-    """BERT-base with the head of masked language modelling, as transformers' BertForMaskedLM computes it: logits at every position."""
+    """BERT with the head of masked language modelling, as transformers' BertForMaskedLM computes it: logits at every position."""
     nn, F = torch.nn, torch.nn.functional
-    LAYERS, HEADS, WIDTH, VOCAB, POSITIONS = 12, 12, 768, 30522, 512
+    POSITIONS = 512
 
     class Block(nn.Module):
-        def __init__(self, dropout):
+        def __init__(self, width, heads, dropout):
             super().__init__()
-            self.query, self.key, self.value, self.attn_proj = (nn.Linear(WIDTH, WIDTH) for _ in range(4))
-            self.fc, self.fc_proj = nn.Linear(WIDTH, 4 * WIDTH), nn.Linear(4 * WIDTH, WIDTH)
-            self.ln_1, self.ln_2 = nn.LayerNorm(WIDTH, eps=1e-12), nn.LayerNorm(WIDTH, eps=1e-12)
-            self.dropout = dropout
+            self.query, self.key, self.value, self.attn_proj = (nn.Linear(width, width) for _ in range(4))
+            self.fc, self.fc_proj = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+            self.ln_1, self.ln_2 = nn.LayerNorm(width, eps=1e-12), nn.LayerNorm(width, eps=1e-12)
+            self.heads, self.dropout = heads, dropout
 
         def forward(self, x):  # (B,T,C) -> (B,T,C)
             b, t, c = x.shape
-            q, k, v = (linear(x).view(b, t, HEADS, c // HEADS).transpose(1, 2) for linear in (self.query, self.key, self.value))
+            q, k, v = (linear(x).view(b, t, self.heads, c // self.heads).transpose(1, 2) for linear in (self.query, self.key, self.value))
             att = F.scaled_dot_product_attention(q, k, v, dropout_p=self.dropout)  # (B,H,T,D)
             x = self.ln_1(x + F.dropout(self.attn_proj(att.transpose(1, 2).reshape(b, t, c)), self.dropout))
             return self.ln_2(x + F.dropout(self.fc_proj(F.gelu(self.fc(x))), self.dropout))
 
     class Bert(nn.Module):
-        def __init__(self, dropout):
+        def __init__(self, layers, width, heads, vocab, dropout):
             super().__init__()
-            self.word, self.position, self.type = nn.Embedding(VOCAB, WIDTH), nn.Embedding(POSITIONS, WIDTH), nn.Embedding(2, WIDTH)
-            self.ln_in, self.ln_head = nn.LayerNorm(WIDTH, eps=1e-12), nn.LayerNorm(WIDTH, eps=1e-12)
-            self.blocks = nn.ModuleList(Block(dropout) for _ in range(LAYERS))
-            self.transform, self.bias = nn.Linear(WIDTH, WIDTH), nn.Parameter(torch.zeros(VOCAB))
+            self.word, self.position, self.type = nn.Embedding(vocab, width), nn.Embedding(POSITIONS, width), nn.Embedding(2, width)
+            self.ln_in, self.ln_head = nn.LayerNorm(width, eps=1e-12), nn.LayerNorm(width, eps=1e-12)
+            self.blocks = nn.ModuleList(Block(width, heads, dropout) for _ in range(layers))
+            self.transform, self.bias = nn.Linear(width, width), nn.Parameter(torch.zeros(vocab))
             self.dropout = dropout
             for name, p in self.named_parameters():
                 if p.dim() == 2:
@@ -144,14 +144,14 @@ def define_resnet50(torch):
             return F.relu(self.bn3(self.conv3(y)) + (x if self.shortcut is None else self.shortcut(x)))
 
     class ResNet50(nn.Module):
-        def __init__(self):
+        def __init__(self, width):
             super().__init__()
-            self.conv1, self.bn1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64)
-            blocks, inputs = [], 64
+            self.conv1, self.bn1 = nn.Conv2d(3, width, 7, 2, 3, bias=False), nn.BatchNorm2d(width)
+            blocks, inputs = [], width
             for stage, depth in enumerate((3, 4, 6, 3)):
                 for i in range(depth):
-                    blocks.append(Bottleneck(inputs, 64 << stage, 2 if stage > 0 and i == 0 else 1))
-                    inputs = 4 * (64 << stage)
+                    blocks.append(Bottleneck(inputs, width << stage, 2 if stage > 0 and i == 0 else 1))
+                    inputs = 4 * (width << stage)
             self.blocks = nn.Sequential(*blocks)
             self.fc = nn.Linear(inputs, 1000)
 
@@ -163,12 +163,13 @@ def define_resnet50(torch):
 
 
 class Gpt2:
-    """What is measured of GPT-2: how bench_step is told, and its parts in PyTorch."""
+    """What is measured of GPT-2: its usual sizes, how bench_step is told, and its parts in PyTorch."""
     unit = "tokens"
+    sizes = {"context": 1024, "layers": 12, "width": 768, "heads": 12, "vocab": 50257}
 
     @staticmethod
     def options(args):
-        return [word for name in ("context", "layers", "width", "heads", "vocab") for word in (f"--{name}", str(getattr(args, name)))]
+        return [word for name in Gpt2.sizes for word in (f"--{name}", str(getattr(args, name)))]
 
     @staticmethod
     def units(args):
@@ -199,20 +200,21 @@ class Gpt2:
 class BertBase:
     """Masked language modelling, with as many targets as ours: 15% of the positions."""
     unit = "tokens"
+    sizes = {**Gpt2.sizes, "context": 512, "vocab": 30522}
 
     @staticmethod
     def options(args):
-        return ["--model", "bert-base", "--context", str(args.context), "--set", f"model.dropout={args.dropout}"]
+        return ["--model", "bert-base", *Gpt2.options(args), "--set", f"model.dropout={args.dropout}"]
 
     units = Gpt2.units
 
     @staticmethod
     def model(torch, args):
-        return define_bert(torch)(args.dropout).to(args.device)
+        return define_bert(torch)(args.layers, args.width, args.heads, args.vocab, args.dropout).to(args.device)
 
     @staticmethod
     def batch(torch, args):
-        tokens = torch.randint(30522, (args.batch, args.context), device=args.device)
+        tokens = torch.randint(args.vocab, (args.batch, args.context), device=args.device)
         masked = torch.rand(tokens.shape, device=args.device).argsort(1) < args.context * 15 // 100
         return tokens, tokens.masked_fill(~masked, -100)
 
@@ -225,10 +227,11 @@ class BertBase:
 
 class ResNet50:
     unit = "images"
+    sizes = {"width": 64, "image": 224}
 
     @staticmethod
     def options(args):
-        return ["--model", "resnet50"]
+        return ["--model", "resnet50", "--width", str(args.width), "--set", f"model.image_size={args.image}"]
 
     @staticmethod
     def units(args):
@@ -236,11 +239,11 @@ class ResNet50:
 
     @staticmethod
     def model(torch, args):
-        return define_resnet50(torch)().to(args.device, memory_format=torch.channels_last)
+        return define_resnet50(torch)(args.width).to(args.device, memory_format=torch.channels_last)
 
     @staticmethod
     def batch(torch, args):
-        pixels = torch.randn(args.batch, 3, 224, 224, device=args.device).contiguous(memory_format=torch.channels_last)
+        pixels = torch.randn(args.batch, 3, args.image, args.image, device=args.device).contiguous(memory_format=torch.channels_last)
         return pixels, torch.randint(1000, (args.batch,), device=args.device)
 
     @staticmethod
@@ -380,14 +383,18 @@ def parse():
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--precision", choices=("bf16", "fp16", "tf32", "fp32"), default="bf16")
     parser.add_argument("--compile", action="store_true")
-    for name, default in {"batch": 16, "context": 1024, "layers": 12, "width": 768, "heads": 12, "vocab": 50257, "rounds": 3,
-                          "steps": 10}.items():
+    for name, default in {"batch": 16, "rounds": 3, "steps": 10}.items():
         parser.add_argument(f"--{name}", type=positive, default=default)
+    for name in dict.fromkeys(size for model in MODELS.values() for size in model.sizes):
+        parser.add_argument(f"--{name}", type=positive)
     parser.add_argument("--dropout", type=float, default=0.1, help="of BERT")
     parser.add_argument("--json")
     args = parser.parse_args()
     if args.device == "cpu" and args.precision == "tf32":
         parser.error("--precision tf32 needs --device cuda")
+    for name, usual in MODELS[args.model].sizes.items():
+        if getattr(args, name) is None:
+            setattr(args, name, usual)
     return args
 
 

@@ -43,7 +43,7 @@ fi
 if $tests; then
   programs+=(tests/bench/bench_step)
   if [ ${#modules[@]} -gt 0 ]; then
-    programs+=(tests/cuda/test_cuda_ops_on_gpu tests/cuda/test_cuda_attention_on_gpu)
+    programs+=(tests/bench/bench_pointwise tests/cuda/test_cuda_ops_on_gpu tests/cuda/test_cuda_attention_on_gpu)
     modules+=(tests/cuda_sim/api/libddp-cuda-sim.so tests/cuda_sim/api/libsim-nvml.so)
     simulated=(tests/cuda_sim/api/libcudnn.so.9)  # by the name of the real one, so in no folder that is looked through
   fi
@@ -104,6 +104,7 @@ mkdir "$top/data"
 cp -r data/kjv "$top/data"
 if $tests; then
   cp -r scripts/gpu_acceptance.sh scripts/acceptance scripts/bench_vs_torch.py "$top/scripts"
+  cp tests/integration/{bert,resnet}_case.py "$top/scripts/acceptance"  # small models, and the data of one
   rm -rf "$top"/scripts/acceptance/{,stages/}__pycache__
 fi
 {

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Compiles the CUDA backend, syntax only, against the headers of CUDA 12.0, NCCL 2.18 and cuDNN 9.0, the oldest it supports,
-# whatever toolkit builds it: check_cuda12.sh. Exits 77 where they cannot be fetched. PyPI's wheels of the 12 series hold headers but no nvcc, so .cu files are compiled as the
-# simulator does, by the host's compiler.
+# whatever toolkit builds it: check_cuda12.sh. Exits 77 where they cannot be fetched. PyPI's wheels of the 12 series hold
+# headers but no nvcc, so .cu files are compiled as the simulator does, by the host's compiler.
 . "$(dirname "$0")/common.sh"
 cd "$root"
 wheels=(nvidia-cuda-runtime-cu12==12.0.107 nvidia-cuda-nvcc-cu12==12.0.76 nvidia-cublas-cu12==12.0.1.189 nvidia-nccl-cu12==2.18.1

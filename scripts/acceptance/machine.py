@@ -49,7 +49,8 @@ def unpack(bundle, folder):
         top = os.path.join(folder, sorted(os.listdir(folder))[0])
     else:
         raise ValueError(f"{bundle} is not there")
-    for needed in ("bin/ddp-launch", "bin/ddp-launcher", "bin/bench_step", "bin/test_cuda_ops_on_gpu", "data/kjv/train.txt"):
+    for needed in ("bin/ddp-launch", "bin/ddp-launcher", "bin/bench_step", "bin/bench_pointwise", "bin/test_cuda_ops_on_gpu",
+                   "data/kjv/train.txt", "scripts/acceptance/bert_case.py"):
         if not os.path.exists(os.path.join(top, needed)):
             raise ValueError(f"{bundle} has no {needed}: it is not of scripts/bundle.sh --tests")
     return top

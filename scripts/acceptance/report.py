@@ -70,6 +70,7 @@ class Report:
         self.machine = []  # (what, value)
         self.build = {}
         self.sections = []
+        self.not_asked_for = []  # names of stages
         self.work = []  # folders whose logs are kept
 
     def failed(self):
@@ -103,6 +104,8 @@ class Report:
         again = [s.name for s in self.sections if s.status == "not run"]
         if again:
             lines.append(f"\n## Not run\n\nAlone: `{self.command} --stages {','.join(again)}`")
+        if self.not_asked_for:
+            lines.append(f"\n## Not asked for\n\n`{self.command} --stages {','.join(self.not_asked_for)}`")
         return "\n".join(lines).rstrip() + "\n"
 
     def as_json(self):

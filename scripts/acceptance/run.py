@@ -2,6 +2,7 @@
 """The acceptance run on a GPU: stages in the order of their worth, each with a limit of its own, each in the report as it ends."""
 import argparse
 import contextlib
+import fnmatch
 import os
 import shlex
 import shutil
@@ -42,6 +43,7 @@ class Context:
         if simulated:
             self.env.update(SIMULATED, DDP_CUDA_MODULE=self.lib("libddp-cuda-sim.so"), DDP_NVML=self.lib("libsim-nvml.so"),
                             DDP_CUDA_LIBRARIES=os.path.join(top, "simulated"))
+        self.no_cudnn = None  # why there is none, where the gate found none
         self.site_packages = ":".join(machine.site_packages())
         self.deadline = 0.0
         self.folder = work
@@ -90,18 +92,19 @@ class Context:
 def parse(argv):
     names = [stage.name for stage in STAGES]
     parser = Parser(prog="gpu_acceptance.sh", description=__doc__, epilog="Stages, in this order: " + "; ".join(
-        f"{s.name} ({s.limit} s): {s.title}" for s in STAGES))
+        f"{s.name} ({s.limit} s{'' if s.is_usual else ', only where asked for'}): {s.title}" for s in STAGES))
     parser.add_argument("--bundle", required=True, help="what scripts/bundle.sh --tests made: the .tar.xz, or its unpacked folder")
     parser.add_argument("--out", default=".", help="where report.md, report.json and log.tar.gz go (the working folder)")
-    parser.add_argument("--stages", help="these alone, as a list with commas; the gate goes first")
+    parser.add_argument("--stages", help="these alone, a list with commas of names and patterns like 'curve-*'; the gate goes first")
     parser.add_argument("--minutes", type=float, default=6, help="all stages together; what does not fit is not run (6)")
     parser.add_argument("--limit", action="append", default=[], metavar="STAGE=SECONDS", help="another limit for a stage")
     parser.add_argument("--simulate", action="store_true", help="a rehearsal without a GPU, at toy size, on the simulated module")
     options = parser.parse_args(argv)
-    options.stages = options.stages.split(",") if options.stages else names
-    for name in options.stages:
-        if name not in names:
-            parser.error(f"there is no stage {name!r}; there are {', '.join(names)}")
+    wanted = options.stages.split(",") if options.stages else [stage.name for stage in STAGES if stage.is_usual]
+    for pattern in wanted:
+        if not fnmatch.filter(names, pattern):
+            parser.error(f"there is no stage {pattern!r}; there are {', '.join(names)}")
+    options.stages = [name for name in names if any(fnmatch.fnmatch(name, pattern) for pattern in wanted)]
     limits = {stage.name: float(stage.limit) for stage in STAGES}
     for text in options.limit:
         name, _, seconds = text.partition("=")
@@ -153,6 +156,11 @@ def run_stages(options, context, report):
     for stage in wanted:
         section = sections[stage.name]
         limit = min(options.limits[stage.name], end - time.monotonic())
+        if stage.convolves and context.no_cudnn:
+            section.unavailable(context.no_cudnn)
+            report.write()
+            say(f"{stage.name}: not available: {context.no_cudnn}")
+            continue
         if gate_failed and stage.name != "ops":
             section.why = "the gate failed"
         elif limit < min(LEAST_S, options.limits[stage.name]):
@@ -200,7 +208,9 @@ def work(options, folders):
             if options.simulate:
                 os.environ.update(SIMULATED)
             gpu = machine.Gpu(options.simulate)
+            sys.path.append(os.path.join(top, "scripts", "acceptance"))  # of models.case, where this file is not the bundle's
             report = Report(os.path.abspath(options.out), options.simulate, command)
+            report.not_asked_for = [stage.name for stage in STAGES if stage.name not in options.stages and stage.name != "gate"]
             report.work = folders[1:]
             report.build = machine.build_facts(top)
             report.machine = [*gpu.facts, ("GPUs", str(gpu.count)), ("processors", str(len(os.sched_getaffinity(0)))),

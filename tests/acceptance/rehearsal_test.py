@@ -23,7 +23,11 @@ ROOT = os.environ["DDP_SOURCE_ROOT"]  # set by meson
 HERE = os.path.join(ROOT, "tests", "acceptance")
 ARCHIVES = sorted(glob.glob(os.path.join(ROOT, "build-bundle", "ddp-launch-*-linux-x86_64.tar.xz")))  # there must be one alone
 COREUTILS = ("basename", "cat", "cp", "date", "dirname", "env", "head", "ls", "mkdir", "mktemp", "mv", "rm", "sleep", "tail", "touch")
-STAGES = ["gate", "ops", "curve", "speed", "memory", "torch", "share", "sanitizer", "compile"]
+USUAL = ["gate", "ops", "curve-gpt2", "curve-bert", "curve-resnet", "speed-gpt2", "speed-bert", "speed-resnet", "memory-gpt2",
+         "memory-bert", "memory-resnet", "pointwise", "torch-resnet", "torch-bert", "torch-gpt2"]
+STAGES = [*USUAL, "share", "sanitizer", "compile"]
+OPS = {"adamw", "batchnorm apply", "batchnorm backward", "batchnorm_pool", "convolution", "cross entropy", "embedding forward",
+       "gather_rows", "gelu forward", "layernorm forward", "linear forward", "masked attention", "scatter_rows", "sgd", "tanh"}  # and more
 REHEARSAL_S = 180  # all stages together
 PATIENCE_S = 300  # of a busy machine
 OPS_PASS = "echo 'All tests passed (1 assertion in 1 test case)'"  # where the stage matters, not what it tests
@@ -157,7 +161,7 @@ class Whole(Rehearsal):
     def test_every_stage_is_rehearsed_and_passes(self):
         seconds = []
         while not seconds or (min(seconds) > REHEARSAL_S and len(seconds) < 2):  # the machine may have been busy the first time
-            code, out, err = self.run_it(bundle=ARCHIVES[0], path=[os.path.join(HERE, "stand_ins")])
+            code, out, err = self.run_it("--stages", "*", "--minutes", "10", bundle=ARCHIVES[0], path=[os.path.join(HERE, "stand_ins")])
             self.assertEqual(code, 0, out + err)
             self.assertEqual(self.statuses(), {name: "passed" for name in STAGES}, out)
             self.assertEqual(err, "")
@@ -171,7 +175,19 @@ class Whole(Rehearsal):
         self.assertIn("says nothing about hardware", text)
         with tarfile.open(os.path.join(self.out, "log.tar.gz")) as tar:
             self.assertIn("gate/run.log", tar.getnames())
+        self.assertLessEqual(OPS, set(self.stage("ops")["ops"]))
+        self.check_what_convolves()
         self.check_options()
+
+    def check_what_convolves(self):
+        """ResNet-50 convolves with 8 shapes, in 3 passes each but for the gradient of the image; it has 15 shapes of 1x1, in 3 passes."""
+        plans = self.stage("speed-resnet")["cudnn_plans"]
+        self.assertEqual({name: len(of_run) for name, of_run in plans.items()}, {"resnet50-bf16": 23, "resnet50-fp16": 23})
+        self.assertTrue(all(plan["engine"] == 5 and plan["passed_over"] == 4 for plan in plans["resnet50-bf16"]), plans)
+        self.assertIn("Plans of cuDNN 9.", self.text())
+        passes = self.stage("pointwise")["runs"][0]["passes"]
+        self.assertEqual((len(passes), sum(p["calls"] for p in passes)), (45, 3 * 36))
+        self.assertTrue(all(p["linear_ms"] > 0 and p["cudnn_ms"] > 0 for p in passes), passes)
 
     def check_options(self):
         """The tools were called as the real ones may be."""
@@ -206,10 +222,22 @@ class Interrupted(Rehearsal):
     """What is missing, fails, hangs, crashes or is killed."""
 
     def test_what_is_not_there_is_no_failure(self):
-        code, out, err = self.run_it("--stages", "torch,sanitizer,compile")
+        code, out, err = self.run_it("--stages", "torch-gpt2,sanitizer,compile")
         self.assertEqual(code, 0, out + err)
-        self.assertEqual(self.statuses(), {"gate": "passed", "torch": "not available", "sanitizer": "not available",
+        self.assertEqual(self.statuses(), {"gate": "passed", "torch-gpt2": "not available", "sanitizer": "not available",
                                            "compile": "not available"})
+
+    def test_without_cudnn_only_what_convolves_is_left_out(self):
+        says = "ddp-launch: libcudnn.so.9 is not there: looked in /nowhere; pip install nvidia-cudnn-cu13"
+        launch = f"case \"$*\" in */gate/convolving*) echo '{says}' >&2; exit 64;; esac; exec '{self.top}/bin/ddp-launch' \"$@\""
+        code, out, err = self.run_it("--stages", "ops,curve-resnet,memory-bert,pointwise", bundle=self.variant(
+            test_cuda_attention_on_gpu=OPS_PASS, test_cuda_ops_on_gpu=f"echo \"with $*\"; {OPS_PASS}", **{"ddp-launch": launch}))
+        self.assertEqual(code, 0, out + err)
+        self.assertEqual(self.statuses(), {"gate": "passed", "ops": "passed", "curve-resnet": "not available", "memory-bert": "passed",
+                                           "pointwise": "not available"})
+        self.assertEqual(self.stage("pointwise")["why"], says)
+        self.assertIn(f"pointwise: not available: {says}\n", out)
+        self.assertIn("with ~[many-steps] ~convolution* ", self.log("ops/ops.log"))
 
     def test_a_nccl_that_refuses_ranks_on_one_gpu_is_no_failure(self):
         code, out, err = self.run_it("--stages", "share", DDP_SIM_FAULT="nccl-ignores-hostid")
@@ -252,19 +280,19 @@ esac""")
         packages, wanted = os.path.join(self.folder, "site packages"), "told: ${DDP_SITE_PACKAGES-nothing}"
         os.makedirs(os.path.join(packages, "nvidia", "cublas", "lib"))
         launch = f"echo \"{wanted}\"; exec '{self.top}/bin/ddp-launch' \"$@\""
-        code, out, err = self.run_it("--stages", "speed", PYTHONPATH=packages, bundle=self.variant(
+        code, out, err = self.run_it("--stages", "speed-gpt2", PYTHONPATH=packages, bundle=self.variant(
             bench_step=f'echo "{wanted}"; exit 3', **{"ddp-launch": launch}))
         self.assertEqual(code, 1, out + err)
-        self.assertEqual(self.statuses(), {"gate": "passed", "speed": "failed"})
-        self.assertIn(f"told: {packages}\n", self.log("speed/bf16.log"))
+        self.assertEqual(self.statuses(), {"gate": "passed", "speed-gpt2": "failed"})
+        self.assertIn(f"told: {packages}\n", self.log("speed-gpt2/gpt2-bf16.log"))
         self.assertIn("told: nothing\n", self.log("gate/run.log"))
 
     def broken(self, program, words, *arguments, **programs):
         """A stage whose program is this script: it fails, the next still reports, the exit code and the last line say so."""
-        code, out, err = self.run_it("--stages", "ops,memory", *arguments, bundle=self.variant(
+        code, out, err = self.run_it("--stages", "ops,memory-gpt2", *arguments, bundle=self.variant(
             test_cuda_attention_on_gpu=program, test_cuda_ops_on_gpu=OPS_PASS, **programs))
         self.assertEqual(code, 1, out + err)
-        self.assertEqual(self.statuses(), {"gate": "passed", "ops": "failed", "memory": "passed"}, out)
+        self.assertEqual(self.statuses(), {"gate": "passed", "ops": "failed", "memory-gpt2": "passed"}, out)
         self.assertEqual(out.splitlines()[-1], "FAILED: ops")
         self.assertEqual(self.report()["failed"], ["ops"])
         self.assertIn(words, " ".join(self.stage("ops")["failures"]))
@@ -283,31 +311,31 @@ esac""")
         self.broken("kill -SEGV $$", "SIGSEGV")
 
     def test_a_bug_of_a_stage_ends_that_stage_alone(self):
-        code, out, err = self.run_it("--stages", "speed,memory", bundle=self.variant(
+        code, out, err = self.run_it("--stages", "speed-gpt2,memory-gpt2", bundle=self.variant(
             bench_step='for last; do :; done; echo "no JSON" >"$last"'))
         self.assertEqual(code, 1, out + err)
-        self.assertEqual(self.statuses(), {"gate": "passed", "speed": "failed", "memory": "passed"})
-        self.assertIn("JSONDecodeError", self.stage("speed")["failures"][0])
+        self.assertEqual(self.statuses(), {"gate": "passed", "speed-gpt2": "failed", "memory-gpt2": "passed"})
+        self.assertIn("JSONDecodeError", self.stage("speed-gpt2")["failures"][0])
 
     def test_after_a_gate_that_failed_the_loader_is_asked_and_only_the_ops_are_tested(self):
         code, out, err = self.run_it(DDP_RANK="/nowhere/ddp-rank", bundle=self.variant(test_cuda_ops_on_gpu=OPS_PASS))
         self.assertEqual(code, 1, out + err)
-        wanted = {name: "not run" for name in STAGES}
+        wanted = {name: "not run" for name in USUAL}
         self.assertEqual(self.statuses(), {**wanted, "gate": "failed", "ops": "passed"})
         self.assertEqual(out.splitlines()[-1], "FAILED: gate")
         with tarfile.open(os.path.join(self.out, "log.tar.gz")) as tar:
             self.assertTrue([name for name in tar.getnames() if name.startswith("gate/ld-debug.")], tar.getnames())
 
     def test_what_does_not_fit_into_the_minutes_is_named_with_its_command(self):
-        code, out, err = self.run_it("--stages", "ops,memory,share", "--minutes", "0.25",
+        code, out, err = self.run_it("--stages", "ops,memory-gpt2,share", "--minutes", "0.25",
                                      bundle=self.variant(test_cuda_attention_on_gpu="sleep 60"))
         self.assertEqual(code, 1, out + err)
-        self.assertEqual((self.statuses()["ops"], self.statuses()["memory"], self.statuses()["share"]), ("failed", "not run", "not run"))
-        self.assertRegex(self.text(), r"gpu_acceptance.sh --bundle '.*' --out '.*' --simulate --stages memory,share`")
+        self.assertEqual((self.statuses()["ops"], self.statuses()["memory-gpt2"], self.statuses()["share"]), ("failed", "not run", "not run"))
+        self.assertRegex(self.text(), r"gpu_acceptance.sh --bundle '.*' --out '.*' --simulate --stages memory-gpt2,share`")
 
     def hanging(self):
         """A run that is in its second stage, which does not end."""
-        process = self.start("--stages", "ops,memory", bundle=self.variant(
+        process = self.start("--stages", "ops,memory-gpt2", bundle=self.variant(
             test_cuda_attention_on_gpu="while :; do sleep 1; done"))
         self.wait_until(lambda: os.path.exists(os.path.join(self.out, "report.json")) and self.statuses().get("ops") == "running",
                         "the second stage begins")
@@ -339,7 +367,7 @@ esac""")
         process = self.hanging()
         process.send_signal(signal.SIGTERM)
         self.assertEqual(self.finish(process)[0], 128 + signal.SIGTERM)
-        self.assertEqual(self.statuses(), {"gate": "passed", "ops": "interrupted", "memory": "not run"})
+        self.assertEqual(self.statuses(), {"gate": "passed", "ops": "interrupted", "memory-gpt2": "not run"})
 
     def test_wrong_arguments_are_64_and_one_line(self):
         for arguments in (["--stages", "speeed"], ["--minutes", "0"], ["--limit", "ops"], ["--bundle", "/nowhere"], ["--frobnicate"]):

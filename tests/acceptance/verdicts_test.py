@@ -5,11 +5,15 @@ import os
 import sys
 import tarfile
 import tempfile
+import types
 import unittest
 
-sys.path.insert(0, os.path.join(sys.argv.pop(1), "scripts", "acceptance"))
+ROOT = sys.argv.pop(1)
+sys.path[:0] = [os.path.join(ROOT, "scripts", "acceptance"), os.path.join(ROOT, "tests", "integration")]
+import run  # noqa: E402
 import verdicts  # noqa: E402
 from report import Report, Section  # noqa: E402
+from stages import STAGES, curve  # noqa: E402
 
 CURVE = [5.0 - 0.01 * i for i in range(50)]
 
@@ -44,6 +48,60 @@ class Curves(unittest.TestCase):
             with open(os.path.join(folder, "metrics.jsonl"), "w", encoding="utf-8") as file:
                 file.write(json.dumps({"type": "step", "loss": 1.5}) + "\n" + json.dumps({"type": "eval", "loss": 9.0}) + '\n{"type":"st')
             self.assertEqual(verdicts.losses(folder), [1.5])
+
+
+class Made(types.SimpleNamespace):
+    """Stands in for a stage's context: runs write curves as they are planted, by the run's name; of the others CURVE."""
+
+    def train(self, name, *_):
+        folder = os.path.join(self.folder, name)
+        os.mkdir(folder)
+        with open(os.path.join(folder, "metrics.jsonl"), "w", encoding="utf-8") as file:
+            file.writelines(json.dumps({"type": "step", "loss": loss}) + "\n" for loss in self.planted.get(name, CURVE))
+        return types.SimpleNamespace(ok=True, seconds=0.0), folder
+
+
+class CurveStages(unittest.TestCase):
+    STAGES = {"gpt2": ("", verdicts.FP32), "bert": ("classify-", verdicts.FP32), "resnet": ("", verdicts.FP32_BATCH_NORM)}
+
+    def failures(self, model, planted):
+        with tempfile.TemporaryDirectory(prefix="ddp-acceptance-test-") as folder:
+            gpu = types.SimpleNamespace(precisions=lambda: ["bf16", "fp16", "tf32"])
+            section = Section(model, "curves")
+            getattr(curve, "run_" + model)(Made(folder=folder, gpu=gpu, planted=planted, toy=lambda real, _: real, script=str), section)
+            return section.failures
+
+    def test_right_curves_hold(self):
+        for model, (prefix, fp32) in self.STAGES.items():
+            near = {f"{prefix}gpu": times(1 + fp32 / 2), f"{prefix}gpu-again": times(1 + fp32 / 2), f"{prefix}gpu-graphs": times(1 + fp32 / 2)}
+            self.assertEqual(self.failures(model, near), [], model)
+
+    def test_a_wrong_curve_fails_and_is_named(self):
+        for model, (prefix, fp32) in self.STAGES.items():
+            for run_name, factor in (("gpu-again", 1 + 1e-12), ("gpu-graphs", 1 + 1e-12), ("gpu-fp16", 1.001), ("gpu-bf16", 1.01),
+                                     ("gpu-bf16-graphs", 1 + 1e-12)):
+                failures = self.failures(model, {prefix + run_name: times(factor)})
+                self.assertTrue(any(text.startswith((prefix + run_name).replace("-", " ") + " against") for text in failures), failures)
+            self.assertIn("gpu against", self.failures(model, {f"{prefix}gpu": times(1 + 1.5 * fp32)})[0])
+
+    def test_a_curve_that_is_not_there_fails(self):
+        for model, (prefix, _) in self.STAGES.items():
+            self.assertIn("0 of 50 steps", self.failures(model, {f"{prefix}gpu-again": []})[0])
+
+
+class Arguments(unittest.TestCase):
+    def stages(self, *words):
+        return run.parse(["--bundle", "b", *words]).stages
+
+    def test_stages_are_chosen_by_names_and_patterns_in_their_order(self):
+        self.assertEqual(self.stages("--stages", "memory-bert,curve-*"), ["curve-gpt2", "curve-bert", "curve-resnet", "memory-bert"])
+        self.assertEqual(self.stages("--stages", "*"), [stage.name for stage in STAGES])
+
+    def test_what_takes_long_or_is_seldom_there_is_run_where_asked_for(self):
+        self.assertEqual(set(self.stages("--stages", "*")) - set(self.stages()), {"share", "sanitizer", "compile"})
+
+    def test_no_stage_takes_more_than_a_minute_but_the_compiler(self):
+        self.assertEqual([stage.name for stage in STAGES if stage.limit > 60], ["compile"])
 
 
 class Reports(unittest.TestCase):

@@ -1,18 +1,38 @@
 """The stages of the acceptance run, in the order of their worth."""
 import collections
+from functools import partial
 
-from . import curve, gate, memory, ops, sanitizer, share, speed, torch_compare
+from models import BERT_128, BERT_512, GPT2, RESNET50
 
-Stage = collections.namedtuple("Stage", "name title limit run")  # limit: seconds
+from . import curve, gate, memory, ops, pointwise, sanitizer, share, speed, torch_compare
+
+# limit: seconds. is_usual: without --stages it is run. convolves: it is nothing without cuDNN.
+Stage = collections.namedtuple("Stage", "name title limit run is_usual convolves", defaults=(True, False))
+
 
 STAGES = (
     Stage("gate", "libraries, GPU, a run of 3 steps", 45, gate.run),
     Stage("ops", "attention and all ops against double", 60, ops.run),
-    Stage("curve", "loss curves of CPU and GPU, in every precision", 90, curve.run),
-    Stage("speed", "GPT-2 small: tokens a second, and where the time goes", 90, speed.run),
-    Stage("memory", "the plan's largest micro-batch runs", 45, memory.run),
-    Stage("torch", "GPT-2 small beside PyTorch", 110, torch_compare.run),
-    Stage("share", "2 and 4 ranks that share the GPU with the real NCCL", 60, share.run),
-    Stage("sanitizer", "compute-sanitizer on our kernels", 60, sanitizer.run),
-    Stage("compile", "GPT-2 small beside torch.compile", 90, torch_compare.run_compiled),
+    Stage("curve-gpt2", "GPT-2's loss curves on CPU and GPU, in every precision", 60, curve.run_gpt2),
+    Stage("curve-bert", "BERT's, in both of its tasks", 60, curve.run_bert),
+    Stage("curve-resnet", "ResNet's", 60, curve.run_resnet, convolves=True),
+    Stage("speed-gpt2", "GPT-2 small: a step, and where its time goes", 60, partial(speed.run, measured=[GPT2], num_precisions=3)),
+    Stage("speed-bert", "BERT-base, T = 128 and 512", 60, partial(speed.run, measured=[BERT_128, BERT_512], num_precisions=2)),
+    Stage("speed-resnet", "ResNet-50, and the plans that cuDNN chose", 60,
+          partial(speed.run, measured=[RESNET50], num_precisions=2), convolves=True),
+    Stage("memory-gpt2", "the plan's largest micro-batch runs: GPT-2 small", 45,
+          partial(memory.run, variants=[(GPT2, "fp16"), (GPT2, "fp32")], toy_budget=36_000_000)),
+    Stage("memory-bert", "BERT-base", 45,
+          partial(memory.run, variants=[(BERT_128, "fp16"), (BERT_512, "fp16")], toy_budget=36_000_000)),
+    Stage("memory-resnet", "ResNet-50", 45,
+          partial(memory.run, variants=[(RESNET50, "fp16"), (RESNET50, "fp32")], toy_budget=12_000_000), convolves=True),
+    Stage("pointwise", "1x1 convolutions by cuBLASLt and by cuDNN", 30, pointwise.run, convolves=True),
+    Stage("torch-resnet", "ResNet-50 beside PyTorch", 60, partial(torch_compare.run, measured=[RESNET50], num_precisions=2),
+          convolves=True),
+    Stage("torch-bert", "BERT-base beside PyTorch, T = 128 and 512", 60,
+          partial(torch_compare.run, measured=[BERT_128, BERT_512], num_precisions=1)),
+    Stage("torch-gpt2", "GPT-2 small beside PyTorch", 60, partial(torch_compare.run, measured=[GPT2], num_precisions=2)),
+    Stage("share", "2 and 4 ranks that share the GPU with the real NCCL", 60, share.run, is_usual=False),
+    Stage("sanitizer", "compute-sanitizer on our kernels", 60, sanitizer.run, is_usual=False),
+    Stage("compile", "GPT-2 small beside torch.compile", 90, torch_compare.run_compiled, is_usual=False),
 )

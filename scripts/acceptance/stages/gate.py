@@ -1,13 +1,16 @@
-"""Does anything run at all, and with which libraries? If not: what the loader did, and which libraries are where."""
+"""Does anything run at all, and with which libraries? If not: what the loader did, and which libraries are where. And is there a cuDNN,
+without which no model convolves?"""
 import os
 import shutil
 
 import machine
+import models
 import verdicts
 
 STEPS = 3
 RUN_S = 25  # with a cold disk; the rest of the stage's time is to explain a failure
-NCCL = "libnccl.so.2"
+NCCL, CUDNN = "libnccl.so.2", "libcudnn.so.9"
+USAGE = 64  # ddp-launch's exit code where a library is not there, or does not load
 
 
 def run(context, section):
@@ -25,9 +28,22 @@ def run(context, section):
         section.text(f"{STEPS} steps in {done.seconds:.1f} s, the start included: loss {curve[0]:.4f} to {curve[-1]:.4f}.")
     else:
         section.fail(f"a run of {STEPS} steps: {done.how}" if not done.ok else f"a run of {STEPS} steps wrote the losses {curve}")
+    if not section.failures:
+        look_for_cudnn(context, section, watch)
     libraries(section, seen)
     if section.failures:
         explain(context, section, options)
+
+
+def look_for_cudnn(context, section, watch):
+    """A step of a model that convolves. Sets context.no_cudnn where there is no cuDNN for it; another failure is for the stages to tell."""
+    config = models.written(context, "convolving", models.case("resnet").config(context.folder, 1))
+    done, _ = context.train("convolving", config, "--gpus", "0", "--set", "checkpoint.last=false", limit=RUN_S, watch=watch)
+    if done.code == USAGE and CUDNN in done.last_line:
+        context.no_cudnn = done.last_line
+        section.text(f"No cuDNN, so no model that convolves: {done.last_line}")
+    else:
+        section.text("A step of a model that convolves: " + (f"{done.seconds:.1f} s." if done.ok else done.how))
 
 
 def small(context):
@@ -51,7 +67,7 @@ def libraries(section, seen):
 
 def explain(context, section, options):
     """What a failure's log must hold: the loader's own account, and every place where a library is."""
-    rows = [[name, path] for name in ("libcublasLt.so.13", "libcublasLt.so.12", NCCL, "libcudnn.so.9", "libcuda.so.1")
+    rows = [[name, path] for name in ("libcublasLt.so.13", "libcublasLt.so.12", NCCL, CUDNN, "libcuda.so.1")
             for path in machine.library_files(name) or ["in no folder that ddp-rank looks in, but for the loader's own"]]
     section.table(["library", "where it is"], rows)
     again = os.path.join(context.folder, "again")

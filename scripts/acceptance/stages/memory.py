@@ -1,61 +1,51 @@
 """What the plan says fits into 10.5e9 bytes runs, and takes what the plan says."""
-import json
+import models
 
-from .speed import MIB, as_text_of_bytes
+from .speed import MIB
 
 BUDGET = 10_500_000_000  # of an RTX 2080 Ti, less its context
 STEPS = 3
-TOY_BUDGET = 36_000_000
-TOY = ["--set", "model.layers=1", "--set", "model.width=64", "--set", "model.heads=1", "--set", "model.context=64",
-       "--set", "model.vocab=256"]
 
 
-def run(context, section):
-    budget = context.toy(min(BUDGET, int(context.gpu.memory_bytes * 0.9)), TOY_BUDGET)
+def run(context, section, variants, toy_budget):
+    """variants: (model, precision)"""
+    budget = context.toy(min(BUDGET, int(context.gpu.memory_bytes * 0.9)), toy_budget)
     rows = []
     section.text(f"Budget: {budget:,} bytes. Taken: what nvidia-smi reports at the most, less what it reported before; it holds the CUDA "
                  "context and the libraries' code, which the plan does not.")
-    section.table(["precision", "largest micro-batch", "planned, MiB", "taken, MiB", "above the plan, MiB", "runs", "s"], rows)
-    for precision in ("fp16", "fp32"):
-        plan = largest_plan(context, section, precision, budget)
+    section.table(["model", "precision", "largest micro-batch", "planned, MiB", "taken, MiB", "above the plan, MiB", "runs", "s"], rows)
+    for model, precision in variants:
+        options = ["--set", f"train.precision={precision}", *models.settings(context, model)]
+        plan = largest_plan(context, section, f"{model.name}-{precision}", options, budget)
         if plan is not None:
-            rows.append(train(context, section, precision, budget, *plan))
+            rows.append([model.name, precision, *train(context, section, f"{model.name}-{precision}", options, budget, *plan)])
 
 
-def options(context, precision):
-    return [*as_text_of_bytes(), *context.toy([], TOY), "--set", f"train.precision={precision}"]
-
-
-def largest_plan(context, section, precision, budget):
+def largest_plan(context, section, name, options, budget):
     """(largest micro-batch, bytes planned for it), or None after a failure."""
-    plan = [context.bin("ddp-launch"), "plan", "--device", "cuda", "--json", *options(context, precision)]
-    done = context.run(f"plan-{precision}", [*plan, "--memory", str(budget), "configs/gpt2-small.yaml"])
+    done, plan = models.plan(context, f"plan-{name}", "--memory", str(budget), *options)
     if not done.ok:
-        section.fail(f"plan in {precision}: {done.how}")
+        section.fail(f"plan of {name}: {done.how}")
         return None
-    largest = parse(done)["largest_micro_batch"]["micro_batch"]
+    largest = plan["largest_micro_batch"]["micro_batch"]
     if largest < 1:
-        section.fail(f"{precision}: the plan finds no micro-batch that fits into {budget} bytes")
+        section.fail(f"{name}: the plan finds no micro-batch that fits into {budget} bytes")
         return None
-    done = context.run(f"planned-{precision}", [*plan, *batch(largest), "configs/gpt2-small.yaml"])
+    done, plan = models.plan(context, f"planned-{name}", *batch(largest), *options)
     if not done.ok:
-        section.fail(f"plan of micro-batch {largest} in {precision}: {done.how}")
+        section.fail(f"plan of micro-batch {largest} of {name}: {done.how}")
         return None
-    planned = parse(done)["memory_bytes"]["total"]
+    planned = plan["memory_bytes"]["total"]
     if planned > budget:
-        section.fail(f"{precision}: the plan of its largest micro-batch, {largest}, is {planned} bytes")
+        section.fail(f"{name}: the plan of its largest micro-batch, {largest}, is {planned} bytes")
     return largest, planned
-
-
-def parse(done):
-    return json.loads(done.text[done.text.index("{"):])
 
 
 def batch(size):
     return ["--set", f"train.micro_batch={size}", "--set", f"train.global_batch={size}"]
 
 
-def train(context, section, precision, budget, largest, planned):
+def train(context, section, name, options, budget, largest, planned):
     before = context.gpu.used_mib()
     most = [before]
 
@@ -64,15 +54,15 @@ def train(context, section, precision, budget, largest, planned):
         if used is not None and most[0] is not None:
             most[0] = max(most[0], used)
 
+    *settings, config = options
+    short = models.sets(train_steps=STEPS, schedule_warmup_steps=1, eval_every=0, checkpoint_every=0, checkpoint_last="false")
     # A simulated GPU has no more than the budget; a real one has what it has.
-    done, _ = context.train(f"run-{precision}", "configs/gpt2-small.yaml", "--gpus", "0", *options(context, precision), *batch(largest),
-                            "--set", f"train.steps={STEPS}", "--set", "schedule.warmup_steps=1", "--set", "eval.every=0",
-                            "--set", "checkpoint.every=0", "--set", "checkpoint.last=false", env={"DDP_SIM_MEMORY": str(budget)},
-                            watch=watch)
+    done, _ = context.train(f"run-{name}", config, "--gpus", "0", *settings, *batch(largest), *short,
+                            env={"DDP_SIM_MEMORY": str(budget)}, watch=watch)
     if not done.ok:
-        section.fail(f"micro-batch {largest} in {precision}: {done.how}")
+        section.fail(f"micro-batch {largest} of {name}: {done.how}")
     taken = None if before is None else (most[0] - before)
     section.data.setdefault("runs", []).append(
-        {"precision": precision, "micro_batch": largest, "planned_bytes": planned, "taken_mib": taken})
-    return [precision, str(largest), f"{planned / MIB:,.0f}", "n/a" if taken is None else f"{taken:,}",
+        {"run": name, "micro_batch": largest, "planned_bytes": planned, "taken_mib": taken})
+    return [str(largest), f"{planned / MIB:,.0f}", "n/a" if taken is None else f"{taken:,}",
             "n/a" if taken is None else f"{taken - planned / MIB:+,.0f}", "yes" if done.ok else "**no**", f"{done.seconds:.1f}"]

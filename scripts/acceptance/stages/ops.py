@@ -6,12 +6,14 @@ import re
 # program of their own, and the one case here that fits them.
 ALL_BUT = ["~[host-error]", "~attention*", "~linear: a row*,attention: a sample*"]
 SLOW_IN_REHEARSAL = ["~[many-steps]"]
+CONVOLUTIONS = ["~convolution*"]
 
 
 def run(context, section):
     rows = []
     section.table(["program", "cases", "failed", "s"], rows)
-    filters = context.toy([], SLOW_IN_REHEARSAL) + ALL_BUT
+    filters = context.toy([], SLOW_IN_REHEARSAL) + (CONVOLUTIONS if context.no_cudnn else []) + ALL_BUT
+    say_what(context, section, filters)
     for name, program, arguments in (("attention", "test_cuda_attention_on_gpu", []), ("ops", "test_cuda_ops_on_gpu", filters)):
         argv = [context.bin(program), *arguments]
         done = context.run(name, argv)
@@ -22,6 +24,15 @@ def run(context, section):
             continue
         rows.append([name, some[1] if some else "n/a", some[2] if some else "n/a", f"{done.seconds:.1f}"])
         section.fail(f"{name}: {failed_cases(done.text) or done.how}")
+
+
+def say_what(context, section, filters):
+    """The ops that are tested, by the names of the cases: what stands before a colon."""
+    listed = context.run("list", [context.bin("test_cuda_ops_on_gpu"), "--list-test-names-only", *filters])
+    names = [line for line in listed.text.splitlines()[1:] if ": " in line]  # behind the command
+    section.data["ops"] = sorted({name.partition(":")[0] for name in names})
+    section.text(f"{len(names)} cases of: {', '.join(section.data['ops'])}." + (f" Without convolutions: {context.no_cudnn}"
+                                                                                if context.no_cudnn else ""))
 
 
 def failed_cases(text):

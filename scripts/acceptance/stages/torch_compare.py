@@ -3,15 +3,16 @@ import json
 import os
 import sys
 
+import models
 from process import OutOfTime
 
-from .speed import CONTEXT, TOY, batch_that_fits
-
 UNAVAILABLE = 69  # bench_vs_torch.py's exit code where PyTorch is what fails
+ROUNDS = 2
 
 
-def run(context, section):
-    compare_all(context, section, [(precision, []) for precision in context.gpu.precisions()])
+def run(context, section, measured, num_precisions):
+    """Of those that the GPU has the first ones."""
+    compare_all(context, section, [(model, precision, []) for model in measured for precision in context.gpu.precisions()[:num_precisions]])
 
 
 def run_compiled(context, section):
@@ -20,7 +21,7 @@ def run_compiled(context, section):
         section.unavailable("this GPU does not compute in bf16")
         return
     try:
-        compare_all(context, section, [("bf16", ["--compile"])])
+        compare_all(context, section, [(models.GPT2, "bf16", ["--compile"])])
     except OutOfTime:
         section.unavailable("torch.compile did not end in the time that it was given")
 
@@ -35,27 +36,29 @@ def compare_all(context, section, variants):
         section.unavailable(f"PyTorch {version} sees no GPU")
         return
     rows, section.data["runs"] = [], []
-    size = f"GPT-2 small, context {CONTEXT}" if not context.simulated else "one layer of width 64, context 64"
-    section.text(f"PyTorch {version}; {size}; medians of interleaved rounds. A ratio above 1: ours is faster.")
-    section.table(["precision", "PyTorch", "micro-batch", "ours, ms", "PyTorch, ms", "ratio", "ours, tokens/s", "PyTorch, tokens/s"], rows)
-    missing = [compare(context, section, rows, precision, compiled) for precision, compiled in variants]
+    titles = "; ".join(dict.fromkeys(model.title for model, _, _ in variants)) if not context.simulated else "toys"
+    section.text(f"PyTorch {version}; {titles}; medians of interleaved rounds. A ratio above 1: ours is faster.")
+    section.table(["model", "precision", "PyTorch", "micro-batch", "ours, ms", "PyTorch, ms", "ratio", "ours, a second",
+                   "PyTorch, a second"], rows)
+    missing = [compare(context, section, rows, *variant) for variant in variants]
     if all(missing):
         section.unavailable(missing[0])
 
 
-def compare(context, section, rows, precision, compiled):
+def compare(context, section, rows, model, precision, compiled):
     """Adds a row, or a failure. Returns why PyTorch did not run it, if it did not."""
-    name = precision + ("-compile" if compiled else "")
+    name = f"{model.name}-{precision}" + ("-compile" if compiled else "")
     path = os.path.join(context.folder, name + ".json")
-    size = batch_that_fits(context, precision)
+    size = models.batch_that_fits(context, model, precision)
     argv = [sys.executable, context.script("bench_vs_torch.py"), "--bench-step", context.bin("bench_step"), "--device", "cuda",
-            "--precision", precision, "--batch", str(size), "--context", str(context.toy(CONTEXT, 64)),
-            *context.toy([], [*TOY, "--rounds", "1", "--steps", "2"]), *compiled, "--json", path]
+            "--precision", precision, "--batch", str(size),
+            *context.toy([*model.torch, "--rounds", str(ROUNDS)], [*model.toy_torch, "--rounds", "1", "--steps", "2"]), *compiled,
+            "--json", path]
     done = context.run(name, argv)
     if done.code == UNAVAILABLE:
         why = done.last_line
         section.text(f"{name}: {why}")
-        rows.append([precision, "compile" if compiled else "eager", str(size), *["n/a"] * 5])
+        rows.append([model.name, precision, "compile" if compiled else "eager", str(size), *["n/a"] * 5])
         return why
     if not done.ok or not os.path.exists(path):
         section.fail(f"{name}: {done.how}")
@@ -63,6 +66,6 @@ def compare(context, section, rows, precision, compiled):
     with open(path, encoding="utf-8") as file:
         r = json.load(file)
     section.data["runs"].append(r)
-    rows.append([precision, r["mode"], str(size), f"{r['ours_ms']:.2f}", f"{r['torch_ms']:.2f}", f"{r['ratio']:.2f}",
-                 f"{r['ours_per_s']:,.0f}", f"{r['torch_per_s']:,.0f}"])
+    rows.append([model.name, precision, r["mode"], str(size), f"{r['ours_ms']:.2f}", f"{r['torch_ms']:.2f}", f"{r['ratio']:.2f}",
+                 f"{r['ours_per_s']:,.0f} {r['unit']}", f"{r['torch_per_s']:,.0f} {r['unit']}"])
     return None

@@ -34,7 +34,7 @@ class Module:
     def parameters(self):
         return (parameter for _, parameter in self.named_parameters())
 
-    def to(self, _):
+    def to(self, _, memory_format=None):
         return self
 
     def __call__(self, *_):
@@ -42,8 +42,17 @@ class Module:
 
 
 class LayerNorm(Module):
-    def __init__(self, width):
+    def __init__(self, width, eps=1e-5):
         self.weight, self.bias = Parameter(width), Parameter(width)
+
+
+BatchNorm2d = LayerNorm
+
+
+class Conv2d(Module):
+    def __init__(self, inputs, outputs, size, stride=1, padding=0, bias=True):
+        assert not bias
+        self.weight = Parameter(outputs, inputs, size, size)
 
 
 class Linear(Module):
@@ -64,6 +73,11 @@ class ModuleList(Module):
         return [(str(i), module) for i, module in enumerate(self.modules)]
 
 
+class Sequential(ModuleList):
+    def __init__(self, *modules):
+        super().__init__(modules)
+
+
 class Loss:
     def backward(self):
         pass
@@ -75,11 +89,17 @@ class Loss:
         return 5.5
 
 
-class Tokens:
-    def __mul__(self, _):
+class Tensor:
+    """Tokens, pixels, masks: whatever is done with it gives another."""
+    shape = ()
+
+    def same(self, *_, **__):
         return self
 
-    __add__ = __mod__ = __mul__
+    __add__ = __mul__ = __mod__ = __lt__ = argsort = masked_fill = contiguous = same
+
+    def __invert__(self):
+        return self
 
 
 class AdamW:
@@ -132,8 +152,11 @@ def autocast(*_, **__):
     return contextlib.nullcontext()
 
 
-def randint(*_, **__):
-    return Tokens()
+def rand(*_, **__):
+    return Tensor()
+
+
+randint = randn = rand
 
 
 def no_compiler(*_):
@@ -150,9 +173,12 @@ def get_num_threads():
 
 
 manual_seed = set_float32_matmul_precision = nothing
+zeros = Parameter
+channels_last = None
 nn = types.SimpleNamespace(Module=Module, LayerNorm=LayerNorm, Linear=Linear, Embedding=Embedding, ModuleList=ModuleList, functional=None,
+                           BatchNorm2d=BatchNorm2d, Conv2d=Conv2d, Sequential=Sequential, Parameter=lambda parameter: parameter,
                            init=types.SimpleNamespace(normal_=nothing, zeros_=nothing),
                            utils=types.SimpleNamespace(clip_grad_norm_=nothing))
-optim = types.SimpleNamespace(AdamW=AdamW)
+optim = types.SimpleNamespace(AdamW=AdamW, SGD=AdamW)
 amp = types.SimpleNamespace(GradScaler=GradScaler)
 cuda = types.SimpleNamespace(Event=Event, empty_cache=nothing, is_available=lambda: True)
