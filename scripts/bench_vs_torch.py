@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Times a training step of GPT-2, BERT-base or ResNet-50 by bench_step and by PyTorch: the same shape, batch, precision and optimizer, on the same
-device.
+"""Times a training step of GPT-2, BERT-base or ResNet-50 by bench_step and by PyTorch: the same shape, batch, precision and optimizer,
+on the same device.
 
-usage: bench_vs_torch.py --bench-step PATH [--model gpt2|bert-base|resnet50] [--device cuda|cpu] [--precision bf16|fp16|tf32|fp32] [--compile]
-                         [--batch B] [--context T] [--layers L] [--width C] [--heads H] [--vocab V] [--dropout P] [--image SIDE]
-                         [--rounds N] [--steps N] [--json FILE]
+usage: bench_vs_torch.py --bench-step PATH [--model gpt2|bert-base|resnet50] [--device cuda|cpu] [--precision bf16|fp16|tf32|fp32]
+                         [--compile] [--batch B] [--context T] [--layers L] [--width C] [--heads H] [--vocab V] [--dropout P]
+                         [--image SIDE] [--rounds N] [--steps N] [--json FILE]
 
 Rounds alternate, ours and then PyTorch's, each a warm-up and --steps steps that are timed one by one, by events on a GPU. Between two
 rounds PyTorch keeps parameters and optimizer state and returns the rest to the device. Needs PyTorch 2.0 or newer; without it, or where it

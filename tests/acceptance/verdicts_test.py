@@ -73,7 +73,7 @@ class CurveStages(unittest.TestCase):
 
     def test_right_curves_hold(self):
         for model, (prefix, fp32) in self.STAGES.items():
-            near = {f"{prefix}gpu": times(1 + fp32 / 2), f"{prefix}gpu-again": times(1 + fp32 / 2), f"{prefix}gpu-graphs": times(1 + fp32 / 2)}
+            near = {prefix + name: times(1 + fp32 / 2) for name in ("gpu", "gpu-again", "gpu-graphs")}
             self.assertEqual(self.failures(model, near), [], model)
 
     def test_a_wrong_curve_fails_and_is_named(self):

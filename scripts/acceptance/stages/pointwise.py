@@ -8,8 +8,9 @@ BATCH = 128
 def run(context, section):
     rows = []
     sizes = context.toy(["--batch", str(BATCH)], ["--batch", "1", "--image", "32", "--repetitions", "1"])
-    section.text(f"{context.toy(BATCH, 1)} images; ms of a call, times its calls in a step. Where the stride is 2, ours reads and writes every "
-                 "second position in a pass of its own. cuDNN's weight gradient is cast to f32. A ratio above 1: ours is faster.")
+    section.text(f"{context.toy(BATCH, 1)} images; ms of a call; a step has each as often as `calls` says. Where the stride is 2, ours reads "
+                 "and writes every second position in a pass of its own. cuDNN's weight gradient is cast to f32. A ratio above 1: ours is "
+                 "faster.")
     section.table(["precision", "layer", "pass", "calls", "cuBLASLt, ms", "cuDNN, ms", "ratio"], rows)
     section.data["runs"] = []
     for precision in context.toy(context.gpu.precisions()[:2], ["fp16"]):

@@ -66,9 +66,9 @@ def cudnn_plans(section, name, text):
 
 
 def row_of(model, precision, graphs, r):
-    return [model.name, precision, "graphs" if graphs else "eager", str(r["batch"]), f"{r['step_ms']:.2f}", f"{r['host_ms']:.2f}",
-            f"{r['units_per_s']:,.0f} {r['unit']}", f"{100 * r['mfu']:.1f}%", f"{r['ceiling_tflops']:.1f}", f"{r['planned_bytes'] / MIB:,.0f}",
-            f"{r['used_bytes'] / MIB:,.0f}"]
+    return [model.name, precision, "graphs" if graphs else "eager", str(r["batch"]), f"{r['step_ms']:.2f}",
+            f"{r['host_ms']:.2f}", f"{r['units_per_s']:,.0f} {r['unit']}", f"{100 * r['mfu']:.1f}%", f"{r['ceiling_tflops']:.1f}",
+            f"{r['planned_bytes'] / MIB:,.0f}", f"{r['used_bytes'] / MIB:,.0f}"]
 
 
 def op_rows(result):
