@@ -181,7 +181,7 @@ class Whole(Rehearsal):
 
     def check_what_convolves(self):
         """ResNet-50 convolves with 8 shapes, in 3 passes each but for the gradient of the image; it has 15 shapes of 1x1, in 3 passes."""
-        plans = self.stage("speed-resnet")["cudnn_plans"]
+        plans = self.stage("speed-resnet").get("cudnn_plans", {})
         self.assertEqual({name: len(of_run) for name, of_run in plans.items()}, {"resnet50-bf16": 23, "resnet50-fp16": 23})
         self.assertTrue(all(plan["engine"] == 5 and plan["passed_over"] == 4 for plan in plans["resnet50-bf16"]), plans)
         self.assertIn("Plans of cuDNN 9.", self.text())
