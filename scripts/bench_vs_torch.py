@@ -100,7 +100,7 @@ def define_bert(torch):
     class Bert(nn.Module):
         def __init__(self, layers, width, heads, vocab, dropout):
             super().__init__()
-            self.word, self.position, self.type = nn.Embedding(vocab, width), nn.Embedding(POSITIONS, width), nn.Embedding(2, width)
+            self.word, self.position, self.kind = nn.Embedding(vocab, width), nn.Embedding(POSITIONS, width), nn.Embedding(2, width)
             self.ln_in, self.ln_head = nn.LayerNorm(width, eps=1e-12), nn.LayerNorm(width, eps=1e-12)
             self.blocks = nn.ModuleList(Block(width, heads, dropout) for _ in range(layers))
             self.transform, self.bias = nn.Linear(width, width), nn.Parameter(torch.zeros(vocab))
@@ -112,7 +112,7 @@ def define_bert(torch):
                     nn.init.zeros_(p)
 
         def forward(self, tokens, targets):  # (B,T) each, targets -100 where nothing is masked -> mean loss
-            x = self.word(tokens) + self.position.weight[:tokens.shape[1]] + self.type.weight[0]
+            x = self.word(tokens) + self.position.weight[:tokens.shape[1]] + self.kind.weight[0]
             x = F.dropout(self.ln_in(x), self.dropout)
             for block in self.blocks:
                 x = block(x)
