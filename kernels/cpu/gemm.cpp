@@ -69,9 +69,18 @@ void gemm(const GemmShape& s, const BFloat16* a, const BFloat16* b, const BFloat
   matmul({.shape = s, .has_bias = bias != nullptr, .to_f32 = false}, a, b, bias, c);
 }
 
-bool gemm_takes_bf16() {
-  static const bool takes = __builtin_cpu_supports("avx512bf16") != 0;
-  return takes;
+namespace {
+
+// What oneDNN generates code for: what the processor has, or less where ONEDNN_MAX_CPU_ISA says so.
+bool isa_has(dnnl_cpu_isa_t wanted) {
+  static const dnnl_cpu_isa_t isa = dnnl_get_effective_cpu_isa();
+  return (isa & wanted) == wanted;
 }
+
+}  // namespace
+
+bool gemm_takes_bf16() { return isa_has(dnnl_cpu_isa_avx512_core_bf16); }
+
+bool gemm_rows_are_independent() { return isa_has(dnnl_cpu_isa_avx512_core); }
 
 }  // namespace ddp::cpu

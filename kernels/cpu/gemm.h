@@ -31,7 +31,11 @@ void gemm(const GemmShape& shape, const float* a, const float* b, const float* b
 void gemm(const GemmShape& shape, const BFloat16* a, const BFloat16* b, const BFloat16* bias, float* c);
 void gemm(const GemmShape& shape, const BFloat16* a, const BFloat16* b, const BFloat16* bias, BFloat16* c);
 
-// Whether the processor multiplies bf16 (AVX512-BF16).
+// Whether bf16 is multiplied as it is (AVX512-BF16).
 bool gemm_takes_bf16();
+
+// Whether a row's bits do not depend on how many are computed beside it, as said above (AVX-512). oneDNN 2.6 has other
+// kernels for AVX2, with which they do, for some numbers of rows.
+bool gemm_rows_are_independent();
 
 }  // namespace ddp::cpu

@@ -1,9 +1,9 @@
 // Linear layers: products that run single-threaded (gemm.h) on slices that our own pool spreads over its threads.
 //
 // Why slices: oneDNN's own threading splits K of a weight gradient and so changes bits with the number of threads. Here
-// forward and data gradient are cut by rows, whose bits do not depend on the cut (a test checks it); the weight
-// gradient is cut into slices that depend on the shape alone, and where it has few rows so is its long sum over M, into
-// parts that are added in order.
+// forward and data gradient are cut by rows, whose bits do not depend on the cut (a test checks it) or else, without
+// AVX-512, into slices that depend on the shape alone; the weight gradient is cut into such slices always, and where it
+// has few rows so is its long sum over M, into parts that are added in order.
 #include <algorithm>
 
 #include "kernels/cpu/gemm.h"
@@ -36,9 +36,11 @@ void for_row_slices(ThreadPool& pool, int64_t rows, int64_t slices, F f) {
   });
 }
 
-// One slice a thread, fewer when the work is small.
+// One slice a thread, fewer when the work is small; where rows depend on their slice, by the shape alone.
 int64_t forward_slices(const ThreadPool& pool, int64_t flops) {
-  return std::min<int64_t>(pool.num_threads(), flops / kMinFlops + 1);
+  constexpr int64_t kFixed = 8;
+  const int64_t most = gemm_rows_are_independent() ? pool.num_threads() : kFixed;
+  return std::min(most, flops / kMinFlops + 1);
 }
 
 // By shape alone: about 192 rows of dw a slice, 16 slices at most (each packs the other operand again).

@@ -115,6 +115,8 @@ std::unique_ptr<Device> make_test_device(int) {
 
 const OpTable& test_op_table() { return open_cuda_backend().op_table(/*tf32=*/false); }
 
+bool rows_are_independent() { return false; }  // cuBLASLt chooses by the shape
+
 void lend_to_device(const void* memory, size_t bytes) {
   if (!driver().is_there()) return;
   static const Heap heap(driver());

@@ -1,3 +1,4 @@
+#include "kernels/cpu/gemm.h"
 #include "tests/ops/harness.h"
 
 namespace ddp::test {
@@ -14,6 +15,8 @@ std::unique_ptr<Device> make_test_device(int setting) {
 }
 
 const OpTable& test_op_table() { return cpu_op_table(); }
+
+bool rows_are_independent() { return cpu::gemm_rows_are_independent(); }
 
 void lend_to_device(const void*, size_t) {}
 

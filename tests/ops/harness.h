@@ -47,6 +47,8 @@ int num_settings();
 std::vector<DType> storage_types();  // f32 first
 std::unique_ptr<Device> make_test_device(int setting);
 const OpTable& test_op_table();
+// Whether a row of a product has the same bits however many are computed beside it.
+bool rows_are_independent();
 // Lets kernels use this memory of the host.
 void lend_to_device(const void* memory, size_t bytes);
 

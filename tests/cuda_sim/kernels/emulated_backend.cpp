@@ -30,6 +30,8 @@ const OpTable& test_op_table() {
   return table;
 }
 
+bool rows_are_independent() { return true; }
+
 void lend_to_device(const void* memory, size_t bytes) { sim::add_device_memory(memory, bytes); }
 
 }  // namespace ddp::test

@@ -14,6 +14,8 @@ std::unique_ptr<Device> make_test_device(int) { return make_cuda_device({.worksp
 
 const OpTable& test_op_table() { return cuda_op_table(/*tf32=*/false); }
 
+bool rows_are_independent() { return true; }
+
 void lend_to_device(const void*, size_t) {}
 
 }  // namespace ddp::test
