@@ -56,7 +56,7 @@ void print(const StepResult& r) {
   fmt::print("{}: {}\n", r.ceiling_name, rate_text(r.ceiling_flops, ceiling_ms));
   fmt::print("ratio {:.1f}%\n", 100 * (r.square_flops / ms) / (r.ceiling_flops / ceiling_ms));
   const bool has_halves = r.flops != r.square_flops;
-  fmt::print("{}{:.0f} GFLOP: MFU {:.1f}% of {}\n", has_halves ? "with causal attention counted as half, " : "",
+  fmt::print("{}{:.0f} GFLOP: MFU {:.1f}% of {}\n", has_halves ? "counting what attention computes, " : "",
              r.flops * 1e-9, 100 * mfu(r), r.ceiling_name);
   fmt::print("{:.4g} {}/s; the host enqueues a step in {:.2f} ms\n", double(r.units) / ms * 1e3, r.unit.plural,
              median(r.host_ms));
