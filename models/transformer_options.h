@@ -1,9 +1,7 @@
 // What the options of transformers have in common. Without any device type: the launcher links it.
 #pragma once
 
-#include <string_view>
-
-#include "runtime/config/choices.h"
+#include "runtime/config/fields.h"
 
 namespace ddp {
 
@@ -17,10 +15,39 @@ inline constexpr Named<TransformerRecompute> kTransformerRecomputeNames[] = {{Tr
 constexpr std::span<const Named<TransformerRecompute>> names_of(TransformerRecompute) {
   return kTransformerRecomputeNames;
 }
-// The meaning of its key.
-inline constexpr std::string_view kTransformerRecomputeMeaning =
-    "what backward computes again instead of keeping it: gelu and gelu+ln cost about 1% of a step, block one more "
-    "forward. The same bits in all";
+
+// The keys of `Options`' members of these names: sizes and dropout of the section "model", recompute of "train".
+template <class Options>
+inline constexpr Field kLayersKey = {.key = "layers",
+                                     .at = option<Options, &Options::layers>,
+                                     .unit = "blocks",
+                                     .range = {1, 1000},
+                                     .meaning = "transformer blocks"};
+template <class Options>
+inline constexpr Field kHeadsKey = {.key = "heads",
+                                    .at = option<Options, &Options::heads>,
+                                    .unit = "heads",
+                                    .range = {1, 256},
+                                    .meaning = "attention heads; must divide width"};
+template <class Options>
+inline constexpr Field kWidthKey = {.key = "width",
+                                    .at = option<Options, &Options::width>,
+                                    .unit = "channels",
+                                    .range = {1, 65536},
+                                    .meaning = "channels of the residual stream"};
+template <class Options>
+inline constexpr Field kDropoutKey = {.key = "dropout",
+                                      .at = option<Options, &Options::dropout>,
+                                      .range = {.min = 0, .max = 1, .without_max = true},
+                                      .meaning = "probability with which an activation is dropped in training"};
+template <class Options>
+inline constexpr Field kTransformerRecomputeKey = {
+    .key = "recompute",
+    .at = option<Options, &Options::recompute>,
+    .resume_may_change = true,
+    .meaning =
+        "what backward computes again instead of keeping it: gelu and gelu+ln cost about 1% of a step, block one "
+        "more forward. The same bits in all"};
 
 // That the width is whole heads. Errors: config (78) with the values that would work.
 void check_whole_heads(int64_t width, int64_t heads);

@@ -17,21 +17,9 @@ constexpr Field kModel[] = {
      .at = leaf<&Options::preset>,
      .resume_may_change = true,
      .meaning = "sets layers, heads, width, context and vocab; a size given beside it wins"},
-    {.key = "layers",
-     .at = leaf<&Options::layers>,
-     .unit = "blocks",
-     .range = {1, 1000},
-     .meaning = "transformer blocks"},
-    {.key = "heads",
-     .at = leaf<&Options::heads>,
-     .unit = "heads",
-     .range = {1, 256},
-     .meaning = "attention heads; must divide width"},
-    {.key = "width",
-     .at = leaf<&Options::width>,
-     .unit = "channels",
-     .range = {1, 65536},
-     .meaning = "channels of the residual stream"},
+    kLayersKey<Options>,
+    kHeadsKey<Options>,
+    kWidthKey<Options>,
     {.key = "context",
      .at = leaf<&Options::context>,
      .unit = "tokens",
@@ -44,20 +32,14 @@ constexpr Field kModel[] = {
      .meaning =
          "size of the vocabulary, never smaller than the data's; 256 with data.format bytes unless vocab or preset "
          "is given"},
-    {.key = "dropout",
-     .at = leaf<&Options::dropout>,
-     .range = {.min = 0, .max = 1, .without_max = true},
-     .meaning = "probability with which an activation is dropped in training"},
+    kDropoutKey<Options>,
     {.key = "tie_embeddings",
      .at = leaf<&Options::tie_embeddings>,
      .meaning = "the classifier shares the token embedding's weights"},
 };
 
 constexpr Field kTrain[] = {
-    {.key = "recompute",
-     .at = leaf<&Options::recompute>,
-     .resume_may_change = true,
-     .meaning = kTransformerRecomputeMeaning},
+    kTransformerRecomputeKey<Options>,
 };
 
 constexpr Section kSections[] = {{"model", kModel}, {"train", kTrain}};

@@ -16,38 +16,20 @@ constexpr Field kModel[] = {
      .at = leaf<&Options::preset>,
      .resume_may_change = true,
      .meaning = "sets heads and width of 12 layers; one given beside it wins"},
-    {.key = "layers",
-     .at = leaf<&Options::layers>,
-     .unit = "blocks",
-     .range = {1, 1000},
-     .meaning = "transformer blocks"},
-    {.key = "heads",
-     .at = leaf<&Options::heads>,
-     .unit = "heads",
-     .range = {1, 256},
-     .meaning = "attention heads; must divide width"},
-    {.key = "width",
-     .at = leaf<&Options::width>,
-     .unit = "channels",
-     .range = {1, 65536},
-     .meaning = "channels of the residual stream"},
+    kLayersKey<Options>,
+    kHeadsKey<Options>,
+    kWidthKey<Options>,
     {.key = "patch",
      .at = leaf<&Options::patch>,
      .unit = "pixels",
      .range = {1, 4096},
      .meaning = "sides of the squares that an image is cut into; must divide image_size"},
-    {.key = "dropout",
-     .at = leaf<&Options::dropout>,
-     .range = {.min = 0, .max = 1, .without_max = true},
-     .meaning = "probability with which an activation is dropped in training"},
+    kDropoutKey<Options>,
 };
 constexpr auto kAllOfModel = joined(kModel, kImageFields<Options>);
 
 constexpr Field kTrain[] = {
-    {.key = "recompute",
-     .at = leaf<&Options::recompute>,
-     .resume_may_change = true,
-     .meaning = kTransformerRecomputeMeaning},
+    kTransformerRecomputeKey<Options>,
 };
 
 constexpr Section kSections[] = {{"model", kAllOfModel}, {"train", kTrain}};
