@@ -134,17 +134,28 @@ Start meet_others(const RankEnv& env, Board& board, const Known& known) {
   return start;
 }
 
-// Makes a Work (Trainer, EvalRun) of `parts` and runs it.
+// Makes a backend for this plan, a Work (Trainer, EvalRun) on it, and runs that.
 //
 // Where that fails, the backend is still there, and the work once it was made: what frees them waits for collectives
 // that the peers will never join, until the launcher, which learns of the error here, ends the run. A GPU's driver
 // cleans up itself.
 template <class Work, class Run, class Fail>
-ExitCode run_work(const RankEnv& env, Board& board, const typename Work::Parts& parts, const Run& run,
-                  const Fail& fail) {
+ExitCode run_work(const RankEnv& env, Board& board, const Known& known, const Start& start, const DryRun& plan,
+                  const Run& run, const Fail& fail) {
+  const Backend backend = make_backend(start.config, env, board, plan, start.wait);
+  board->ranks[size_t(env.rank)].phase.store(uint32_t(Phase::load));
   std::optional<Work> work;
   try {
-    work.emplace(parts);
+    work.emplace(typename Work::Parts{.config = start.config,
+                                      .env = env,
+                                      .board = board,
+                                      .device = *backend.device,
+                                      .table = backend.table,
+                                      .comm = *backend.comm,
+                                      .model = *start.model,
+                                      .sources = known.sources,
+                                      .plan = plan,
+                                      .wait = start.wait});
     return run(*work);
   } catch (...) {
     const ExitCode code = report_failure(env, board);
@@ -157,45 +168,20 @@ ExitCode run_work(const RankEnv& env, Board& board, const typename Work::Parts& 
 ExitCode train(const RankEnv& env, Board& board, const Known& known) {
   const Start start = meet_others(env, board, known);
   const DryRun plan = dry_run(start.config, env.world_size, *start.model, start.device);
-  const Backend backend = make_backend(start.config, env, board, plan, start.wait);
-  board->ranks[size_t(env.rank)].phase.store(uint32_t(Phase::load));
   return run_work<Trainer>(
-      env, board,
-      {.config = start.config,
-       .env = env,
-       .board = board,
-       .device = *backend.device,
-       .table = backend.table,
-       .comm = *backend.comm,
-       .model = *start.model,
-       .sources = known.sources,
-       .plan = plan,
-       .wait = start.wait},
-      [](Trainer& trainer) { return trainer.run(); }, [](Trainer& trainer) { trainer.conclude(); });
+      env, board, known, start, plan, [](Trainer& trainer) { return trainer.run(); },
+      [](Trainer& trainer) { trainer.conclude(); });
 }
 
 ExitCode evaluate(const RankEnv& env, Board& board, const Known& known) {
   const Start start = meet_others(env, board, known);
   const DryRun plan = dry_run_evaluation(start.config, env.world_size, *start.model, start.device);
-  const Backend backend = make_backend(start.config, env, board, plan, start.wait);
-  RankStatus& status = board->ranks[size_t(env.rank)];
-  status.phase.store(uint32_t(Phase::load));
   return run_work<EvalRun>(
-      env, board,
-      {.config = start.config,
-       .env = env,
-       .board = board,
-       .device = *backend.device,
-       .table = backend.table,
-       .comm = *backend.comm,
-       .model = *start.model,
-       .sources = known.sources,
-       .plan = plan,
-       .wait = start.wait},
+      env, board, known, start, plan,
       [&](EvalRun& evaluation) {
         const Evaluation done = evaluation.run();
         if (env.rank == 0) board.set_result(board->wants_json != 0 ? eval_json(done) : eval_line(done));
-        status.phase.store(uint32_t(Phase::finished));
+        board->ranks[size_t(env.rank)].phase.store(uint32_t(Phase::finished));
         return ExitCode::complete;
       },
       [](EvalRun&) {});
