@@ -47,6 +47,18 @@ def build(args):
     torch.set_num_threads(args.threads)
 
 
+def torch_steps(optimizer, loss_of, steps):
+    """The losses of so many steps in PyTorch, each before its update."""
+    losses = []
+    for _ in range(steps):
+        optimizer.zero_grad()
+        loss = loss_of()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
 @dataclasses.dataclass
 class OneBatch:
     """Of tests/parity/one_batch.cpp: the losses of the steps, the first one's gradients by saved name, and of an evaluation the

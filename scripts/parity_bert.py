@@ -128,14 +128,7 @@ class Torch:
         weights, others = ([p for p in self.model.parameters() if (p.dim() == 1) == is_other] for is_other in (False, True))
         optimizer = torch.optim.AdamW([{"params": weights}, {"params": others, "weight_decay": 0.0}], lr=LR, betas=BETAS, eps=EPS,
                                       weight_decay=DECAY)
-        losses = []
-        for _ in range(STEPS):
-            optimizer.zero_grad()
-            loss = self.loss()
-            loss.backward()
-            optimizer.step()
-            losses.append(loss.item())
-        return losses
+        return parity.torch_steps(optimizer, self.loss, STEPS)
 
 
 def ours(args, folder, task):

@@ -63,14 +63,7 @@ class Torch:
 
     def steps(self):
         optimizer = torch.optim.SGD(self.model.parameters(), lr=LR, momentum=MOMENTUM)
-        losses = []
-        for _ in range(STEPS):
-            optimizer.zero_grad()
-            loss = self.loss()
-            loss.backward()
-            optimizer.step()
-            losses.append(loss.item())
-        return losses
+        return parity.torch_steps(optimizer, self.loss, STEPS)
 
 
 def ours(args, folder, model, image, label, steps):
