@@ -89,6 +89,17 @@ class IntegrationTest(unittest.TestCase):
         os.chmod(rank, 0o755)
         return rank
 
+    def train_ranks(self, name, ranks, *args, expect=0):
+        """On the CPU, into the folder of this name."""
+        return self.launch("--device", "cpu", "--nproc", str(ranks), *args, "--output-dir", self.run_folder(name), expect=expect)
+
+    def assert_same_run_with_accuracy(self, name, other, steps):
+        """Of runs that count accuracy: losses, gradient norms, skipped steps, evaluations and what is saved."""
+        for kind, keys in (("step", ("loss", "grad_norm", "skipped")), ("eval", ("loss", "top1", "top5"))):
+            for key in keys:
+                self.assertEqual(self.column(key, name, kind), self.column(key, other, kind), f"{name}: {key}")
+        self.assertEqual(self.weights_hash(steps, name), self.weights_hash(steps, other), name)
+
     def wait_until(self, condition, what):
         deadline = time.monotonic() + PATIENCE_S
         while not condition():

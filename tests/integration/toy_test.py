@@ -39,18 +39,15 @@ class Toy(IntegrationTest):
         harness.LAUNCH = launch
         os.environ["DDP_RANK"] = rank
 
-    def train(self, name, ranks, *args, expect=0):
-        return self.launch("--device", "cpu", "--nproc", str(ranks), *args, "--output-dir", self.run_folder(name), expect=expect)
-
     def test_the_product_does_not_know_it(self):
-        line = self.train("run", 1, expect=78).last_line
+        line = self.train_ranks("run", 1, expect=78).last_line
         self.assertIn("toy", line)
         self.assertIn("gpt2", line)
 
     def test_it_learns_the_same_on_1_and_4_ranks_and_says_so_in_its_own_unit(self):
         self.use_toys()
-        out = self.train("one", 1).out
-        self.train("four", 4)
+        out = self.train_ranks("one", 1).out
+        self.train_ranks("four", 4)
         for kind, keys in (("step", ("loss", "grad_norm")), ("eval", ("loss", "top1", "top5"))):
             for key in keys:
                 self.assertEqual(self.column(key, "one", kind), self.column(key, "four", kind))
@@ -65,21 +62,21 @@ class Toy(IntegrationTest):
 
     def test_a_run_in_pieces_is_the_unbroken_run(self):
         self.use_toys()
-        self.train("whole", 2)
-        self.train("pieces", 1, "--stop-after", "31", expect=75)
-        self.train("pieces", 4, "--resume", "auto")
+        self.train_ranks("whole", 2)
+        self.train_ranks("pieces", 1, "--stop-after", "31", expect=75)
+        self.train_ranks("pieces", 4, "--resume", "auto")
         self.assertEqual(self.column("loss", "whole", "eval"), self.column("loss", "pieces", "eval"))
         self.assertEqual(self.weights_hash(60, "whole"), self.weights_hash(60, "pieces"))
 
     def test_a_resume_with_another_micro_batch_is_refused(self):
         self.use_toys()
-        self.train("run", 1, "--stop-after", "2", expect=75)
-        line = self.train("run", 1, "--resume", "auto", "--set", "train.micro_batch=4", expect=78).last_line
+        self.train_ranks("run", 1, "--stop-after", "2", expect=75)
+        line = self.train_ranks("run", 1, "--resume", "auto", "--set", "train.micro_batch=4", expect=78).last_line
         self.assertIn("train.micro_batch: 8 became 4", line)
 
     def test_it_writes_no_text(self):
         self.use_toys()
-        self.train("run", 1, "--stop-after", "1", expect=75)
+        self.train_ranks("run", 1, "--stop-after", "1", expect=75)
         line = self.launch("sample", "--prompt", "x", config=self.run_folder("run"), expect=64).last_line
         self.assertIn("toy", line)
         self.assertIn("writes no text", line)
@@ -116,7 +113,7 @@ class Toy(IntegrationTest):
     def test_on_simulated_gpus_it_is_within_1e_5_of_the_cpu(self):
         self.use_simulated_gpus()
         short = "--set", "train.steps=12", "--set", "eval.every=6"
-        self.train("cpu", 1, *short)
+        self.train_ranks("cpu", 1, *short)
         for gpus in ("0", "0,1,2,3"):
             name = "gpus " + gpus
             self.launch("--gpus", gpus, *short, "--output-dir", self.run_folder(name))

@@ -13,11 +13,6 @@ class ResNet(SimulatedTraining):
     def configure(self, steps, **how):
         self.write("train.yaml", resnet_case.config(self.folder, steps, **how))
 
-    def same_run(self, one, other, steps):
-        self.same_bits(one, other, steps)
-        for key in ("loss", "top1", "top5"):
-            self.assertEqual(self.column(key, one, "eval"), self.column(key, other, "eval"))
-
     def test_one_and_four_gpus_follow_the_cpu(self):
         self.configure(STEPS, lr=1e-3, deterministic="false")
         cpu = self.train("cpu", "--nproc", "1", "--device", "cpu")
@@ -32,7 +27,7 @@ class ResNet(SimulatedTraining):
             self.configure(steps, stem=stem, eval_every=4)
             for seed, (gpus, *as_graphs) in enumerate((["0"], ["0,1", *GRAPHS], ["3,1,0,2"]), 1):
                 self.train(f"{stem} {gpus}", "--gpus", gpus, *how, *as_graphs, seed=seed, streams="random")
-                self.same_run(f"{stem} 0", f"{stem} {gpus}", steps)
+                self.assert_same_run_with_accuracy(f"{stem} 0", f"{stem} {gpus}", steps)
             self.assertEqual("True" in self.column("skipped", f"{stem} 0"), bool(how))
 
     def test_a_run_resumes_on_another_number_of_gpus_with_less_kept(self):
@@ -40,7 +35,7 @@ class ResNet(SimulatedTraining):
         self.train("whole", "--gpus", "0")
         self.launch("--gpus", "0,1", "--output-dir", self.run_folder("parts"), "--stop-after", "2", expect=75)
         self.train("parts", "--gpus", "0,1,2,3", "--resume", "auto", "--set", "train.recompute=block", streams="random")
-        self.same_run("whole", "parts", 6)
+        self.assert_same_run_with_accuracy("whole", "parts", 6)
 
     def test_twenty_seeds_give_the_same_bits_and_no_report(self):
         self.configure(2)
