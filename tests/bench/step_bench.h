@@ -21,7 +21,7 @@ struct StepResult {
   int64_t parameters = 0;
   WorkUnit unit;
   int64_t units = 0;               // of a step
-  double flops = 0;                // of a step, causal attention counted as half, as the plan does
+  double flops = 0;                // of a step, attention counted as it is computed, as the plan does
   double square_flops = 0;         // the same with attention as a full square, as others count
   std::vector<double> step_ms;     // on the device, by events
   std::vector<double> host_ms;     // until the step was enqueued
