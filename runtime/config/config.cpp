@@ -22,12 +22,13 @@ SplitKey split(std::string_view full) {
   return {std::string(full.substr(0, dot)), std::string(full.substr(dot + 1))};
 }
 
-// "key.path=value" of the command line.
+// "key.path=value" of the command line, or of `source`.
 struct Override {
   std::string where, key;
   std::string_view value;  // of the text that it was made from
 
-  explicit Override(std::string_view text) : where("--set " + std::string(text)) {
+  explicit Override(std::string_view text, std::string_view source = "--set")
+      : where(fmt::format("{} {}", source, text)) {
     const size_t equals = text.find('=');
     if (equals == std::string_view::npos) throw config_error(where, "no value", "write --set key.path=value");
     key = text.substr(0, equals);
@@ -42,15 +43,17 @@ const YamlNode* child(const YamlNode& node, std::string_view key) {
   return nullptr;
 }
 
-// The model that the file names, or the last override; else the first of the registry.
+// The model that the file names, or the last override; else that of the defaults, or the first of the registry.
 const ModelKind& chosen_model(const ConfigRegistry& registry, const YamlNode& root,
-                              std::span<const std::string> overrides) {
+                              std::span<const std::string> overrides, const Defaults& defaults) {
   constexpr std::string_view kKey = "model.name";
   const ModelKind* model = registry.models.front();
   const Field& field = *find_field(sections_of(*model), "model", "name");
   const auto choose = [&](const YamlNode& node) {
     model = find_model(registry, std::get<std::string>(read_value(field, std::string(kKey), node, registry)));
   };
+  for (const std::string& text : defaults.values)
+    if (const Override usual(text, defaults.source); usual.key == kKey) choose(usual.node());
   if (const YamlNode* section = child(root, "model"); section != nullptr)
     if (const YamlNode* name = child(*section, "name"); name != nullptr) choose(*name);
   for (const std::string& text : overrides)
@@ -95,6 +98,16 @@ class Builder {
     set_field("", "output_dir", where, literal_scalar(folder, where));
   }
 
+  void apply_defaults(const Defaults& defaults) {
+    if (given_.contains("model.preset")) take_preset_as_given();
+    for (const std::string& text : defaults.values) {
+      const Override usual(text, defaults.source);
+      const auto [section, key] = split(usual.key);
+      const bool is_of_another_model = find_field(sections_, section, key) == nullptr;  // than the one that was given
+      if (!is_of_another_model && !given_.contains(usual.key)) set_field(section, key, usual.where, usual.node());
+    }
+  }
+
   // Dependent defaults and required keys; `root` is where a missing key belongs.
   Config finish(const YamlNode& root) {
     for (const RetiredKey* retired : to_multiply_) multiply(*retired);
@@ -128,6 +141,17 @@ class Builder {
     const auto at = std::find_if(registry_.retired.begin(), registry_.retired.end(),
                                  [&](const RetiredKey& retired) { return retired.key == key; });
     return at == registry_.retired.end() ? nullptr : &*at;
+  }
+
+  void take_preset_as_given() {
+    Config preset = config_;
+    model_.resolve(preset, given_);
+    for (const Section& section : model_.sections)
+      for (const Field& field : section.fields) {
+        if (field.at.get(preset) == field.at.get(config_)) continue;
+        field.at.set(config_, field.at.get(preset));
+        given_.insert(full_key(section.name, field.key));
+      }
   }
 
   static std::string advice(const RetiredKey& retired) {
@@ -206,12 +230,14 @@ class Builder {
 };
 
 Config parse(std::string_view text, const std::string& name, const ConfigRegistry& registry,
-             std::span<const std::string> overrides, const std::string& output_dir, bool is_stored) {
+             std::span<const std::string> overrides, const std::string& output_dir, const Defaults& defaults,
+             bool is_stored) {
   const YamlNode root = read_yaml(text, {.name = name});
-  Builder builder(registry, chosen_model(registry, root, overrides), is_stored);
+  Builder builder(registry, chosen_model(registry, root, overrides, defaults), is_stored);
   builder.apply_file(root);
   for (const std::string& text_of_override : overrides) builder.apply_override(text_of_override);
   if (!output_dir.empty()) builder.apply_output_dir(output_dir);
+  builder.apply_defaults(defaults);
   return builder.finish(root);
 }
 
@@ -249,20 +275,20 @@ Config initial_config(const ConfigRegistry& registry, std::string_view name) {
 }
 
 Config load_config(const std::filesystem::path& file, const ConfigRegistry& registry,
-                   std::span<const std::string> overrides, const std::string& output_dir) {
+                   std::span<const std::string> overrides, const std::string& output_dir, const Defaults& defaults) {
   // Before reading: it may be a data file, of any size.
   check_yaml_size(file_size(open_input(file), file), file.string());
-  return parse_config(read_text(file), file.string(), registry, overrides, output_dir);
+  return parse_config(read_text(file), file.string(), registry, overrides, output_dir, defaults);
 }
 
 Config parse_config(std::string_view text, const std::string& name, const ConfigRegistry& registry,
-                    std::span<const std::string> overrides, const std::string& output_dir) {
-  return parse(text, name, registry, overrides, output_dir, /*is_stored=*/false);
+                    std::span<const std::string> overrides, const std::string& output_dir, const Defaults& defaults) {
+  return parse(text, name, registry, overrides, output_dir, defaults, /*is_stored=*/false);
 }
 
 Config parse_stored_config(std::string_view text, const std::string& name, const ConfigRegistry& registry,
                            std::span<const std::string> overrides) {
-  return parse(text, name, registry, overrides, {}, /*is_stored=*/true);
+  return parse(text, name, registry, overrides, {}, {}, /*is_stored=*/true);
 }
 
 }  // namespace ddp

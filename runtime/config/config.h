@@ -116,16 +116,25 @@ const DataFormat& data_format(const Config& config);
 // Every key at its default; required ones are empty. `model` is of the registry; empty: its first.
 Config initial_config(const ConfigRegistry& registry, std::string_view model = {});
 
-// Parses, applies `overrides` ("key.path=value") and then `output_dir`, as it is and where not empty, resolves the
-// defaults that depend on other keys, and checks every value by itself (type, range, choice). model.name comes first,
-// wherever it is given: it says which keys there are. Errors: no_input (66) when the file is missing; config (78) as
-// "file:line:column: ..." with the nearest known key for an unknown one, the model that a key of another model belongs
-// to, and the new key for a retired one.
+// What keys become that neither the file nor an override gives, instead of their own defaults: what a run that is gone
+// on with has, or what stands beside the weights. What a given preset sets counts as given.
+struct Defaults {
+  std::string source;                    // stands for them in errors
+  std::vector<std::string> values = {};  // "key.path=value", as overrides
+};
+
+// Parses, applies `overrides` ("key.path=value") and then `output_dir`, as it is and where not empty, then `defaults`,
+// resolves the defaults that depend on other keys, and checks every value by itself (type, range, choice). model.name
+// comes first, wherever it is given: it says which keys there are. Errors: no_input (66) when the file is missing;
+// config (78) as "file:line:column: ..." with the nearest known key for an unknown one, the model that a key of another
+// model belongs to, and the new key for a retired one.
 Config load_config(const std::filesystem::path& file, const ConfigRegistry& registry,
-                   std::span<const std::string> overrides = {}, const std::string& output_dir = {});
+                   std::span<const std::string> overrides = {}, const std::string& output_dir = {},
+                   const Defaults& defaults = {});
 // The same for a text; `name` stands for the file in errors.
 Config parse_config(std::string_view text, const std::string& name, const ConfigRegistry& registry,
-                    std::span<const std::string> overrides = {}, const std::string& output_dir = {});
+                    std::span<const std::string> overrides = {}, const std::string& output_dir = {},
+                    const Defaults& defaults = {});
 // The same for a text that this program stored, perhaps an older version of it: a checkpoint's, a run's config.yaml.
 // Retired keys mean in it, and not in `overrides`, what they mean now.
 Config parse_stored_config(std::string_view text, const std::string& name, const ConfigRegistry& registry,

@@ -234,3 +234,35 @@ TEST_CASE("a missing file is 66 and names the file") {
   CHECK(f.code == 66);
   CHECK_THAT(f.message, Contains("/no/such/file.yaml"));
 }
+
+TEST_CASE("defaults are for keys that nobody gives") {
+  const Defaults defaults{"old/config.yaml", {"model.layers=3", "model.width=48", "train.steps=7", "optimizer.lr=0.5"}};
+  const auto parse = [&](const std::string& text, const std::vector<std::string>& overrides = {}) {
+    return parse_config(text, "t.yaml", config_registry(), overrides, {}, defaults);
+  };
+  const Config config = parse(kMinimal + "train: {steps: 9}", {"optimizer.lr=0.25"});
+  CHECK(config.train.steps == 9);
+  CHECK(config.optimizer.lr == 0.25);
+  CHECK(options_of<gpt2::Options>(config).layers == 3);
+  CHECK(options_of<gpt2::Options>(config).width == 48);
+
+  SECTION("what a given preset sets counts as given") {
+    const auto options = options_of<gpt2::Options>(parse(kMinimal + "model: {preset: gpt2-medium, width: 512}"));
+    CHECK(options.layers == 24);
+    CHECK(options.width == 512);
+  }
+  SECTION("and those of another model than the given one are passed over") {
+    CHECK(model_kind(parse("data: {train: a, format: idx}\nmodel: {name: resnet}")).name == "resnet");
+  }
+  SECTION("they say the model too") {
+    const Defaults resnet{"old/config.yaml", {"model.name=resnet", "model.classes=7"}};
+    const Config config = parse_config("data: {train: a, format: idx}", "t.yaml", config_registry(), {}, {}, resnet);
+    CHECK(model_kind(config).name == "resnet");
+  }
+  SECTION("a wrong one names its source") {
+    const Defaults wrong{"old/config.yaml", {"train.steps=many"}};
+    const Failure failure = failure_of([&] { parse_config(kMinimal, "t.yaml", config_registry(), {}, {}, wrong); });
+    CHECK(failure.code == 78);
+    CHECK_THAT(failure.message, Contains("old/config.yaml train.steps=many: train.steps"));
+  }
+}
