@@ -11,6 +11,7 @@
 #include "launcher/cli.h"
 #include "launcher/devices.h"
 #include "launcher/eval_run.h"
+#include "launcher/one_task.h"
 #include "launcher/rank_program.h"
 #include "launcher/run.h"
 #include "launcher/signals.h"
@@ -71,10 +72,12 @@ int run(int argc, char** argv, const ConfigRegistry& registry, int64_t launched_
   check_own_environment();
   switch (command.verb) {
     case Verb::run: {
+      check_is_only_task();
       const auto again = [&](std::string_view resume) { return command_with_resume(argv[0], args, resume); };
       return end_as(run_training(command.train, registry, again, launched_ns, signals));
     }
     case Verb::evaluate:
+      check_is_only_task();
       return end_as(run_evaluation(command, registry, launched_ns, signals));
     case Verb::plan:
       plan(command, registry, signals);

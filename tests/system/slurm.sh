@@ -180,7 +180,18 @@ from_shell() {
   done
 }
 
+# Of several tasks each would be a launcher of the same run.
+refuses_tasks() {
+  local code=0
+  new_run tasks
+  (cd tasks && srun --ntasks=2 $with train.yaml) >tasks/log 2>&1 || code=$?
+  [ "$code" -eq 64 ] || wrong "srun --ntasks=2 ended with $code"
+  [ "$(grep -c 'srun started 2 of these.*srun --ntasks=1' tasks/log)" -eq 2 ] || { wrong "srun --ntasks=2 says"; cat tasks/log; }
+  [ ! -e tasks/run ] || wrong "srun --ntasks=2 made a run's folder"
+}
+
 say "SLURM $(sinfo --version | cut -d' ' -f2), $tries tries each"
+refuses_tasks
 stop_by batch scancel CANCELLED
 stop_by batch 'scancel --batch --signal=TERM' FAILED
 stop_by batch 'scancel --full --signal=TERM' FAILED
