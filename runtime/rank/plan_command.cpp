@@ -22,8 +22,9 @@ struct Plan {
   WorkUnit unit;
   int64_t num_parameters = 0;
   DryRun dry;
-  int64_t memory_bytes = 0;         // asked for; 0: not
-  int64_t largest_micro_batch = 0;  // for memory_bytes
+  int64_t memory_bytes = 0;  // of the device; 0: not asked for
+  // Of that: what the run may take, and what then fits.
+  int64_t usable_bytes = 0, largest_micro_batch = 0, largest_dividing = 0;
 };
 
 std::string read_standard_input() {
@@ -39,6 +40,9 @@ std::string with_commas(int64_t value) {
   return text;
 }
 
+// "1 rank", "2 ranks".
+std::string count_of(int64_t n, const char* what) { return fmt::format("{} {}{}", n, what, n == 1 ? "" : "s"); }
+
 // Ops by work, most first.
 std::vector<std::pair<std::string, OpCost>> sorted_ops(const DryRun& dry) {
   std::vector<std::pair<std::string, OpCost>> ops(dry.ops.begin(), dry.ops.end());
@@ -53,14 +57,36 @@ void print_memory_line(const char* what, int64_t bytes, const std::string& note 
              note);
 }
 
+void print_what_fits(const Plan& plan) {
+  const TrainConfig& train = plan.config.train;
+  const TrainStep::Memory& memory = plan.dry.memory;
+  fmt::print("\nin {}", bytes_text(plan.memory_bytes));
+  if (plan.usable_bytes < plan.memory_bytes)
+    fmt::print(", of which {} are for CUDA and its libraries (estimated)",
+               bytes_text(plan.memory_bytes - plan.usable_bytes));
+  if (plan.largest_micro_batch == 0) {
+    fmt::print("\n  no micro-batch fits: parameters, gradients and optimizer state alone take {}\n",
+               bytes_text(memory.params + memory.grads + memory.optimizer));
+    return;
+  }
+  fmt::print("\n  largest micro-batch                 {:>6}   in one micro-step, deterministic: false\n",
+             plan.largest_micro_batch);
+  const std::string of = fmt::format("of a global batch of {}", train.global_batch);
+  if (plan.largest_dividing == 0)
+    fmt::print("  {:<35} {:>6}   choose another train.global_batch, or more ranks\n", of, "none");
+  else
+    fmt::print("  {:<35} {:>6}   --set train.micro_batch={}, {} on {}\n", of, plan.largest_dividing,
+               plan.largest_dividing, count_of(train.global_batch / plan.ranks / plan.largest_dividing, "micro-step"),
+               count_of(plan.ranks, "rank"));
+}
+
 void print(const Plan& plan) {
   const DryRun& dry = plan.dry;
   const StepShape& shape = plan.shape;
   const bool is_unit = plan.unit.per_sample == 1;  // a sample is an image, and not of so many tokens
-  fmt::print("{} with {} parameters in {}: {} rank{} x {} micro-step{} x micro-batch {} = {} {} a step\n\n",
-             plan.config.model.name, with_commas(plan.num_parameters), name_of(plan.config.train.precision), plan.ranks,
-             plan.ranks == 1 ? "" : "s", shape.num_micro_steps, shape.num_micro_steps == 1 ? "" : "s",
-             shape.micro_batch, plan.config.train.global_batch,
+  fmt::print("{} with {} parameters in {}: {} x {} x micro-batch {} = {} {} a step\n\n", plan.config.model.name,
+             with_commas(plan.num_parameters), name_of(plan.config.train.precision), count_of(plan.ranks, "rank"),
+             count_of(shape.num_micro_steps, "micro-step"), shape.micro_batch, plan.config.train.global_batch,
              is_unit ? std::string(plan.unit.plural)
                      : fmt::format("samples of {} {}", plan.unit.per_sample, plan.unit.plural));
   fmt::print("memory of one rank\n");
@@ -84,13 +110,7 @@ void print(const Plan& plan) {
                double(op.bytes) * 1e-9);
   fmt::print("\nall-reduce: {} of {} gradients in {} bucket{} a step\n", bytes_text(dry.all_reduce_bytes),
              dtype_name(shape.precision.gradients), dry.num_buckets, dry.num_buckets == 1 ? "" : "s");
-  if (plan.memory_bytes == 0) return;
-  if (plan.largest_micro_batch > 0)
-    fmt::print("\nlargest micro-batch in {}: {} (accumulation 1, deterministic: false)\n",
-               bytes_text(plan.memory_bytes), plan.largest_micro_batch);
-  else
-    fmt::print("\nno micro-batch fits in {}: parameters, gradients and optimizer state alone take {}\n",
-               bytes_text(plan.memory_bytes), bytes_text(dry.memory.params + dry.memory.grads + dry.memory.optimizer));
+  if (plan.memory_bytes > 0) print_what_fits(plan);
 }
 
 // Empty for a model that has no such key.
@@ -129,7 +149,10 @@ void print_json(const Plan& plan) {
                                  {"buckets", dry.num_buckets},
                                  {"ops", ops}};
   if (plan.memory_bytes > 0)
-    json["largest_micro_batch"] = {{"memory_bytes", plan.memory_bytes}, {"micro_batch", plan.largest_micro_batch}};
+    json["largest_micro_batch"] = {{"memory_bytes", plan.memory_bytes},
+                                   {"usable_bytes", plan.usable_bytes},
+                                   {"micro_batch", plan.largest_micro_batch},
+                                   {"dividing_the_global_batch", plan.largest_dividing}};
   fmt::print("{}\n", json.dump(2));
 }
 
@@ -150,7 +173,9 @@ ExitCode plan_command(std::span<char*> raw, const Known& known) {
   plan.dry = dry_run(plan.config, plan.ranks, *model, device);
   if (args.has("--memory")) {
     plan.memory_bytes = args.integer("--memory");
-    plan.largest_micro_batch = largest_micro_batch(plan.config, plan.memory_bytes, *model, device);
+    plan.usable_bytes = usable_bytes(plan.memory_bytes, device);
+    plan.largest_micro_batch = largest_micro_batch(plan.config, plan.usable_bytes, *model, device);
+    plan.largest_dividing = largest_dividing_micro_batch(plan.config, plan.ranks, plan.usable_bytes, *model, device);
   }
   write_output([&] { args.has("--format") ? print_json(plan) : print(plan); });
   return ExitCode::complete;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "runtime/base/error.h"
 #include "runtime/comm/nccl_comm.h"
 
 namespace ddp {
@@ -90,12 +91,17 @@ DryRun dry_run_evaluation(const Config& config, int ranks, const Model& model, D
   return result;
 }
 
-int64_t largest_micro_batch(const Config& config, int64_t memory_bytes, const Model& model, DeviceKind device) {
+int64_t usable_bytes(int64_t memory_bytes, DeviceKind device) {
+  constexpr int64_t kMostForCuda = int64_t(1250) << 20;
+  return device == DeviceKind::cuda ? memory_bytes - std::min(memory_bytes / 9, kMostForCuda) : memory_bytes;
+}
+
+int64_t largest_micro_batch(const Config& config, int64_t bytes, const Model& model, DeviceKind device) {
   Config trial = config;
   trial.train.deterministic = false;
   const auto fits = [&](int64_t micro_batch) {
     trial.train.micro_batch = trial.train.global_batch = micro_batch;
-    return dry_run(trial, 1, model, device).device_bytes() <= memory_bytes;
+    return dry_run(trial, 1, model, device).device_bytes() <= bytes;
   };
   const int64_t least = least_micro_batch(config);
   if (!fits(least)) return 0;
@@ -109,6 +115,26 @@ int64_t largest_micro_batch(const Config& config, int64_t memory_bytes, const Mo
     (fits(middle) ? low : high) = middle;
   }
   return low;
+}
+
+int64_t largest_dividing_micro_batch(const Config& config, int ranks, int64_t bytes, const Model& model,
+                                     DeviceKind device) {
+  Config trial = config;
+  const auto is_valid = [&] {
+    try {
+      check_config(trial, ranks);
+      return true;
+    } catch (const Error&) {  // such as too few lanes for that many ranks
+      return false;
+    }
+  };
+  const int64_t share = config.train.global_batch / ranks;
+  for (int64_t micro_steps = 1; micro_steps <= share; ++micro_steps) {
+    if (share % micro_steps != 0) continue;
+    trial.train.micro_batch = share / micro_steps;
+    if (is_valid() && dry_run(trial, ranks, model, device).device_bytes() <= bytes) return trial.train.micro_batch;
+  }
+  return 0;
 }
 
 }  // namespace ddp

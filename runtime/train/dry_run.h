@@ -38,8 +38,17 @@ DryRun dry_run(const Config& config, int ranks, const Model& model, DeviceKind d
 // The same for evaluations alone, which take neither gradients nor an optimizer.
 DryRun dry_run_evaluation(const Config& config, int ranks, const Model& model, DeviceKind device = DeviceKind::cpu);
 
-// The largest micro-batch whose device_bytes() fit, with accumulation 1 and one rank; 0 when not even one sample does.
-int64_t largest_micro_batch(const Config& config, int64_t memory_bytes, const Model& model,
+// What of a device's memory the device_bytes() of a run may take. Of a GPU's the rest is for CUDA's context and the
+// libraries' code: an estimate, a ninth and at most 1250 MiB.
+int64_t usable_bytes(int64_t memory_bytes, DeviceKind device);
+
+// The largest micro-batch whose device_bytes() are at most `bytes`, with accumulation 1 and one rank; 0 when not even
+// one sample's are.
+int64_t largest_micro_batch(const Config& config, int64_t bytes, const Model& model,
                             DeviceKind device = DeviceKind::cpu);
+
+// Of those with which the configuration's global batch can be trained on so many ranks; 0 when none fits.
+int64_t largest_dividing_micro_batch(const Config& config, int ranks, int64_t bytes, const Model& model,
+                                     DeviceKind device = DeviceKind::cpu);
 
 }  // namespace ddp

@@ -321,6 +321,7 @@ TEST_CASE("bert: the largest micro-batch of BERT-base on an 11 GB card is what m
         config_of({"model.preset=bert-base", std::string("model.context=") + row.context,
                    std::string("train.precision=") + row.precision, std::string("train.recompute=") + row.recompute});
     const std::unique_ptr<Model> model = make_model(config, DeviceKind::cuda);
-    CHECK(largest_micro_batch(config, 10'500'000'000, *model, DeviceKind::cuda) == row.largest);
+    CHECK(largest_micro_batch(config, usable_bytes(int64_t(11) << 30, DeviceKind::cuda), *model, DeviceKind::cuda) ==
+          row.largest);
   }
 }

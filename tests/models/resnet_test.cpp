@@ -118,7 +118,8 @@ TEST_CASE("resnet: the largest micro-batch of ResNet-50 on an 11 GB card is what
         config_of({"model.preset=resnet50", "optimizer.name=sgd", std::string("train.precision=") + row.precision,
                    std::string("train.recompute=") + row.recompute});
     const std::unique_ptr<Model> model = make_model(config, DeviceKind::cuda);
-    CHECK(largest_micro_batch(config, 10'500'000'000, *model, DeviceKind::cuda) == row.largest);
+    CHECK(largest_micro_batch(config, usable_bytes(int64_t(11) << 30, DeviceKind::cuda), *model, DeviceKind::cuda) ==
+          row.largest);
   }
 }
 

@@ -110,11 +110,36 @@ TEST_CASE("a gradient that is not finite skips the update and is named by its ch
   REQUIRE(run.params() == before);
 }
 
+TEST_CASE("of a GPU's memory a part is left to CUDA and its libraries, of the CPU's nothing") {
+  CHECK(usable_bytes(int64_t(11) << 30, DeviceKind::cuda) == 10'500'440'064);
+  CHECK(usable_bytes(9'000'000, DeviceKind::cuda) == 8'000'000);
+  CHECK(usable_bytes(9'000'000, DeviceKind::cpu) == 9'000'000);
+}
+
+TEST_CASE("the largest micro-batch of a global batch divides it, fits, and can be trained") {
+  Config config = test::gpt2_config({.layers = 1, .heads = 2, .width = 32, .context = 16, .vocab = 64});
+  config.train.micro_batch = 1;
+  config.train.global_batch = 96;
+  const std::unique_ptr<Model> model = make_model(config);
+  const auto bytes_of = [&](int64_t micro_batch) {
+    Config trial = config;
+    trial.train.micro_batch = micro_batch;
+    return dry_run(trial, 2, *model).device_bytes();
+  };
+  CHECK(largest_dividing_micro_batch(config, 2, bytes_of(48), *model) == 48);
+  CHECK(largest_dividing_micro_batch(config, 2, bytes_of(48) - 1, *model) == 24);
+  CHECK(largest_dividing_micro_batch(config, 2, bytes_of(12) + 1, *model) == 12);
+  CHECK(largest_dividing_micro_batch(config, 2, bytes_of(1) - 1, *model) == 0);
+  config.train.deterministic = true;  // two ranks are two lanes at least, which is 48 of 96 on each
+  CHECK(largest_dividing_micro_batch(config, 4, int64_t(1) << 40, *model) == 24);
+}
+
 TEST_CASE("the largest micro-batch of GPT-2 small on an 11 GB card is what models/gpt2/README.md says") {
   const auto largest = [](PrecisionName precision, TransformerRecompute recompute) {
     Config config = test::gpt2_config({.recompute = recompute});  // the sizes of GPT-2 small
     config.train.precision = precision;
-    return largest_micro_batch(config, 10'500'000'000, *make_model(config, DeviceKind::cuda), DeviceKind::cuda);
+    return largest_micro_batch(config, usable_bytes(int64_t(11) << 30, DeviceKind::cuda),
+                               *make_model(config, DeviceKind::cuda), DeviceKind::cuda);
   };
   CHECK(largest(PrecisionName::fp32, TransformerRecompute::none) == 13);
   CHECK(largest(PrecisionName::fp32, TransformerRecompute::gelu) == 17);
