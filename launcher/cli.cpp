@@ -125,6 +125,8 @@ Command parse_run(std::span<const std::string> args) {
   app.add_option("--stop-after", command.train.stop_after, "Write a checkpoint and exit 75 after step N")
       ->check(whole_number(1))
       ->option_text("N");
+  app.add_flag("--plain", command.train.plain,
+               "Print to a terminal as to a file: no line is redrawn, none is shortened");
   CLI::Option* explain = app.add_option("--explain", command.explain_key, "Explain a key of the YAML, or all of them");
   explain->expected(0, 1)->option_text("[key]");
   app.footer(kRunFooter);

@@ -30,6 +30,7 @@ struct TrainOptions {
   int nproc = 0;                       // 0: not given
   std::string resume = "none";         // auto | none | PATH
   int64_t stop_after = 0;              // 0: never
+  bool plain = false;                  // no line is redrawn on a terminal
 };
 
 struct PlanOptions {

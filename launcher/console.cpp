@@ -74,8 +74,10 @@ size_t Console::Outlet::num_missing() const {
   return gone ? 0 : num_dropped + size_t(std::count(pending.begin(), pending.end(), '\n'));
 }
 
-Console::Console(int out_fd, int err_fd)
-    : out_{.fd = out_fd, .pending = {}}, err_{.fd = err_fd, .pending = {}}, is_terminal_(::isatty(out_fd) == 1) {}
+Console::Console(int out_fd, int err_fd, bool plain)
+    : out_{.fd = out_fd, .pending = {}},
+      err_{.fd = err_fd, .pending = {}},
+      is_terminal_(!plain && ::isatty(out_fd) == 1) {}
 
 Console::~Console() {
   clear();
@@ -96,6 +98,8 @@ void Console::line(std::string_view text) {
   append("\n");
   redraw();
 }
+
+void Console::fields(std::string_view text) { line(is_terminal_ ? fit(text, terminal_columns(out_.fd)) : text); }
 
 void Console::message(std::string_view text) {
   clear();

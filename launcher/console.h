@@ -11,14 +11,15 @@ namespace ddp {
 
 class Console {
  public:
-  // Descriptors to write to; tests pass pipes.
-  Console(int out_fd, int err_fd);
+  // Descriptors to write to; tests pass pipes. `plain`: a terminal is treated as a file is.
+  Console(int out_fd, int err_fd, bool plain = false);
   Console(const Console&) = delete;
   Console& operator=(const Console&) = delete;
   ~Console();  // clears the status line, gives the reader a last second, and says what a full disk did not take
 
   bool is_terminal() const { return is_terminal_; }
   void line(std::string_view text);     // to stdout, newline added
+  void fields(std::string_view text);   // the same; a terminal is shown as many of its fields as fit in a row
   void message(std::string_view text);  // to stderr, newline added
   void status(std::string_view text);   // replaces the transient line; ignored where stdout is no terminal
   void flush();                         // as much as the reader takes; called at each tick too

@@ -15,8 +15,7 @@ namespace {
 
 std::string printable(std::string_view line) {
   std::string out(line);
-  const bool marked = !out.empty() && (out[0] == kStatusMark || out[0] == kConsoleMark || out[0] == kLogMark);
-  const size_t first = marked ? 1 : 0;
+  const size_t first = !out.empty() && is_line_mark(out[0]) ? 1 : 0;
   std::replace_if(
       out.begin() + ptrdiff_t(first), out.end(),
       [](char c) { return ((unsigned char)c < 0x20 && c != '\t') || c == '\x7f'; }, '?');
@@ -76,12 +75,15 @@ void LogMux::finish(int rank) {
 
 void LogMux::take(int rank, std::string_view line) {
   if (line.starts_with(kStatusMark)) return console_.status(line.substr(1));
-  const bool bare = line.starts_with(kConsoleMark);
-  const bool only_logged = line.starts_with(kLogMark);
-  if (bare || only_logged) line.remove_prefix(1);
+  const char mark = !line.empty() && is_line_mark(line[0]) ? line[0] : '\0';
+  if (mark != '\0') line.remove_prefix(1);
   log(rank, line);
-  if (only_logged) return;
-  console_.line(bare ? std::string(line) : fmt::format("[rank {}] {}", rank, line));
+  if (mark == kStepMark)
+    console_.fields(line);
+  else if (mark == kConsoleMark)
+    console_.line(line);
+  else if (mark != kLogMark)
+    console_.line(fmt::format("[rank {}] {}", rank, line));
 }
 
 void LogMux::log(int rank, std::string_view line) {

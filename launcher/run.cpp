@@ -115,7 +115,7 @@ Outcome run_training(const TrainOptions& train, const ConfigRegistry& registry, 
   board.set_config(to_yaml(config));
   const Fd segment = create_segment();
 
-  Console console(STDOUT_FILENO, STDERR_FILENO);
+  Console console(STDOUT_FILENO, STDERR_FILENO, train.plain);
   if (!placement.note.empty()) console.message("ddp-launch: " + placement.note);
   LogMux logs(placement.ranks(), folder.open_logs(), console);
   StatusFile status(folder.path(), placement, console);

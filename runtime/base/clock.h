@@ -1,4 +1,4 @@
-// Monotonic time. Wall-clock time is never used for deadlines or ordering: it jumps.
+// Monotonic time, and the time of day, which jumps: never for deadlines or ordering.
 #pragma once
 
 #include <time.h>
@@ -17,11 +17,17 @@ inline int64_t monotonic_ns() {
 
 inline double ms_between(int64_t begin_ns, int64_t end_ns) { return double(end_ns - begin_ns) * 1e-6; }
 
-// The time of day in UTC as strftime's `format` writes it: for people, and for names of files.
-inline std::string utc_text(const char* format) {
-  const time_t now = ::time(nullptr);
+// The time of day: milliseconds since 1970-01-01 in UTC.
+inline int64_t time_of_day_ms() {
+  timespec t;
+  clock_gettime(CLOCK_REALTIME, &t);
+  return int64_t(t.tv_sec) * 1000 + t.tv_nsec / 1'000'000;
+}
+
+// A time of day in UTC, now unless given, as strftime's `format` writes it: for people, and for names of files.
+inline std::string utc_text(const char* format, time_t at = ::time(nullptr)) {
   tm parts;
-  ::gmtime_r(&now, &parts);
+  ::gmtime_r(&at, &parts);
   char text[64];
   return {text, ::strftime(text, sizeof text, format, &parts)};
 }

@@ -81,7 +81,7 @@ struct CheckpointConfig {
 };
 
 struct LogConfig {
-  int64_t every = 1;
+  int64_t every = 10;
 };
 
 struct Config {

@@ -303,7 +303,9 @@ constexpr Field kLog[] = {
      .unit = "steps",
      .range = {1, kMaxCount},
      .resume_may_change = true,
-     .meaning = "print a line on the console after every so many steps; metrics.jsonl has every step"},
+     .meaning =
+         "print a line after every so many steps, and after the last; a terminal shows every step in a line that is "
+         "redrawn, and metrics.jsonl has every step"},
 };
 
 constexpr Field kTop[] = {

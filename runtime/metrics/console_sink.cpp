@@ -33,14 +33,16 @@ void ConsoleSink::start_up(const StartUp& b) {
                    brief_ms_text(b.first_step_ms)));
 }
 
+// The most wanted first: a narrow terminal shows the fields that fit.
 std::string ConsoleSink::step_text(const StepRecord& r) const {
   const double eta_s = double(r.total_steps - r.step) * step_ms_.value() * 1e-3;
   const std::string computed = std::isnan(r.exposed_comm_ms)
                                    ? ""
                                    : fmt::format("compute {:.1f} comm {:.1f} ", r.compute_ms(), r.exposed_comm_ms);
-  return fmt::format("step {}/{}  loss {:.4f}  {} {}/s  ETA {}  {:.1f} ms ({}data {:.1f})  mem {}", r.step,
-                     r.total_steps, r.loss, count_text(work_per_s_.value()), r.unit.abbreviation, duration_text(eta_s),
-                     r.step_ms, computed, r.data_wait_ms, bytes_text(r.memory_bytes));
+  return fmt::format(
+      "step {}/{}  loss {:.4f}  ETA {}  {} {}/s  lr {:.1e}  norm {:.3g}  {:.1f} ms ({}data {:.1f})  mem {}", r.step,
+      r.total_steps, r.loss, duration_text(eta_s), count_text(work_per_s_.value()), r.unit.abbreviation, r.lr,
+      r.grad_norm, r.step_ms, computed, r.data_wait_ms, bytes_text(r.memory_bytes));
 }
 
 void ConsoleSink::write(const StepRecord& r) {
@@ -58,11 +60,9 @@ void ConsoleSink::write(const StepRecord& r) {
   if (r.nothing_counted)
     line(fmt::format("step {}: every target of the global batch is ignored: there is nothing to learn from, no update",
                      r.step));
-  if (mode_ == ConsoleMode::terminal) {
-    put(kStatusMark, bar_text(r.step, r.total_steps) + " " + step_text(r));
-  } else if ((log_every_ > 0 && r.step % log_every_ == 0) || r.step == r.total_steps) {
-    line(step_text(r));
-  }
+  const std::string text = step_text(r);
+  if ((log_every_ > 0 && r.step % log_every_ == 0) || r.step == r.total_steps) put(kStepMark, text);
+  if (mode_ == ConsoleMode::terminal) put(kStatusMark, bar_text(r.step, r.total_steps) + " " + text);
 }
 
 void ConsoleSink::write(const EvalRecord& r) {

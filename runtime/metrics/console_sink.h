@@ -1,6 +1,6 @@
-// What people watch while a run trains: one updating line on a terminal, plain lines elsewhere; start-up budget,
-// evaluations, checkpoints and warnings as they come, and a summary at the end. Rank 0 has one. Lines for the launcher
-// begin with a mark (launcher/log_mux.h): transient, to be redrawn in place, or permanent.
+// What people watch while a run trains: a line every log.every steps, and on a terminal one below it that is redrawn
+// each step; start-up budget, evaluations, checkpoints and warnings as they come, and a summary at the end. Rank 0 has
+// one. Lines for the launcher begin with a mark (runtime/base/line_marks.h).
 #pragma once
 
 #include <cstdint>
@@ -16,8 +16,8 @@ namespace ddp {
 
 enum class ConsoleMode {
   bare,      // no launcher reads this: no marks, plain lines
-  plain,     // the launcher's output is no terminal: a permanent line every log.every steps
-  terminal,  // a transient line every step
+  plain,     // the launcher's output is no terminal: permanent lines alone
+  terminal,  // a transient line every step too
 };
 // From DDP_BOARD_FD (unset: bare) and DDP_TTY ("1": terminal).
 ConsoleMode console_mode_from_environment();

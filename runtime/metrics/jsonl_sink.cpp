@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "runtime/base/error.h"
+#include "runtime/metrics/text.h"
 
 namespace ddp {
 namespace {
@@ -138,17 +139,18 @@ std::string json_line(const StepRecord& r) {
                              r.skipped->rank >= 0 ? std::to_string(r.skipped->rank) : "null");
   return fmt::format(
       R"({{"type":"step","step":{},"loss":{},"lr":{},"grad_norm":{},"{}_per_s":{},"step_ms":{},"data_wait_ms":{},)"
-      R"("exposed_comm_ms":{},"samples_seen":{},"applied_steps":{},"loss_scale":{},"skipped":{}{}}})",
+      R"("exposed_comm_ms":{},"samples_seen":{},"applied_steps":{},"loss_scale":{},"skipped":{}{},"time":"{}"}})",
       r.step, exact(r.loss), exact(r.lr), exact(r.grad_norm), r.unit.plural, rounded(r.work_per_s()),
       rounded(r.step_ms), rounded(r.data_wait_ms), rounded(r.exposed_comm_ms), r.samples_seen, r.applied_steps,
-      exact(r.loss_scale), r.skipped.has_value() || r.nothing_counted, non_finite);
+      exact(r.loss_scale), r.skipped.has_value() || r.nothing_counted, non_finite, time_text(r.time_ms));
 }
 
 std::string json_line(const EvalRecord& r) {
   std::string shares;
   for (const auto& [name, share] : r.shares) shares += fmt::format(R"(,"{}":{})", name, exact(share));
-  return fmt::format(R"({{"type":"eval","step":{},"samples":{},"loss":{},"bits_per_byte":{}{}{}}})", r.step, r.samples,
-                     exact(r.loss), exact(r.bits_per_byte), shares, r.is_best ? R"(,"best":true)" : "");
+  return fmt::format(R"({{"type":"eval","step":{},"samples":{},"loss":{},"bits_per_byte":{}{}{},"time":"{}"}})", r.step,
+                     r.samples, exact(r.loss), exact(r.bits_per_byte), shares, r.is_best ? R"(,"best":true)" : "",
+                     time_text(r.time_ms));
 }
 
 std::map<int64_t, double> evaluations(const std::filesystem::path& path, std::string_view key, int64_t last_step) {

@@ -36,6 +36,7 @@ struct StepRecord {
   double step_ms = 0, data_wait_ms = 0, exposed_comm_ms = 0;  // the last NaN where it is not measured
   int64_t samples_seen = 0;                                   // since the run's first step, this one included
   int64_t memory_bytes = 0;                                   // device memory in use on this rank
+  int64_t time_ms = 0;                                        // when this was known: time_of_day_ms()
 
   double compute_ms() const { return step_ms - data_wait_ms - exposed_comm_ms; }
   double work_per_s() const { return work / step_ms * 1e3; }
@@ -49,6 +50,7 @@ struct EvalRecord {
   // What else the model's evaluation counts, as a share of its targets: "top1", "top5".
   std::vector<std::pair<std::string_view, double>> shares = {};
   bool is_best = false;  // so far, where the run looks for its best (checkpoint.best)
+  int64_t time_ms = 0;   // when this was known: time_of_day_ms()
 };
 
 }  // namespace ddp

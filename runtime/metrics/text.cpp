@@ -6,6 +6,8 @@
 #include <array>
 #include <cmath>
 
+#include "runtime/base/clock.h"
+
 namespace ddp {
 
 std::string duration_text(double seconds) {
@@ -30,6 +32,10 @@ std::string bytes_text(int64_t bytes) {
   size_t unit = 0;
   for (; count >= 1023.5 && unit + 1 < kUnits.size(); ++unit) count /= 1024;
   return fmt::format("{:.{}f} {}", count, unit > 0 && count < 9.95 ? 1 : 0, kUnits[unit]);
+}
+
+std::string time_text(int64_t ms) {
+  return fmt::format("{}.{:03}Z", utc_text("%Y-%m-%dT%H:%M:%S", time_t(ms / 1000)), ms % 1000);
 }
 
 std::string brief_ms_text(double ms) {

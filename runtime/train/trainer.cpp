@@ -211,7 +211,8 @@ void Trainer::finish(int64_t step) {
                           .data_wait_ms = data_wait_ms_[size_t(step) % data_wait_ms_.size()],
                           .exposed_comm_ms = entry.exposed_comm_ms(),
                           .samples_seen = state_.samples_seen,
-                          .memory_bytes = status().memory_bytes.load()};
+                          .memory_bytes = status().memory_bytes.load(),
+                          .time_ms = time_of_day_ms()};
   outlets_->jsonl().write(record);
   if (step == first_step_) report_start_up();
   outlets_->console().write(record);
@@ -286,6 +287,7 @@ void Trainer::evaluate(int64_t step) {
   if (!sums) return;
   EvalRecord record = eval_record(step, eval_batches_->num_samples(), *sums, valid_source_->bytes_per_target());
   record.is_best = best_ && best_->take(record);
+  record.time_ms = time_of_day_ms();
   if (outlets_) outlets_->write(record);
   if (record.is_best) commit(step, false);
   if (best_) keep_best();

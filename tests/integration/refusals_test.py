@@ -1,4 +1,5 @@
 """Bad input gets one clear line that says what, where and what to do, its exit code, and leaves nothing half-written."""
+import datetime
 import json
 import os
 import re
@@ -172,7 +173,7 @@ class Tools(harness.IntegrationTest):
     def test_plan_prints_bytes_flops_and_the_largest_micro_batch(self):
         self.config()
         text = self.launch("plan", "--nproc", "2", "--memory", "11GiB").out
-        for word in ["parameters", "gradients", "optimizer state", "arena", "live bound", "GFLOP", "largest micro-batch in 11"]:
+        for word in ["parameters", "gradients", "optimizer state", "arena", "live bound", "GFLOP", "in 11 GiB", "largest micro-batch", "of a global batch of 16 "]:
             self.assertIn(word, text)
         plan = json.loads(self.launch("plan", "--json", "--memory", "1GiB").out)
         memory = plan["memory_bytes"]
@@ -212,7 +213,10 @@ class Tools(harness.IntegrationTest):
         steps = self.records()
         self.assertEqual([r["step"] for r in steps], list(range(1, 21)))
         self.assertEqual(set(steps[0]), {"type", "step", "loss", "lr", "grad_norm", "tokens_per_s", "step_ms", "data_wait_ms",
-                                         "exposed_comm_ms", "samples_seen", "applied_steps", "loss_scale", "skipped"})
+                                         "exposed_comm_ms", "samples_seen", "applied_steps", "loss_scale", "skipped", "time"})
+        times = [datetime.datetime.fromisoformat(r["time"].replace("Z", "+00:00")) for r in steps]
+        self.assertLess(abs(datetime.datetime.now(datetime.timezone.utc) - times[-1]), datetime.timedelta(minutes=10))
+        self.assertGreater(times[-1], times[0])
         self.assertEqual(steps[-1]["samples_seen"], 20 * 16)
         evals = self.records(kind="eval")
         self.assertEqual([r["step"] for r in evals], [10, 20])

@@ -115,6 +115,27 @@ TEST_CASE("on a terminal the status line is cut to the width, cleared before a l
   CHECK(terminal.text() == "\r\x1b[2K");
 }
 
+TEST_CASE("a terminal shows as many fields of a step's line as fit in a row; the log has all") {
+  const test::TemporaryFolder folder;
+  const Terminal terminal;
+  const Pipe err;
+  Console console(terminal.out.get(), err.out.get());
+  LogMux mux(1, open_folder(folder.path), console);
+  mux.feed(0, "\x1cstep 1  loss 2.0  12.5 ms\n");
+  CHECK(terminal.text() == "step 1  loss 2.0\r\n");
+  CHECK(read_text(folder.path / "rank-0.log") == "step 1  loss 2.0  12.5 ms\n");
+}
+
+TEST_CASE("a terminal that is to be plain is written to as a file is") {
+  const Terminal terminal;
+  const Pipe err;
+  Console console(terminal.out.get(), err.out.get(), /*plain=*/true);
+  CHECK_FALSE(console.is_terminal());
+  LogMux mux(1, Fd(), console);
+  mux.feed(0, "\x1estep 1\n\x1cstep 1  loss 2.0  12.5 ms\n");
+  CHECK(terminal.text() == "step 1  loss 2.0  12.5 ms\r\n");
+}
+
 TEST_CASE("a reader that is slow or gone does not block the launcher") {
   Pipe out, err;
   Console console(out.out.get(), err.out.get());

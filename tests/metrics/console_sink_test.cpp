@@ -36,6 +36,8 @@ StepRecord record(int64_t step, double step_ms = 40) {
   r.step = step;
   r.total_steps = 1000;
   r.loss = 2.81234;
+  r.lr = 3e-4;
+  r.grad_norm = 0.81249;
   r.work = 2048;
   r.step_ms = step_ms;
   r.data_wait_ms = 0.12;
@@ -46,12 +48,29 @@ StepRecord record(int64_t step, double step_ms = 40) {
 
 using Lines = std::vector<std::string>;
 
-TEST_CASE("on a terminal every step is a transient line with a bar") {
-  Console console(ConsoleMode::terminal, 100);
+TEST_CASE("on a terminal every step is a transient line with a bar, and some stay above it") {
+  Console console(ConsoleMode::terminal, 60);
+  const std::string text =
+      "step 120/1000  loss 2.8123  ETA 0:35  51.2k tok/s  lr 3.0e-04  norm 0.812  40.0 ms (compute 38.7 comm 1.2 "
+      "data 0.1)  mem 12 MiB";
   console.sink.write(record(120));
-  CHECK(console.take() ==
-        Lines{"\x1e[=>        ] step 120/1000  loss 2.8123  51.2k tok/s  ETA 0:35  40.0 ms (compute 38.7 "
-              "comm 1.2 data 0.1)  mem 12 MiB"});
+  CHECK(console.take() == Lines{"\x1c" + text, "\x1e[=>        ] " + text});
+  console.sink.write(record(121));
+  const Lines next = console.take();
+  REQUIRE(next.size() == 1);
+  CHECK(next[0].starts_with("\x1e[=>        ] step 121/1000 "));
+  console.sink.write(record(1000));  // the last one
+  CHECK(console.take().at(0).starts_with("\x1cstep 1000/1000 "));
+}
+
+TEST_CASE("a row of 80 columns has a step's loss, time left, speed, learning rate and gradient norm") {
+  Console console(ConsoleMode::plain, 1);
+  StepRecord r = record(50'000, 400);
+  r.total_steps = 100'000;
+  console.sink.write(r);
+  const std::string line = console.take().at(0);
+  CHECK(line.find("ETA 5:33:20") != line.npos);
+  CHECK(line.find("  norm 0.812  ") + 12 <= 81);  // its mark is not shown
 }
 
 TEST_CASE("elsewhere every log.every-th step and the last are permanent lines") {
@@ -60,8 +79,9 @@ TEST_CASE("elsewhere every log.every-th step and the last are permanent lines") 
   const Lines lines = console.take();
   REQUIRE(lines.size() == 2);
   CHECK(lines[0] ==
-        "\x1fstep 10/1000  loss 2.8123  51.2k tok/s  ETA 0:40  40.0 ms (compute 38.7 comm 1.2 data 0.1)  mem 12 MiB");
-  CHECK(lines[1].starts_with("\x1fstep 1000/1000 "));
+        "\x1cstep 10/1000  loss 2.8123  ETA 0:40  51.2k tok/s  lr 3.0e-04  norm 0.812  40.0 ms (compute 38.7 comm 1.2 "
+        "data 0.1)  mem 12 MiB");
+  CHECK(lines[1].starts_with("\x1cstep 1000/1000 "));
 }
 
 TEST_CASE("exposed communication that is not measured is not claimed") {
@@ -108,11 +128,11 @@ TEST_CASE("speed and ETA follow recent steps and forget the first") {
   const auto shows = [&](const StepRecord& r) {
     console.sink.write(r);
     const std::string line = console.take().at(0);
-    return line.substr(line.find("loss 2.8123  ") + 13, 20) + line.substr(line.find("ETA"), 9);
+    return line.substr(line.find("  ETA") + 2, 28);
   };
-  CHECK(shows(record(998, 2048)).starts_with("1.00k tok/s"));
-  CHECK(shows(record(900, 100)).starts_with("20.5k tok/s"));
-  CHECK(shows(record(900, 200)).ends_with("ETA 0:11 "));  // 100 steps of 110 ms
+  CHECK(shows(record(998, 2048)).starts_with("ETA 0:04  1.00k tok/s  "));
+  CHECK(shows(record(900, 100)).find("  20.5k tok/s  ") != std::string::npos);
+  CHECK(shows(record(900, 200)).starts_with("ETA 0:11  "));  // 100 steps of 110 ms
 }
 
 TEST_CASE("start-up, evaluations, checkpoints and warnings are permanent lines") {
