@@ -43,6 +43,22 @@ class Training(SimulatedTraining):
             self.assertEqual(self.column("loss", "1"), self.column("loss", name), f"seed {seed}")
             self.assertEqual(self.weights_hash(5, "1"), self.weights_hash(5, name), f"seed {seed}")
 
+    def test_an_evaluation_is_of_the_same_samples_for_every_micro_batch_and_number_of_gpus(self):
+        self.configure(steps=2)
+        self.train("run", "--gpus", "0")
+        self.setenv("DDP_SIM_STREAMS", "random")
+
+        def loss(gpus, micro_batch):
+            settings = ("--set", f"train.micro_batch={micro_batch}", "--set", "eval.samples=7")
+            got = json.loads(self.launch("eval", "--json", "--gpus", gpus, *settings, config=self.run_folder("run")).out)
+            self.assertEqual(got["samples"], 7)
+            return got["loss"]
+
+        for micro_batch in (1, 3, 8):
+            alone = loss("0", micro_batch)
+            self.assertEqual(loss("0,1", micro_batch), alone)  # bit for bit
+            self.close([loss("0", 1)], [alone], 1e-6)
+
     # ---- what a step costs ----
 
     def test_every_step_asks_for_the_same_work_and_none_makes_the_host_wait(self):
