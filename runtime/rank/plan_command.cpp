@@ -99,6 +99,7 @@ void print(const Plan& plan) {
       "activations (arena)", dry.arena.arena_bytes,
       fmt::format("{:.3f} x the live bound", double(dry.arena.arena_bytes) / double(dry.arena.live_bytes)));
   print_memory_line("input and metrics", dry.memory.input + dry.memory.metrics);
+  print_memory_line("an evaluation's sums", dry.memory.eval_sums, "of each sample of a micro-batch");
   if (dry.workspace_bytes > 0) print_memory_line("library workspace", dry.workspace_bytes);
   if (dry.nccl_bytes > 0)
     print_memory_line("communicator", dry.nccl_bytes, plan.config.train.deterministic ? "scratch (deterministic)" : "");
@@ -140,6 +141,7 @@ void print_json(const Plan& plan) {
                                    {"optimizer", dry.memory.optimizer},
                                    {"arena", dry.arena.arena_bytes},
                                    {"input_and_metrics", dry.memory.input + dry.memory.metrics},
+                                   {"eval_sums", dry.memory.eval_sums},
                                    {"workspace", dry.workspace_bytes},
                                    {"communicator", dry.nccl_bytes},
                                    {"total", dry.device_bytes()}}},

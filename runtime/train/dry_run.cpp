@@ -40,7 +40,7 @@ int64_t DryRun::flops() const {
 
 int64_t DryRun::device_bytes() const {
   return memory.params + memory.state + memory.grads + memory.optimizer + memory.input + memory.metrics +
-         arena.arena_bytes + workspace_bytes + nccl_bytes;
+         memory.eval_sums + arena.arena_bytes + workspace_bytes + nccl_bytes;
 }
 
 DryRun dry_run(const Config& config, int ranks, const Model& model, DeviceKind device_kind, const OpTable& table) {

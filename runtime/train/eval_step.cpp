@@ -76,7 +76,7 @@ EvalStep::Memory EvalStep::memory() const {
   return {.params = params_.bytes() + rounded_params_.bytes(),
           .state = state_.bytes(),
           .input = stager_.bytes(),
-          .metrics = eval_sums_.bytes()};
+          .eval_sums = eval_sums_.bytes()};
 }
 
 }  // namespace ddp

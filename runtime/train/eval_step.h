@@ -53,7 +53,7 @@ class EvalStep {
 
   // Bytes of device memory by what they are for.
   struct Memory {
-    int64_t params = 0, state = 0, grads = 0, optimizer = 0, input = 0, metrics = 0;
+    int64_t params = 0, state = 0, grads = 0, optimizer = 0, input = 0, metrics = 0, eval_sums = 0;
   };
   Memory memory() const;  // that of training is 0
 

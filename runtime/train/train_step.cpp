@@ -144,7 +144,7 @@ TrainStep::Memory TrainStep::memory() const {
   Memory memory = EvalStep::memory();
   memory.grads = grads.symmetric + grads.device;
   memory.optimizer = optimizer_->bytes();
-  memory.metrics += metrics_.bytes() + scalars_.bytes();
+  memory.metrics = metrics_.bytes() + scalars_.bytes();
   return memory;
 }
 
