@@ -5,8 +5,6 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <exception>
-
 #include "launcher/bench_launch.h"
 #include "launcher/cli.h"
 #include "launcher/devices.h"
@@ -16,6 +14,7 @@
 #include "launcher/run.h"
 #include "launcher/signals.h"
 #include "launcher/spawn.h"
+#include "runtime/base/caught.h"
 #include "runtime/base/clock.h"
 #include "runtime/base/error.h"
 #include "runtime/base/output.h"
@@ -103,12 +102,8 @@ int launcher_main(int argc, char** argv, const ConfigRegistry& registry) {
   occupy_standard_descriptors();
   try {
     return run(argc, argv, registry, launched_ns);
-  } catch (const Error& e) {
-    fmt::print(stderr, "ddp-launch: {}\n", e.what());
-    return int(e.code());
-  } catch (const std::exception& e) {
-    fmt::print(stderr, "ddp-launch: internal error: {}\n", e.what());
-    return int(ExitCode::internal);
+  } catch (...) {
+    return tell_caught();
   }
 }
 

@@ -1,13 +1,16 @@
 #include "launcher/oom.h"
 
+#include <filesystem>
 #include <fstream>
 #include <string>
+
+#include "runtime/base/cgroup.h"
 
 namespace ddp {
 namespace {
 
 // The number after `key` in a file of "key number" lines, -1 for none.
-int64_t number_after(const std::string& key, const std::string& path) {
+int64_t number_after(const std::string& key, const std::filesystem::path& path) {
   std::ifstream file(path);
   std::string name;
   int64_t value = 0;
@@ -16,19 +19,12 @@ int64_t number_after(const std::string& key, const std::string& path) {
   return -1;
 }
 
-std::string cgroup_folder() {
-  std::ifstream file("/proc/self/cgroup");
-  std::string line;
-  while (std::getline(file, line))
-    if (line.starts_with("0::")) return "/sys/fs/cgroup" + line.substr(3);
-  return {};
-}
-
 }  // namespace
 
 int64_t count_oom_kills() {
-  const int64_t own = number_after("oom_kill", cgroup_folder() + "/memory.events");
-  if (own >= 0) return own;
+  for (const std::filesystem::path& folder : cgroup_folders("memory"))
+    for (const char* file : {"memory.events", "memory.oom_control"})  // of version 2, of version 1
+      if (const int64_t own = number_after("oom_kill", folder / file); own >= 0) return own;
   const int64_t host = number_after("oom_kill", "/proc/vmstat");
   return host >= 0 ? host : 0;
 }

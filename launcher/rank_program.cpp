@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "runtime/base/error.h"
+#include "runtime/base/fs.h"
 
 namespace ddp {
 namespace {
@@ -55,7 +56,7 @@ std::filesystem::path find_rank_program() {
     throw Error(ExitCode::os_resource, fmt::format("cannot execute {}: {}", given, errno_text(errno)),
                 "let DDP_RANK name a ddp-rank, or leave it out");
   }
-  const std::filesystem::path folder = std::filesystem::read_symlink("/proc/self/exe").parent_path();
+  const std::filesystem::path folder = program_folder();
   const std::filesystem::path in_build = folder.parent_path() / "runtime" / "rank";
   if (auto program = first_executable({folder, in_build}, rank_programs(DDP_CPU_ARCHS, this_processor_runs)))
     return *program;

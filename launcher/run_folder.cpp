@@ -7,6 +7,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "runtime/base/system_limits.h"
+
 namespace ddp {
 namespace {
 
@@ -41,8 +43,7 @@ Fd enter(int parent, const std::string& name, const std::filesystem::path& path)
 }  // namespace
 
 Error cannot_create(const std::string& what, int error) {
-  if (error == EMFILE || error == ENFILE)
-    return Error(ExitCode::os_resource, what + ": " + errno_text(error), "raise the limit: ulimit -n 1024");
+  if (error == EMFILE || error == ENFILE) return os_error(what, error);
   return Error(ExitCode::cannot_create, what + ": " + errno_text(error), "choose another --output-dir");
 }
 

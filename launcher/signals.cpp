@@ -8,7 +8,7 @@
 #include <algorithm>
 #include <array>
 
-#include "runtime/base/error.h"
+#include "runtime/base/system_limits.h"
 
 namespace ddp {
 namespace {
@@ -55,8 +55,8 @@ void let_act(int signal) {
 Signals::Signals() {
   sigset_t set;
   sigemptyset(&set);
-  for (const int signal : {SIGINT, SIGTERM, SIGPWR, SIGXCPU, SIGUSR1, SIGUSR2, SIGCONT}) sigaddset(&set, signal);
-  for (const int signal : {SIGHUP, SIGTSTP, SIGTTIN, SIGTTOU})
+  for (const int signal : {SIGTERM, SIGPWR, SIGXCPU, SIGUSR1, SIGUSR2, SIGCONT}) sigaddset(&set, signal);
+  for (const int signal : {SIGINT, SIGHUP, SIGTSTP, SIGTTIN, SIGTTOU})
     if (!is_ignored(signal)) sigaddset(&set, signal);
   ::sigprocmask(SIG_BLOCK, &set, &old_mask_);
   const struct sigaction ignore = action_of(SIG_IGN), standard = action_of(SIG_DFL);
@@ -64,7 +64,7 @@ Signals::Signals() {
   ::sigaction(SIGXFSZ, &ignore, nullptr);  // a write at a size limit fails with EFBIG, for what is executed too
   ::sigaction(SIGCHLD, &standard, &old_child_);
   fd_ = Fd(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
-  if (!fd_) throw Error(ExitCode::os_resource, "cannot create a signalfd: " + errno_text(errno));
+  if (!fd_) throw os_error("cannot create a signalfd", errno);
 }
 
 TakenSignal Signals::next() const {

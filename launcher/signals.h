@@ -17,9 +17,11 @@ struct TakenSignal {
 
 class Signals {
  public:
-  // Blocks INT, TERM, PWR, XCPU, USR1, USR2, CONT and, unless they are ignored (nohup, a shell without job control),
-  // HUP, TSTP, TTIN and TTOU; ignores PIPE and XFSZ, whose calls then fail with an error. CHLD gets its default action:
-  // where a parent has left it ignored, the kernel throws away how a rank ended.
+  // Blocks TERM, PWR, XCPU, USR1, USR2, CONT and, unless they are ignored (nohup, the "&" of a shell without job
+  // control), INT, HUP, TSTP, TTIN and TTOU: what a terminal sends is not meant for a program that was started so. QUIT
+  // is not taken, and stays as it was. A script that ignores TERM or USR1 so that it outlives what its scheduler sends
+  // to all processes of a job wants the checkpoint all the same. Ignores PIPE and XFSZ, whose calls then fail with an
+  // error. CHLD gets its default action: where a parent has left it ignored, the kernel throws away how a rank ended.
   //
   // They stay blocked when this object goes: one that comes after the last rank has ended must not end the launcher
   // before it has told how the run ended.

@@ -18,14 +18,12 @@
 #include <utility>
 
 #include "launcher/signals.h"
-#include "runtime/base/error.h"
+#include "runtime/base/system_limits.h"
 
 namespace ddp {
 namespace {
 
-[[noreturn]] void fail_os(const std::string& what) {
-  throw Error(ExitCode::os_resource, "cannot " + what + ": " + errno_text(errno));
-}
+[[noreturn]] void fail_os(const std::string& what) { throw os_error("cannot " + what, errno); }
 
 // This process's environment with `env` in place of whatever it had under those names.
 std::vector<std::string> environment_of(const RankEnv& env) {

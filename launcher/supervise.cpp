@@ -12,7 +12,7 @@
 
 #include "launcher/oom.h"
 #include "runtime/base/clock.h"
-#include "runtime/base/error.h"
+#include "runtime/base/system_limits.h"
 
 namespace ddp {
 namespace {
@@ -25,7 +25,7 @@ class Loop {
       : job_(job), supervisor_(job.ranks.size(), job.limits, monotonic_ns()), oom_kills_(count_oom_kills()) {
     epoll_ = Fd(::epoll_create1(EPOLL_CLOEXEC));
     timer_ = Fd(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
-    if (!epoll_ || !timer_) throw Error(ExitCode::os_resource, "cannot create the event loop: " + errno_text(errno));
+    if (!epoll_ || !timer_) throw os_error("cannot create the event loop", errno);
     const itimerspec each = {{0, kTickNs}, {0, kTickNs}};
     ::timerfd_settime(timer_.get(), 0, &each, nullptr);
     watch(timer_.get(), Source::timer, 0);
@@ -40,7 +40,7 @@ class Loop {
     std::array<epoll_event, 32> events;
     while (!supervisor_.done()) {
       const int n = ::epoll_wait(epoll_.get(), events.data(), int(events.size()), -1);
-      if (n < 0 && errno != EINTR) throw Error(ExitCode::os_resource, "epoll_wait: " + errno_text(errno));
+      if (n < 0 && errno != EINTR) throw os_error("cannot wait for events", errno);
       for (int i = 0; i < n; ++i)
         handle(Source(events[size_t(i)].data.u64 >> 32), int(uint32_t(events[size_t(i)].data.u64)));
     }
@@ -54,8 +54,7 @@ class Loop {
     epoll_event event = {};
     event.events = EPOLLIN;
     event.data.u64 = uint64_t(source) << 32 | uint32_t(rank);
-    if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) != 0)
-      throw Error(ExitCode::os_resource, "cannot watch a descriptor: " + errno_text(errno));
+    if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) != 0) throw os_error("cannot watch a descriptor", errno);
   }
   void unwatch(int fd) { ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, nullptr); }
 

@@ -19,6 +19,8 @@ std::string signal_text(int signal) {
   return name == nullptr ? fmt::format("signal {}", signal) : fmt::format("SIG{}", name);
 }
 
+constexpr int kLoaderFailed = 127;  // of the dynamic loader: a library is missing, or there is no memory for one
+
 std::string cause_of(const RankExit& exit) {
   if (WIFSIGNALED(exit.wait_status)) {
     const int signal = WTERMSIG(exit.wait_status);
@@ -26,12 +28,14 @@ std::string cause_of(const RankExit& exit) {
   }
   const int code = WEXITSTATUS(exit.wait_status);
   if (code == 0) return "exited before its work was done";
+  if (code == kLoaderFailed) return "its program or a library of it could not be loaded; its log says why";
   return fmt::format("exited with code {} and no message; its log may say more", code);
 }
 
 int code_of(int wait_status) {
   if (WIFSIGNALED(wait_status)) return kSignalBase + WTERMSIG(wait_status);
   const int code = WEXITSTATUS(wait_status);
+  if (code == kLoaderFailed) return int(ExitCode::os_resource);
   return code == 0 ? int(ExitCode::internal) : code;
 }
 

@@ -33,6 +33,13 @@ void Fd::reset() {
   fd_ = -1;
 }
 
+std::filesystem::path program_folder() {
+  std::error_code error;
+  const std::filesystem::path program = std::filesystem::read_symlink("/proc/self/exe", error);
+  if (error) throw Error(ExitCode::os_resource, "cannot read /proc/self/exe: " + error.message(), "mount /proc");
+  return program.parent_path();
+}
+
 bool is_disk_trouble(int error) { return error == ENOSPC || error == EDQUOT || error == EFBIG || error == EIO; }
 
 Fd open_input(const std::filesystem::path& path) {

@@ -28,6 +28,9 @@ class Fd {
   int fd_ = -1;
 };
 
+// Where the file of this program lies. Errors: os_resource (71) where /proc is not mounted.
+std::filesystem::path program_folder();
+
 // The disk is full, over a quota, at a size limit or failing: what may be over later. `error` is an errno.
 bool is_disk_trouble(int error);
 

@@ -11,7 +11,7 @@
 #include <utility>
 
 #include "runtime/base/check.h"
-#include "runtime/base/error.h"
+#include "runtime/base/system_limits.h"
 
 namespace ddp {
 namespace {
@@ -19,9 +19,9 @@ namespace {
 constexpr uint64_t kMagic = 0x64'64'70'2d'62'6f'61'72ull;  // "ddp-boar"
 constexpr uint32_t kVersion = 5;
 
-BoardLayout* map(const Fd& fd, ExitCode code) {
+BoardLayout* map(const Fd& fd) {
   void* memory = ::mmap(nullptr, sizeof(BoardLayout), PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
-  if (memory == MAP_FAILED) throw Error(code, "cannot map the board: " + errno_text(errno));
+  if (memory == MAP_FAILED) throw os_error("cannot map the board", errno);
   return static_cast<BoardLayout*>(memory);
 }
 
@@ -78,15 +78,14 @@ int BoardVote::count_against(bool is_against, uint32_t n, const WaitPolicy& poli
 Board Board::create(int world_size) {
   DDP_CHECK(world_size >= 1 && world_size <= kMaxRanks, "world size {}", world_size);
   Fd fd(::memfd_create("ddp-board", MFD_CLOEXEC | MFD_ALLOW_SEALING));
-  if (!fd) throw Error(ExitCode::os_resource, "cannot create the board: " + errno_text(errno));
+  if (!fd) throw os_error("cannot create the board", errno);
   // posix_fallocate reports a full memory here, as an error; ftruncate alone would end in a SIGBUS at the first touch.
   if (const int e = ::posix_fallocate(fd.get(), 0, sizeof(BoardLayout)); e != 0)
-    throw Error(ExitCode::os_resource, "cannot reserve the board's memory: " + errno_text(e),
-                e == EFBIG ? "raise the limit, which counts for memory too" : "");
+    throw os_error("cannot reserve the board's memory", e);
   if (::fcntl(fd.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0)
-    throw Error(ExitCode::os_resource, "cannot seal the board: " + errno_text(errno));
+    throw os_error("cannot seal the board", errno);
   ::fchmod(fd.get(), 0600);
-  BoardLayout* layout = new (map(fd, ExitCode::os_resource)) BoardLayout();
+  BoardLayout* layout = new (map(fd)) BoardLayout();
   layout->magic = kMagic;
   layout->version = kVersion;
   layout->world_size = uint32_t(world_size);
@@ -100,7 +99,7 @@ Board Board::attach(Fd fd) {
     throw Error(ExitCode::rendezvous, "the inherited board has the wrong size",
                 "run ddp-launch and ddp-rank of the same build");
   ::fcntl(fd.get(), F_SETFD, FD_CLOEXEC);
-  BoardLayout* layout = map(fd, ExitCode::rendezvous);
+  BoardLayout* layout = map(fd);
   if (layout->magic != kMagic || layout->version != kVersion || layout->world_size < 1 ||
       layout->world_size > uint32_t(kMaxRanks) || layout->config_bytes > uint32_t(kMaxConfigBytes)) {
     ::munmap(layout, sizeof(BoardLayout));

@@ -8,6 +8,7 @@
 
 #include "runtime/base/error.h"
 #include "runtime/base/log.h"
+#include "runtime/base/start_thread.h"
 
 namespace ddp {
 namespace {
@@ -31,17 +32,23 @@ bool is_aborted_by_peer(ncclResult_t result, const FutexWord* abort_word) {
 bool abort_nccl(const NcclApi& api, ncclComm_t comm) {
   std::promise<void> promise;
   std::future<void> aborted = promise.get_future();
-  std::thread([abort = api.ncclCommAbort, comm, done = std::move(promise)]() mutable {
-    abort(comm);
-    done.set_value();
-  }).detach();
+  try {
+    start_thread("NCCL's abort", [abort = api.ncclCommAbort, comm, done = std::move(promise)]() mutable {
+      abort(comm);
+      done.set_value();
+    }).detach();
+  } catch (const Error&) {
+    return false;
+  }
   return aborted.wait_for(kAbortPatience) == std::future_status::ready;
 }
 
 NcclWatchdog::NcclWatchdog(const NcclApi& api, NcclCalls& calls, Board& board, int rank)
-    : api_(api), calls_(calls), board_(board), rank_(rank), thread_([this](const std::stop_token& stop) {
-        run(stop);
-      }) {}
+    : api_(api),
+      calls_(calls),
+      board_(board),
+      rank_(rank),
+      thread_(start_thread<std::jthread>("NCCL's watchdog", [this](const std::stop_token& stop) { run(stop); })) {}
 
 void NcclWatchdog::watch(ncclComm_t comm) {
   const std::lock_guard lock(mutex_);

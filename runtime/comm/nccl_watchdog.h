@@ -69,7 +69,7 @@ class NcclWatchdog {
 // word, so that the dead peer is named as the first cause. True: the run is being aborted.
 bool is_aborted_by_peer(ncclResult_t result, const FutexWord* abort_word);
 
-// False: it did not return within half a second, as it may not where a peer is dead.
+// False: it did not return within half a second, as it may not where a peer is dead, or there is no thread to call it.
 bool abort_nccl(const NcclApi& api, ncclComm_t comm);
 
 }  // namespace ddp

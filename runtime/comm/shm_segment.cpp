@@ -6,8 +6,9 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
-#include "runtime/base/error.h"
+#include "runtime/base/bytes_text.h"
 #include "runtime/base/rounding.h"
+#include "runtime/base/system_limits.h"
 
 namespace ddp {
 namespace {
@@ -37,12 +38,8 @@ void ShmSegment::reserve(const Fd& memory, int num_ranks, int64_t symmetric_byte
   // posix_fallocate reports a lack of memory here, as an error; ftruncate alone would end in a SIGBUS at some first
   // touch.
   if (const int e = ::posix_fallocate(memory.get(), 0, bytes); e != 0)
-    throw Error(
-        ExitCode::os_resource,
-        fmt::format("cannot reserve {} bytes of shared memory for {} ranks: {}", bytes, num_ranks, errno_text(e)),
-        e == EFBIG ? "raise the limit, which counts for memory too" : "use fewer ranks or a smaller model");
-  if (::fcntl(memory.get(), F_ADD_SEALS, kSeals) != 0)
-    throw Error(ExitCode::os_resource, "cannot seal the shared memory: " + errno_text(errno));
+    throw os_error(fmt::format("cannot reserve {} of shared memory for {} ranks", bytes_text(bytes), num_ranks), e);
+  if (::fcntl(memory.get(), F_ADD_SEALS, kSeals) != 0) throw os_error("cannot seal the shared memory", errno);
 }
 
 ShmSegment::ShmSegment(const Fd& memory, int num_ranks, int64_t symmetric_bytes)
@@ -60,13 +57,12 @@ ShmSegment::ShmSegment(const Fd& memory, int num_ranks, int64_t symmetric_bytes)
   reservation_ =
       ::mmap(nullptr, size_t(reservation_bytes), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (reservation_ == MAP_FAILED)
-    throw Error(ExitCode::os_resource,
-                fmt::format("cannot map {} bytes of shared memory: {}", bytes, errno_text(errno)));
+    throw os_error(fmt::format("cannot map {} of shared memory", bytes_text(bytes)), errno);
   base_ = reinterpret_cast<std::byte*>(round_up(reinterpret_cast<int64_t>(reservation_), kHugePage));
   if (::mmap(base_, size_t(bytes), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, memory.get(), 0) == MAP_FAILED) {
     const int e = errno;
     ::munmap(reservation_, size_t(reservation_bytes));
-    throw Error(ExitCode::os_resource, fmt::format("cannot map {} bytes of shared memory: {}", bytes, errno_text(e)));
+    throw os_error(fmt::format("cannot map {} of shared memory", bytes_text(bytes)), e);
   }
   ::madvise(base_, size_t(bytes), MADV_HUGEPAGE);
 }

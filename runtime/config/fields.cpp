@@ -184,7 +184,8 @@ constexpr Field kTrain[] = {
      .unit = "threads",
      .range = {0, 1024},
      .resume_may_change = true,
-     .meaning = "compute threads of a rank on the CPU; 0: cores / ranks, at least 1"},
+     .meaning = "compute threads of a rank on the CPU; 0: cores / ranks, at least 1, of the cores that the affinity "
+                "mask and the cgroup's quota leave"},
     {.key = "hang_timeout_s",
      .at = leaf<&Config::train, &TrainConfig::hang_timeout_s>,
      .unit = "s",

@@ -1,12 +1,12 @@
 #include "runtime/data/prefetcher.h"
 
 #include <numeric>
-#include <system_error>
 #include <utility>
 
 #include "runtime/base/check.h"
 #include "runtime/base/clock.h"
 #include "runtime/base/error.h"
+#include "runtime/base/start_thread.h"
 
 namespace ddp {
 namespace {
@@ -47,11 +47,11 @@ Prefetcher::Prefetcher(const BatchLayout& layout, Job job) : job_(std::move(job)
   DDP_CHECK(num_workers >= 1, "{} workers", num_workers);
   for (int64_t i = 0; i < num_workers + 2; ++i) places_.push_back(std::make_unique<Place>(layout));
   try {
-    for (int64_t w = 0; w < num_workers; ++w) workers_.emplace_back([this, w] { work(uint64_t(w)); });
-  } catch (const std::system_error& e) {
+    for (int64_t w = 0; w < num_workers; ++w)
+      workers_.push_back(start_thread("a data thread", [this, w] { work(uint64_t(w)); }));
+  } catch (...) {
     stop();
-    throw Error(ExitCode::os_resource, std::string("cannot start a data thread: ") + e.what(),
-                "lower data.num_workers");
+    throw;
   }
 }
 

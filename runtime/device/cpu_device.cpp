@@ -1,5 +1,6 @@
 #include "runtime/device/cpu_device.h"
 
+#include <errno.h>
 #include <malloc.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -8,8 +9,10 @@
 #include <cstdlib>
 #include <mutex>
 
+#include "runtime/base/bytes_text.h"
 #include "runtime/base/clock.h"
 #include "runtime/base/rounding.h"
+#include "runtime/base/start_thread.h"
 
 #if defined(__SANITIZE_THREAD__)
 extern "C" void __tsan_read_range(void* address, unsigned long size);
@@ -70,9 +73,7 @@ class CpuDevice final : public Device {
   void* allocate(int64_t bytes) override {
     num_allocations_.fetch_add(1, std::memory_order_relaxed);
     void* memory = bytes >= kHugePage ? map_huge(bytes) : std::aligned_alloc(256, size_t(bytes / 256 + 1) * 256);
-    if (memory == nullptr)
-      throw Error(ExitCode::os_resource, fmt::format("cannot allocate {} bytes of memory", bytes),
-                  "see `ddp-launch plan`, and lower train.micro_batch");
+    if (memory == nullptr) throw os_error(fmt::format("cannot allocate a buffer of {}", bytes_text(bytes)), ENOMEM);
     in_use_.fetch_add(bytes, std::memory_order_relaxed);
     return memory;
   }
@@ -170,7 +171,11 @@ class CpuDevice final : public Device {
 };
 
 CpuQueue::CpuQueue(CpuDevice& device, const ThreadPoolOptions& pool)
-    : device_(device), pool_options_(pool), tasks_(new Task[kCapacity]), worker_([this] { work_loop(); }) {}
+    : device_(device),
+      pool_options_(pool),
+      tasks_(new Task[kCapacity]),
+      pool_(pool),
+      worker_(start_thread("a stream's thread", [this] { work_loop(); })) {}
 
 CpuQueue::~CpuQueue() {
   enqueue([this](ThreadPool&) { quit_.store(true, std::memory_order_relaxed); }, /*always=*/true);
@@ -189,14 +194,13 @@ void CpuQueue::publish() {
 }
 
 void CpuQueue::work_loop() {
-  ThreadPool pool(pool_options_);  // before pinning: its threads inherit the cores that this one may use
   if (pool_options_.first_core >= 0) pin_this_thread(pool_options_.first_core);
   for (uint32_t next = 0; !quit_.load(std::memory_order_relaxed); ++next) {
     wait_until_reached(produced_, next + 1, no_deadline(pool_options_.spin_pauses), "idle stream");
     Task& task = tasks_[next % kCapacity];
     if (task.always || !device_.failed()) {
       try {
-        task.call(task.closure, pool);
+        task.call(task.closure, pool_);
       } catch (...) {
         device_.fail(std::current_exception());
       }

@@ -20,6 +20,7 @@ class CpuDevice;
 // Single producer (the host thread), single consumer (the worker). A full queue blocks the producer.
 class CpuQueue {
  public:
+  // Errors: os_resource (71) where a thread cannot be started.
   CpuQueue(CpuDevice& device, const ThreadPoolOptions& pool);
   ~CpuQueue();  // runs what is queued, then ends the worker
 
@@ -52,7 +53,8 @@ class CpuQueue {
   std::unique_ptr<Task[]> tasks_;
   FutexWord produced_{0}, consumed_{0};
   std::atomic<bool> quit_{false};
-  std::thread worker_;
+  ThreadPool pool_;     // used by the worker alone
+  std::thread worker_;  // last: it uses the others
 };
 
 // The queue behind a stream of the CPU device.

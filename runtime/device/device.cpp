@@ -1,13 +1,18 @@
 #include "runtime/device/device.h"
 
+#include <errno.h>
+
 #include <cstdlib>
 #include <utility>
+
+#include "runtime/base/bytes_text.h"
+#include "runtime/base/system_limits.h"
 
 namespace ddp {
 
 void* Device::allocate_host(int64_t bytes) {
   void* memory = std::aligned_alloc(64, size_t(bytes / 64 + 1) * 64);
-  if (memory == nullptr) throw Error(ExitCode::os_resource, fmt::format("cannot allocate {} bytes of memory", bytes));
+  if (memory == nullptr) throw os_error(fmt::format("cannot allocate a buffer of {}", bytes_text(bytes)), ENOMEM);
   return memory;
 }
 

@@ -4,6 +4,8 @@
 
 #include <utility>
 
+#include "runtime/base/start_thread.h"
+
 namespace ddp {
 bool pin_this_thread(int n) {
   cpu_set_t allowed;
@@ -19,10 +21,18 @@ bool pin_this_thread(int n) {
 }
 
 ThreadPool::ThreadPool(const ThreadPoolOptions& options) : options_(options) {
-  for (int i = 1; i < options.num_threads; ++i) workers_.emplace_back([this, i] { work_loop(i); });
+  try {
+    for (int i = 1; i < options.num_threads; ++i)
+      workers_.push_back(start_thread("a compute thread", [this, i] { work_loop(i); }));
+  } catch (...) {
+    stop();
+    throw;
+  }
 }
 
-ThreadPool::~ThreadPool() {
+ThreadPool::~ThreadPool() { stop(); }
+
+void ThreadPool::stop() {
   quit_ = true;
   generation_.fetch_add(1, std::memory_order_release);
   wake_all(generation_);

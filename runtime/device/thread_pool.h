@@ -23,6 +23,7 @@ struct ThreadPoolOptions {
 
 class ThreadPool {
  public:
+  // Errors: os_resource (71) where a thread cannot be started.
   explicit ThreadPool(const ThreadPoolOptions& options);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
@@ -52,6 +53,7 @@ class ThreadPool {
   }
   void run(int64_t num_blocks, Body call, const void* body);
   void work_loop(int index);
+  void stop();  // ends the workers
   void take_blocks();
 
   ThreadPoolOptions options_;

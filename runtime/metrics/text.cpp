@@ -26,14 +26,6 @@ std::string count_text(double count) {
   return fmt::format("{:.{}f}{}", count, decimals, kUnits[unit]);
 }
 
-std::string bytes_text(int64_t bytes) {
-  constexpr std::array<const char*, 5> kUnits = {"B", "KiB", "MiB", "GiB", "TiB"};
-  double count = double(bytes);
-  size_t unit = 0;
-  for (; count >= 1023.5 && unit + 1 < kUnits.size(); ++unit) count /= 1024;
-  return fmt::format("{:.{}f} {}", count, unit > 0 && count < 9.95 ? 1 : 0, kUnits[unit]);
-}
-
 std::string time_text(int64_t ms) {
   return fmt::format("{}.{:03}Z", utc_text("%Y-%m-%dT%H:%M:%S", time_t(ms / 1000)), ms % 1000);
 }

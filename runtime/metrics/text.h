@@ -5,13 +5,13 @@
 #include <string>
 #include <string_view>
 
+#include "runtime/base/bytes_text.h"
+
 namespace ddp {
 
-std::string duration_text(double seconds);  // "0:37", "1:02:07", "3 d 4:05"
-std::string count_text(double count);       // "512", "3.61k", "43.5k", "1.20M"
-std::string bytes_text(int64_t bytes);      // "512 B", "12 MiB", "1.4 GiB"
-// "2026-11-27T21:30:00.123Z" of a time_of_day_ms().
-std::string time_text(int64_t ms);
+std::string duration_text(double seconds);          // "0:37", "1:02:07", "3 d 4:05"
+std::string count_text(double count);               // "512", "3.61k", "43.5k", "1.20M"
+std::string time_text(int64_t ms);                  // "2026-11-27T21:30:00.123Z" of a time_of_day_ms()
 std::string brief_ms_text(double ms);               // "4.1", "3", "180": without unit
 std::string bar_text(int64_t done, int64_t total);  // "[====>     ]"
 

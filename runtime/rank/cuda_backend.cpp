@@ -5,14 +5,9 @@
 #include <filesystem>
 
 #include "runtime/base/cuda_libraries.h"
+#include "runtime/base/fs.h"
 
 namespace ddp {
-namespace {
-
-std::filesystem::path program_folder() { return std::filesystem::read_symlink("/proc/self/exe").parent_path(); }
-
-}  // namespace
-
 const CudaBackend& open_cuda_backend() {
   const std::filesystem::path path = cuda_module_path(program_folder());
   if (!std::filesystem::exists(path))

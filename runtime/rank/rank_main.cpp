@@ -12,6 +12,7 @@
 #include <string_view>
 
 #include "kernels/cpu/arch.h"
+#include "runtime/base/caught.h"
 #include "runtime/base/clock.h"
 #include "runtime/base/cores.h"
 #include "runtime/base/crash.h"
@@ -47,7 +48,7 @@ std::unique_ptr<Device> make_cpu(const Config& config, const RankEnv& env, const
   const int cores = usable_cores();
   const int threads = threads_per_rank(config.train.threads_per_rank, env.local_world_size, cores);
   return make_cpu_device({.num_threads = threads,
-                          .pin_threads = !oversubscribed && threads * env.local_world_size <= cores,
+                          .pin_threads = should_pin(threads * env.local_world_size, allowed_cores(), cores),
                           .first_core = threads * env.local_rank,
                           .spin_pauses = oversubscribed ? 0 : CpuOptions{}.spin_pauses});
 }
@@ -90,22 +91,16 @@ Backend make_backend(const Config& config, const RankEnv& env, Board& board, con
 
 // Records the exception being handled as this rank's error, unless the rank is a victim, and returns the exit code.
 ExitCode report_failure(const RankEnv& env, Board& board) {
-  const auto fail = [&](ExitCode code, const char* text) {
-    board.report_error(env.rank, int(code), text);
-    log::note(fmt::format("failed: {}", text));
-    return code;
-  };
   try {
     throw;
   } catch (const Aborted& e) {
     log::note(fmt::format("{}: another rank failed first", e.what()));
     return ExitCode::rendezvous;
-  } catch (const Error& e) {
-    return fail(e.code(), e.what());
-  } catch (const std::bad_alloc&) {
-    return fail(ExitCode::os_resource, "out of host memory");
-  } catch (const std::exception& e) {
-    return fail(ExitCode::internal, e.what());
+  } catch (...) {
+    const Caught what = caught();
+    board.report_error(env.rank, int(what.code), what.text);
+    log::note(fmt::format("failed: {}", what.text));
+    return what.code;
   }
 }
 
@@ -232,12 +227,8 @@ int run(std::span<char*> args, const Known& known) {
 int rank_main(std::span<char*> args, const Known& known) {
   try {
     return run(args, known);
-  } catch (const Error& e) {
-    fmt::print(stderr, "ddp-launch: {}\n", e.what());
-    return int(e.code());
-  } catch (const std::exception& e) {
-    fmt::print(stderr, "ddp-launch: internal error: {}\n", e.what());
-    return int(ExitCode::internal);
+  } catch (...) {
+    return tell_caught();
   }
 }
 

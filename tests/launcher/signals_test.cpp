@@ -92,14 +92,26 @@ TEST_CASE("a signal to the ranks alone changes nothing") {
   CHECK(run.err().empty());
 }
 
-TEST_CASE("HUP under nohup changes nothing") {
+TEST_CASE("HUP, INT and QUIT change nothing where they were ignored at the start: nohup, a script's background") {
+  const int signal = GENERATE(SIGHUP, SIGINT, SIGQUIT);
   const Workplace place;
-  Launched run(place, kFour, Launched::Options{"*:say=up,*:checkpoint", {}, SIGHUP, false});
+  Launched run(place, kFour, Launched::Options{"*:say=up,*:checkpoint", {}, signal, false});
   REQUIRE(run.prints("up", 4));
-  run.signal(SIGHUP);
+  for (int i = 0; i < 3; ++i) run.signal_all(signal);
   run.signal(SIGUSR1);
   CHECK(run.end() == 0);
   CHECK(run.err().empty());
+}
+
+TEST_CASE("what a scheduler sends is taken although a script has ignored it for itself") {
+  const int signal = GENERATE(SIGTERM, SIGPWR, SIGXCPU, SIGUSR1, SIGUSR2);
+  const Workplace place;
+  Launched run(place, kFour, Launched::Options{"*:say=up,*:checkpoint,*:train", {}, signal, false});
+  REQUIRE(run.prints("up", 4));
+  run.signal(SIGUSR1);
+  run.signal(signal);
+  if (signal == SIGUSR1 || signal == SIGUSR2) run.signal(SIGTERM);
+  CHECK(run.end() == 75);
 }
 
 TEST_CASE("TERM or HUP stops a run once, however often and until when it comes") {

@@ -9,13 +9,13 @@
 #include <algorithm>
 #include <atomic>
 #include <memory>
-#include <system_error>
 #include <thread>
 
 #include "runtime/base/error.h"
 #include "runtime/base/fs.h"
 #include "runtime/base/hash.h"
 #include "runtime/base/number.h"
+#include "runtime/base/start_thread.h"
 
 namespace ddp {
 namespace {
@@ -77,8 +77,9 @@ void for_each_on_threads(size_t n, int num_threads, const Work& work) {
   };
   std::vector<std::jthread> threads;
   try {
-    for (size_t i = 1; i < errors.size(); ++i) threads.emplace_back(run, std::ref(errors[i]));
-  } catch (const std::system_error&) {}  // those that did start will do
+    for (size_t i = 1; i < errors.size(); ++i)
+      threads.push_back(start_thread<std::jthread>("a scanning thread", [&, i] { run(errors[i]); }));
+  } catch (const Error&) {}  // those that did start will do
   run(errors[0]);
   threads.clear();
   for (const std::exception_ptr& error : errors)
