@@ -9,6 +9,7 @@
 
 #include "launcher/console.h"
 #include "launcher/cuda_search.h"
+#include "launcher/data_paths.h"
 #include "launcher/devices.h"
 #include "launcher/log_mux.h"
 #include "launcher/rank_program.h"
@@ -68,11 +69,12 @@ Subject read_subject(const TrainOptions& options, const ConfigRegistry& registry
 void check_subject(Config& config, int ranks) {
   if (config.data.valid.empty())
     throw Error(ExitCode::config, "data.valid is not set: there is nothing to evaluate on", "add --set data.valid=...");
+  expand_patterns("data.valid", config.data.valid);
   config.train.global_batch = config.train.micro_batch * ranks;
   config.train.deterministic = config.train.cuda_graph = false;
   config.checkpoint.best = BestBy::none;
   check_config(config, ranks);
-  check_input("data.valid", config.data.valid, data_format(config).path);
+  check_paths("data.valid", config.data.valid, data_format(config).path);
 }
 
 std::string sentence_of(const Outcome& outcome, const Placement& placement) {

@@ -7,6 +7,7 @@
 
 #include "launcher/console.h"
 #include "launcher/cuda_search.h"
+#include "launcher/data_paths.h"
 #include "launcher/devices.h"
 #include "launcher/log_mux.h"
 #include "launcher/rank_program.h"
@@ -23,8 +24,8 @@ namespace {
 
 void check_inputs(const Config& config, const std::string& resume) {
   const DataPath kind = data_format(config).path;
-  check_input("data.train", config.data.train, kind);
-  check_input("data.valid", config.data.valid, kind);
+  check_paths("data.train", config.data.train, kind);
+  check_paths("data.valid", config.data.valid, kind);
   check_input("model.init_from", config.model.init_from);
   if (resume == "auto" || resume == "none") return;
   const std::string manifest = resume + "/manifest.json";  // what a checkpoint has
@@ -97,7 +98,10 @@ Outcome run_training(const TrainOptions& train, const ConfigRegistry& registry, 
                      int64_t launched_ns, const Signals& signals) {
   const HostDevices host = probe_host(train);
   const Placement placement = place_ranks(train, host);
-  const Config config = resolve_config(train, placement, registry);
+  Config config = resolve_config(train, placement, registry);
+  expand_patterns("data.train", config.data.train);
+  expand_patterns("data.valid", config.data.valid);
+  check_config(config, placement.ranks());  // again: a pattern may stand for several files
   check_precision(config.train.precision, placement, host);
   check_inputs(config, train.resume);
   const std::filesystem::path program = find_rank_program();

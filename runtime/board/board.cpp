@@ -116,7 +116,7 @@ Board::~Board() {
 }
 
 void Board::set_config(std::string_view text) {
-  if (text.size() > size_t(kMaxConfigBytes)) throw Error(ExitCode::config, "the resolved configuration exceeds 64 KiB");
+  if (text.size() > size_t(kMaxConfigBytes)) throw Error(ExitCode::config, "the resolved configuration exceeds 1 MiB");
   std::copy(text.begin(), text.end(), layout_->config.begin());
   layout_->config_bytes = uint32_t(text.size());
 }

@@ -16,7 +16,7 @@
 namespace ddp {
 
 inline constexpr int kMaxRanks = 64;
-inline constexpr int kMaxConfigBytes = 64 * 1024;
+inline constexpr int kMaxConfigBytes = 1 << 20;
 inline constexpr int kMaxResultBytes = 8 * 1024;
 
 // What the forked ranks are asked to do.

@@ -63,6 +63,14 @@ void check_schedule(const Config& config) {
 }
 
 void check_data(const Config& config) {
+  const auto check_paths = [&](const char* key, const PathList& list) {
+    if (list.paths.size() > 1 && !data_format(config).has_shards)
+      throw mismatch(
+          fmt::format("{} names {} paths, and data.format {} takes one", key, list.paths.size(), config.data.format),
+          "name one");
+  };
+  check_paths("data.train", config.data.train);
+  check_paths("data.valid", config.data.valid);
   if (config.data.augment == Augment::automatic || data_format(config).augment) return;
   throw mismatch(fmt::format("data.augment is {}, and data.format {} has no pictures to vary",
                              name_of(config.data.augment), config.data.format),

@@ -243,6 +243,11 @@ Config parse(std::string_view text, const std::string& name, const ConfigRegistr
 
 }  // namespace
 
+std::string PathList::text() const {
+  if (empty()) return {};
+  return paths.front() + (paths.size() > 1 ? fmt::format(" and {} more", paths.size() - 1) : "");
+}
+
 const ModelKind* find_model(const ConfigRegistry& registry, std::string_view name) {
   for (const ModelKind* model : registry.models)
     if (model->name == name) return model;

@@ -25,9 +25,19 @@ struct ModelConfig {
   std::any options;       // the model's own struct, with its keys of every section: options_of
 };
 
+// Files that are read as one, in this order; none: not set. In the YAML one path, or a list of several.
+struct PathList {
+  std::vector<std::string> paths;
+
+  bool empty() const { return paths.empty(); }
+  std::string text() const;  // for a message: "a.bin", or "a.bin and 2 more"
+  bool operator==(const PathList&) const = default;
+};
+inline constexpr size_t kMaxPaths = 4096;  // of a list
+
 struct DataConfig {
   std::string format = "tokens";  // of a format of the registry
-  std::string train, valid;       // paths; relative ones are relative to the working directory
+  PathList train, valid;          // relative paths are relative to the working directory
   Augment augment = Augment::automatic;
   OnCorrupt corrupt = OnCorrupt::skip;
   int64_t num_workers = 1;
@@ -141,8 +151,8 @@ Config parse_stored_config(std::string_view text, const std::string& name, const
                            std::span<const std::string> overrides = {});
 
 // Checks the values against each other and against `ranks`: global_batch = micro_batch x ranks x accumulation,
-// deterministic with this number of ranks, and what the model says. Errors: config (78) with the values that would
-// work.
+// deterministic with this number of ranks, several files of a format that has such, and what the model says. Errors:
+// config (78) with the values that would work.
 void check_config(const Config& config, int ranks);
 // Micro-batches a rank runs in a step: global_batch / (micro_batch * ranks). check_config has passed.
 int64_t accumulation_steps(const Config& config, int ranks);

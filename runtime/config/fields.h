@@ -27,7 +27,7 @@ struct NumberOrWord {
 };
 
 using Value = std::variant<int64_t, double, bool, std::string, std::array<double, 2>, NumberOrWord,
-                           std::vector<int64_t>, std::vector<double>>;
+                           std::vector<int64_t>, std::vector<double>, PathList>;
 
 // Of a number, or of each number of a list.
 struct Range {

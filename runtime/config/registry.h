@@ -52,6 +52,7 @@ struct DataFormat {
   std::string_view name;
   int64_t vocab = 0;  // tokens that a file may hold; 0: any
   DataPath path = DataPath::file;
+  bool has_shards = false;              // several files are read as one
   std::optional<Augment> augment = {};  // of pictures: what data.augment auto means; nothing: there is none to choose
 };
 inline constexpr DataFormat kDataFormats[] = {

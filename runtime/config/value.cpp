@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <span>
 
 #include "runtime/base/number.h"
 #include "runtime/base/text_check.h"
@@ -51,8 +52,7 @@ class ValueReader {
     if (node_.kind != YamlNode::Kind::scalar)
       fail_type(node_,
                 choices().empty() ? "text (\"\" for none)" : fmt::format("one of {}", fmt::join(choices(), ", ")));
-    if (const auto flaw = find_text_flaw(node_.text, TextForm::name))
-      throw config_error(node_.where, fmt::format("{} holds {}", key_, flaw->what), "give text on one line");
+    check_line(node_);
     const bool may_be_empty = !field_.required && field_.at.initial(registry_) == Value(std::string());
     if (node_.text.empty() && !may_be_empty) fail_type(node_, "text that is not empty");
     check_choice(node_.text);
@@ -66,6 +66,20 @@ class ValueReader {
   }
   void read(std::vector<int64_t>& out) const { read_list(out, "-0123456789", "integers, as [3, 4, 6, 3],"); }
   void read(std::vector<double>& out) const { read_list(out, "+-.eE0123456789", "finite numbers, as [0.5, 0.25],"); }
+  // An empty text is no path, and an empty list none; only a key that may be left out may say so.
+  void read(PathList& out) const {
+    constexpr std::string_view kWanted = "a path, or a list of paths, as [a.bin, b.bin]";
+    const bool is_list = node_.kind == YamlNode::Kind::list;
+    if (!is_list && node_.kind != YamlNode::Kind::scalar) fail_type(node_, kWanted);
+    const std::span<const YamlNode> given = is_list ? std::span(node_.children) : std::span(&node_, 1);
+    if (given.size() > kMaxPaths) fail_type(node_, fmt::format("a list of at most {}", kMaxPaths));
+    for (const YamlNode& node : given) {
+      if (node.kind != YamlNode::Kind::scalar || (is_list && node.text.empty())) fail_type(node, kWanted);
+      check_line(node);
+      if (!node.text.empty()) out.paths.push_back(node.text);
+    }
+    if (out.empty() && field_.required) fail_type(node_, "text that is not empty");
+  }
   void read(NumberOrWord& out) const {
     out.number.reset();
     if (is_plain(node_) && node_.text == out.word) return;
@@ -87,6 +101,11 @@ class ValueReader {
         return "a map";
     }
     return {};
+  }
+
+  void check_line(const YamlNode& node) const {
+    if (const auto flaw = find_text_flaw(node.text, TextForm::name))
+      throw config_error(node.where, fmt::format("{} holds {}", key_, flaw->what), "give text on one line");
   }
 
   [[noreturn]] void fail_type(const YamlNode& node, std::string_view wanted) const {
@@ -167,6 +186,12 @@ std::string print(const std::string& text) {
   }
   return out + '"';
 }
+std::string print(const PathList& list) {
+  if (list.paths.size() == 1) return print(list.paths.front());
+  std::string out;
+  for (const std::string& path : list.paths) out += (out.empty() ? "[" : ", ") + print(path);
+  return list.empty() ? "\"\"" : out + ']';
+}
 
 }  // namespace
 
@@ -181,8 +206,8 @@ std::string print_value(const Value& value) {
 }
 
 std::string_view type_name(const Field& field, const ConfigRegistry& registry) {
-  constexpr std::string_view kNames[] = {"integer",     "number",         "true or false", "text",
-                                         "two numbers", "number or word", "integers",      "numbers"};
+  constexpr std::string_view kNames[] = {"integer",        "number",   "true or false", "text",        "two numbers",
+                                         "number or word", "integers", "numbers",       "path or list"};
   static_assert(std::size(kNames) == std::variant_size_v<Value>);
   return kNames[field.at.initial(registry).index()];
 }

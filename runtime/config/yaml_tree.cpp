@@ -14,7 +14,7 @@
 namespace ddp {
 namespace {
 
-constexpr int64_t kMaxTextBytes = 64 * 1024;
+constexpr int64_t kMaxTextBytes = 1 << 20;
 constexpr size_t kMaxScalarBytes = 4096;
 constexpr size_t kMaxDepth = 8;
 
@@ -138,7 +138,9 @@ YamlNode read_yaml(std::string_view text, const YamlSource& source) {
     YAML::Parser parser(stream);
     while (parser.HandleNextDocument(builder)) {}
   } catch (const YAML::Exception& e) {
-    throw config_error(position(source, std::max(e.mark.line, 0), std::max(e.mark.column, 0)), "not YAML: " + e.msg);
+    throw config_error(
+        position(source, std::max(e.mark.line, 0), std::max(e.mark.column, 0)), "not YAML: " + e.msg,
+        e.msg.starts_with(YAML::ErrorMsg::UNKNOWN_ANCHOR) ? "put text that begins with * in quotes" : "");
   }
   YamlNode root = builder.take();
   if (root.where.empty()) root.where = position(source, 0, 0);

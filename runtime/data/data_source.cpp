@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "runtime/base/check.h"
 #include "runtime/base/error.h"
 #include "runtime/data/images/cifar.h"
 #include "runtime/data/images/folder_images.h"
@@ -24,6 +25,11 @@ Draw DataSource::draw(uint64_t position) const {
 
 void DataSource::fill(HostBatch& batch, uint64_t first) const {
   for (int64_t i = 0; i < batch.layout().num_samples(); ++i) fill_sample(batch, i, draw(first + uint64_t(i)));
+}
+
+const std::filesystem::path& SourceRequest::path() const {
+  DDP_CHECK(paths.size() == 1, "{} paths of a format that takes one", paths.size());
+  return paths.front();
 }
 
 SourceMakers source_makers() {

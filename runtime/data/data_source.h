@@ -10,6 +10,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "runtime/config/choices.h"
 #include "runtime/state/batch.h"
@@ -60,7 +61,7 @@ class DataSource {
 };
 
 struct SourceRequest {
-  std::filesystem::path path = {};
+  std::vector<std::filesystem::path> paths = {};  // one, but for a format that has shards
   Split split = Split::train;
   uint64_t seed = 0;
   const BatchLayout& batch;         // what is to be filled
@@ -71,6 +72,8 @@ struct SourceRequest {
   std::filesystem::path index = {};
   // Tells who watches the rank that it is at work; any thread may call it.
   std::function<void()> still_alive = [] {};
+
+  const std::filesystem::path& path() const;  // the only one
 };
 
 // What opens data of a format; the caller passes a table of them as a value, so that a test's program has more.

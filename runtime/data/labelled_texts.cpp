@@ -114,13 +114,13 @@ std::unique_ptr<DataSource> open_labelled(const SourceRequest& request) {
                 field("label").shape.rank == 1,
             "tokens {}, types {}, lengths {} and label {}", shape.text(), field("types").shape.text(),
             field("lengths").shape.text(), field("label").shape.text());
-  TextSet texts = read_texts(SafetensorsReader(request.path));
+  TextSet texts = read_texts(SafetensorsReader(request.path()));
   check_texts(texts,
               {.context = shape[1],
                .tokens = field("tokens").input.limit,
                .types = field("types").input.limit,
                .labels = field("label").input.limit},
-              request.path.string());
+              request.path().string());
   return std::make_unique<LabelledTexts>(std::move(texts), request.split, request.seed);
 }
 

@@ -59,12 +59,12 @@ std::unique_ptr<DataSource> open_masked(const SourceRequest& request) {
             "tokens {}, types {}, positions {} and targets {}", shape.text(), shape_of("types").text(),
             shape_of("positions").text(), shape_of("targets").text());
   const int64_t context = shape[1], vocab = request.batch.find("tokens")->input.limit;
-  TokenFile file(request.path, TokenFormat::tokens, context - kFrame, vocab);
-  const std::string meta_path = text_meta_path(request.path).string();
-  const std::optional<TextMeta> meta = read_text_meta(request.path, file.num_tokens());
+  TokenFile file(request.path(), TokenFormat::tokens, context - kFrame, vocab);
+  const std::string meta_path = text_meta_path(request.path()).string();
+  const std::optional<TextMeta> meta = read_text_meta(request.path(), file.num_tokens());
   if (!meta)
     throw Error(ExitCode::no_input,
-                meta_path + " is missing, which names the special tokens of " + request.path.string(),
+                meta_path + " is missing, which names the special tokens of " + request.path().string(),
                 "scripts/prepare_text.py writes it");
   if (meta->vocab > vocab)
     throw Error(ExitCode::config,

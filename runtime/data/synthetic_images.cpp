@@ -53,11 +53,11 @@ void SyntheticImages::fill_sample(HostBatch& batch, int64_t i, const Draw& draw)
 }
 
 std::unique_ptr<DataSource> open_synthetic(const SourceRequest& request) {
-  const std::optional<int64_t> n = parse_number<int64_t>(request.path.string());
+  const std::optional<int64_t> n = parse_number<int64_t>(request.path().string());
   if (!n || *n < 1 || *n > UINT32_MAX)
     throw Error(ExitCode::config,
                 fmt::format("{} is no number of samples, which data.format synthetic takes in the place of a path",
-                            request.path.string()),
+                            request.path().string()),
                 "give one, as data.train: 50000");
   return std::make_unique<SyntheticImages>(*n, request);
 }

@@ -20,7 +20,7 @@ class SyntheticImages final : public DataSource {
   int64_t num_samples_, classes_;
 };
 
-// `request.path` is the number of samples. Errors: config (78) where it is none.
+// `request.path()` is the number of samples. Errors: config (78) where it is none.
 std::unique_ptr<DataSource> open_synthetic(const SourceRequest& request);
 
 }  // namespace ddp

@@ -16,9 +16,9 @@ std::unique_ptr<DataSource> open(const SourceRequest& request, TokenFormat forma
   DDP_CHECK(tokens.input.dtype == DType::i32 && tokens.shape.rank == 2 && targets.shape == tokens.shape,
             "tokens {} and targets {}", tokens.shape.text(), targets.shape.text());
   const int64_t context = tokens.shape[1];
-  TokenFile file(request.path, format, context + 1, tokens.input.limit);
+  TokenFile file(request.path(), format, context + 1, tokens.input.limit);
   const double bytes =
-      file.is_bytes() ? 1 : bytes_per_token(read_text_meta(request.path, file.num_tokens()), request.path);
+      file.is_bytes() ? 1 : bytes_per_token(read_text_meta(request.path(), file.num_tokens()), request.path());
   return std::make_unique<TokenSource>(std::move(file), context, bytes, request.split, request.seed);
 }
 

@@ -115,7 +115,7 @@ Evaluation EvalRun::run() {
                   .seconds = ms_between(begin, monotonic_ns()) / 1e3};
   if (parts_.model.language_model() != nullptr) done.perplexity = std::exp(done.record.loss);
   if (const int64_t n = data_->num_corrupt(); n > 0)
-    log::warn("{}: {} of the files that this rank read are corrupt, and are named above", config.data.valid, n);
+    log::warn("{}: {} of the files that this rank read are corrupt, and are named above", config.data.valid.text(), n);
   return done;
 }
 

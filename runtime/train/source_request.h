@@ -9,13 +9,14 @@ namespace ddp {
 // Without an index and without a sign of life. `batch` outlives the request.
 inline SourceRequest source_request(const Config& config, Split split, const BatchLayout& batch) {
   const DataConfig& data = config.data;
-  return {.path = split == Split::train ? data.train : data.valid,
+  const PathList& list = split == Split::train ? data.train : data.valid;
+  return {.paths = {list.paths.begin(), list.paths.end()},
           .split = split,
           .seed = uint64_t(config.train.seed),
           .batch = batch,
           .augment = data.augment,
           .corrupt = data.corrupt,
-          .training = data.train};
+          .training = data.train.paths.front()};
 }
 
 }  // namespace ddp

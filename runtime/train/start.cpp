@@ -39,7 +39,7 @@ void check_continues(const StartRequest& request, const TrainingState& state, co
   }
   if (state.data_fingerprint != request.data_fingerprint)
     throw Error(ExitCode::data,
-                "cannot resume " + path.string() + ": " + request.config.data.train +
+                "cannot resume " + path.string() + ": " + request.config.data.train.text() +
                     " changed since it was written (" + state.data_fingerprint + " became " + request.data_fingerprint +
                     ")",
                 "restore the file, or start afresh in another output_dir");

@@ -368,8 +368,8 @@ void Trainer::tell_corrupt() const {
     const int64_t n = source == nullptr ? 0 : source->num_corrupt();
     if (n > 0) log::warn("{}: {} of the files that this rank read are corrupt, and are named above", path, n);
   };
-  tell(train_source_.get(), parts_.config.data.train);
-  tell(valid_source_.get(), parts_.config.data.valid);
+  tell(train_source_.get(), parts_.config.data.train.text());
+  tell(valid_source_.get(), parts_.config.data.valid.text());
 }
 
 void Trainer::summarize() {

@@ -16,7 +16,7 @@ namespace {
 
 const std::string kValid =
     "model: {name: gpt2, preset: gpt2-small, layers: 2, dropout: 0.1}\n"
-    "data:\n  format: bytes\n  train: \"a b\"   # text\n  valid: 'x'\n"
+    "data:\n  format: bytes\n  train: \"a b\"   # text\n  valid: ['x', y]\n"
     "train:\n  steps: 400\n  deterministic: true\n  seed: 1\n"
     "optimizer:\n  lr: 5e-4\n  betas: [0.9, 0.95]\n"
     "output_dir: |\n  runs\n";

@@ -1,4 +1,6 @@
 // From YAML to values: defaults, presets, overrides, and an error with its position for everything else.
+#include <fmt/core.h>
+
 #include <catch2/catch.hpp>
 
 #include "runtime/base/fs.h"
@@ -21,7 +23,7 @@ TEST_CASE("values of a file replace the defaults, key by key") {
   CHECK(model.layers == 2);
   CHECK(model.heads == 12);
   CHECK(model.dropout == 0.1);
-  CHECK(c.data.train == "with space.txt");
+  CHECK(c.data.train == PathList{{"with space.txt"}});
   CHECK(c.train.steps == 10);
   CHECK(c.train.deterministic);
   CHECK(c.train.bucket_mb == 1.0);
@@ -63,6 +65,40 @@ TEST_CASE("overrides win over the file, the last one over the others") {
   CHECK(c.data.valid.empty());
 }
 
+TEST_CASE("a path may be a list of paths, and is printed as what it is") {
+  const auto train = [](const std::string& text, const std::vector<std::string>& overrides = {}) {
+    return parse(text, overrides).data.train.paths;
+  };
+  const std::vector<std::string> both = {"a.bin", "b, c.bin"};
+  CHECK(train("data: {train: [a.bin, 'b, c.bin']}") == both);
+  CHECK(train("data:\n  train:\n    - a.bin\n    - b, c.bin\n") == both);
+  CHECK(train("data: {train: x}", {"data.train=[a.bin, \"b, c.bin\"]"}) == both);
+  CHECK(train("data: {train: [a.bin]}") == train("data: {train: a.bin}"));
+  CHECK(parse(kMinimal + "eval: {every: 0}", {"data.valid=[]"}).data.valid.empty());
+
+  CHECK_THAT(to_yaml(parse("data: {train: [a.bin, 'b, c.bin']}")), Contains("  train: [a.bin, \"b, c.bin\"]\n"));
+  CHECK(to_yaml(parse("data: {train: [a.bin]}")) == to_yaml(parse("data: {train: a.bin}")));
+  CHECK(PathList{{"a", "b", "c"}}.text() == "a and 2 more");
+
+  std::string many = "[a";
+  for (size_t i = 1; i <= kMaxPaths; ++i) many += ",a";
+  for (const char* value : {"[]", "[a, \"\"]", "[a, [b]]", "[a, ~]", "{a: b}", "''", "[a, \"b\\n\"]"})
+    CHECK(parse_failure(fmt::format("data: {{train: {}}}", value)).code == 78);
+  CHECK_THAT(parse_failure("data: {train: " + many + "]}").message, Contains("a list of at most 4096"));
+  CHECK_THAT(parse_failure("data: {train: [a, {b: c}]}").message,
+             Contains("t.yaml:1:19: data.train is a map; give a path, or a list of paths"));
+}
+
+TEST_CASE("several files are refused by a format that takes one path") {
+  for (const char* format : {"images", "idx", "cifar10", "cifar100", "synthetic"}) {
+    const Config c = parse("data: {train: [a, b]}", {fmt::format("data.format={}", format), "model.name=resnet"});
+    const Failure f = failure_of([&] { check_config(c, 1); });
+    CHECK(f.code == 78);
+    CHECK_THAT(f.message,
+               Catch::Equals(fmt::format("data.train names 2 paths, and data.format {} takes one; name one", format)));
+  }
+}
+
 TEST_CASE("an unknown key is an error with its position and the nearest known key") {
   struct Case {
     std::string text, where, nearest;
@@ -95,6 +131,7 @@ TEST_CASE("what YAML allows and a configuration must not is an error with its po
       {"data: &x {train: a}", "t.yaml:1:", "anchor"},
       {"data: {train: &x a, valid: *x}", "t.yaml:1:", "anchor"},
       {"data: {train: *x}", "t.yaml:1:15", ""},
+      {"data: {train: *.bin}", "t.yaml:1:15", "quotes"},
       {"data: {train: a}\n---\ndata: {train: b}", "t.yaml:", "second document"},
       {"data: {train: a}\n...\n---\n", "t.yaml:", "second document"},
       {"data: {train: !!str a}", "t.yaml:1:15", "tag"},
@@ -105,7 +142,7 @@ TEST_CASE("what YAML allows and a configuration must not is an error with its po
       {"- data", "t.yaml:1:1", "not a map"},
       {"data: {train: [[[[[[[[[[[[a]]]]]]]]]]]]}", "t.yaml:1:", "deeper"},
       {"data: {train: " + std::string(5000, 'a') + "}", "t.yaml:1:15", "5000 bytes"},
-      {"data: {train: a}\n#" + std::string(70000, 'a'), "t.yaml", "limit"},
+      {"data: {train: a}\n#" + std::string(1100000, 'a'), "t.yaml", "limit"},
       {"data: {train: \"a\xff\"}", "t.yaml:1:17", "0xff"},
       {"data:\n # caf\xc3\xa9 \xc2\x85\n train: a", "t.yaml:2:9", "U+0085"},
       {"data: {train: \"a\x1b\"}", "t.yaml:1:17", "0x1b"},
@@ -216,7 +253,7 @@ TEST_CASE("a missing data.train is an error at its section, unless an override g
   CHECK_THAT(parse_failure("\ndata: {format: bytes}").message, Contains("t.yaml:2:1: data.train is missing"));
   CHECK_THAT(parse_failure("").message, Contains("t.yaml:1:1: data.train is missing"));
   CHECK(parse_failure("data: {train: ''}").code == 78);
-  CHECK(parse("", {"data.train=x"}).data.train == "x");
+  CHECK(parse("", {"data.train=x"}).data.train == PathList{{"x"}});
 }
 
 TEST_CASE("a file larger than memory is refused without reading it") {

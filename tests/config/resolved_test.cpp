@@ -31,6 +31,7 @@ std::string other_value(const Field& field, const Config& config) {
     return field.at.choices == nullptr ? "another" : "";
   }
   if (std::holds_alternative<NumberOrWord>(value)) return "1024";
+  if (std::holds_alternative<PathList>(value)) return "[another, 'one more']";
   return "[0.5, 0.75]";
 }
 
@@ -38,7 +39,7 @@ std::string other_value(const Field& field, const Config& config) {
 
 TEST_CASE("a printed configuration reads back to the same values") {
   Config c = parse(kMinimal + "model: {preset: gpt2-medium, layers: 3}");
-  c.data.valid = "a \"b\": #c\\ \xc3\xa9";
+  c.data.valid.paths = {"a \"b\": #c\\ \xc3\xa9"};
   c.model.init_from = "null";
   c.output_dir = "-x: [";
   c.optimizer.lr = 0.1 + 0.2;

@@ -186,7 +186,7 @@ TEST_CASE("next() leaves its wait when the run is aborted, and after its deadlin
 TEST_CASE("training reads the file in the sampler's order, epoch after epoch") {
   const TemporaryFolder folder;
   const BatchLayout layout = layout_of(4);
-  const auto source = open_bytes({.path = write_file(folder.path / "t", as_bytes(counting<uint8_t>(41))),
+  const auto source = open_bytes({.paths = {write_file(folder.path / "t", as_bytes(counting<uint8_t>(41)))},
                                   .split = Split::train,
                                   .seed = 7,
                                   .batch = layout});

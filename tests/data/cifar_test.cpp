@@ -31,7 +31,7 @@ Shown picture(uint32_t seed, int32_t label) {
 
 std::unique_ptr<DataSource> open(bool fine, const std::filesystem::path& path, const BatchLayout& layout,
                                  Split split = Split::valid) {
-  return (fine ? open_cifar100 : open_cifar10)({.path = path, .split = split, .batch = layout});
+  return (fine ? open_cifar100 : open_cifar10)({.paths = {path}, .split = split, .batch = layout});
 }
 
 }  // namespace

@@ -44,7 +44,7 @@ struct Pictures {
 
   std::unique_ptr<DataSource> open(Split split = Split::train, OnCorrupt corrupt = OnCorrupt::skip,
                                    std::filesystem::path of = {}) const {
-    const SourceRequest request{.path = of.empty() ? path() : of,
+    const SourceRequest request{.paths = {of.empty() ? path() : of},
                                 .split = split,
                                 .seed = 3,
                                 .batch = layout,

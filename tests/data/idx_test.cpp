@@ -40,7 +40,7 @@ struct Case {
   }
   std::unique_ptr<DataSource> open(const std::filesystem::path& path, Split split = Split::valid,
                                    Augment augment = Augment::none) {
-    return open_idx({.path = path, .split = split, .seed = 5, .batch = layout, .augment = augment});
+    return open_idx({.paths = {path}, .split = split, .seed = 5, .batch = layout, .augment = augment});
   }
   Failure failure(const Files& files) {
     return failure_of([&] { open(write(files)); });

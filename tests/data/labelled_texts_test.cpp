@@ -61,7 +61,7 @@ struct Case {
 
   void write(const std::string& bytes) const { write_file(path, std::as_bytes(std::span(bytes))); }
   std::unique_ptr<DataSource> open(const BatchLayout& layout, Split split = Split::valid) const {
-    return open_labelled({.path = path, .split = split, .seed = 5, .batch = layout});
+    return open_labelled({.paths = {path}, .split = split, .seed = 5, .batch = layout});
   }
   Failure failure(const BatchLayout& layout) const {
     return failure_of([&] { open(layout); });

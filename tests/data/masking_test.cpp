@@ -95,7 +95,7 @@ struct Folder {
     return {stored.begin() + begin, stored.begin() + begin + n};
   }
   std::unique_ptr<DataSource> open(const BatchLayout& layout, Split split = Split::train) const {
-    return open_tokens({.path = file, .split = split, .seed = 5, .batch = layout});
+    return open_tokens({.paths = {file}, .split = split, .seed = 5, .batch = layout});
   }
   Failure failure(const BatchLayout& layout) const {
     return failure_of([&] { open(layout); });

@@ -47,7 +47,7 @@ double mean_red(const DataSource& source, uint64_t label, uint64_t first) {
 
 TEST_CASE("synthetic images: a position has its image in any batch, and each epoch has each once") {
   const BatchLayout layout = layout_of(4);
-  const auto source = open_synthetic({.path = "10", .split = Split::train, .seed = 3, .batch = layout});
+  const auto source = open_synthetic({.paths = {"10"}, .split = Split::train, .seed = 3, .batch = layout});
   CHECK(source->num_samples() == 10);
   HostBatch batch(layout);
   source->fill(batch, 6);
@@ -66,7 +66,7 @@ TEST_CASE("synthetic images: a position has its image in any batch, and each epo
 TEST_CASE("synthetic images: evaluation has others, which look as their class") {
   const BatchLayout layout = layout_of(1);
   const auto source_of = [&](Split split) {
-    return open_synthetic({.path = "5000", .split = split, .seed = 3, .batch = layout});
+    return open_synthetic({.paths = {"5000"}, .split = split, .seed = 3, .batch = layout});
   };
   const auto valid = source_of(Split::valid);
   HostBatch batch(layout);
@@ -92,7 +92,7 @@ TEST_CASE("synthetic images: what is no number of samples is refused") {
   const BatchLayout layout = layout_of(1);
   for (const char* path : {"", "0", "-1", "many", "1e3", "99999999999"}) {
     CAPTURE(path);
-    const Failure f = failure_of([&] { open_synthetic({.path = path, .batch = layout}); });
+    const Failure f = failure_of([&] { open_synthetic({.paths = {path}, .batch = layout}); });
     CHECK(f.code == 78);
     CHECK_THAT(f.message, Catch::Contains("number of samples"));
   }

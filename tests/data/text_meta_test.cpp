@@ -118,12 +118,12 @@ TEST_CASE("a token file's bytes come from meta.json, where that is there and kno
                             {.name = "targets", .sample = {4}, .limit = 4096, .is_target = true}},
                            1);
   const auto path = write_file(folder.path / "train.bin", as_bytes(counting<uint16_t>(13)));
-  const auto bytes = [&] { return open_tokens({.path = path, .batch = layout})->bytes_per_target(); };
+  const auto bytes = [&] { return open_tokens({.paths = {path}, .batch = layout})->bytes_per_target(); };
   const auto failure = [&] { return failure_of(bytes); };
   CHECK(bytes() == 0);
   write(folder.path / "meta.json", kMeta);
   CHECK(bytes() == 4);
-  CHECK(open_bytes({.path = path, .batch = layout})->bytes_per_target() == 1);
+  CHECK(open_bytes({.paths = {path}, .batch = layout})->bytes_per_target() == 1);
   write(folder.path / "meta.json", with("train.bin", "other.bin"));
   CHECK(bytes() == 0);
   write(folder.path / "meta.json", with("\"tokens\": 13", "\"tokens\": 14"));

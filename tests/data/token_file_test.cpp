@@ -24,8 +24,8 @@ struct Samples {
       : layout({{.name = "tokens", .sample = {context}, .limit = vocab},
                 {.name = "targets", .sample = {context}, .limit = vocab, .is_target = true}},
                1),
-        source((format == TokenFormat::bytes ? open_bytes
-                                             : open_tokens)({.path = path, .split = Split::valid, .batch = layout})) {}
+        source((format == TokenFormat::bytes ? open_bytes : open_tokens)(
+            {.paths = {path}, .split = Split::valid, .batch = layout})) {}
   int64_t count() const { return source->num_samples(); }
 
   BatchLayout layout;

@@ -109,8 +109,9 @@ std::vector<RankResult> evaluate_as_ranks(const Config& config, EvalOptions opti
     set(model->layout(), step.params());
     set(model->state_layout(), step.model_state());
     step.round_params();
-    const auto source = find_maker(kKnown.sources, config.data.format, step.batch_layout())
-                            .open({.path = config.data.valid, .split = Split::valid, .batch = step.batch_layout()});
+    const auto source =
+        find_maker(kKnown.sources, config.data.format, step.batch_layout())
+            .open({.paths = {config.data.valid.paths.front()}, .split = Split::valid, .batch = step.batch_layout()});
     options.rank = c.comm.rank();
     options.wait = c.wait;
     EvalBatches batches(*source, step.batch_layout(), options);

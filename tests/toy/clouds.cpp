@@ -45,8 +45,8 @@ class Clouds final : public DataSource {
 };
 
 std::unique_ptr<DataSource> open_clouds(const SourceRequest& request) {
-  const std::optional<int64_t> n = parse_number<int64_t>(read_text(request.path));
-  if (!n || *n < 1) throw Error(ExitCode::data, request.path.string() + " holds no number of samples");
+  const std::optional<int64_t> n = parse_number<int64_t>(read_text(request.path()));
+  if (!n || *n < 1) throw Error(ExitCode::data, request.path().string() + " holds no number of samples");
   return std::make_unique<Clouds>(*n, request);
 }
 

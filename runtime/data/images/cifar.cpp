@@ -43,11 +43,11 @@ void append(ImageSet& set, const std::filesystem::path& path, const Kind& kind, 
 
 std::unique_ptr<DataSource> open(const SourceRequest& request, const Kind& kind) {
   ImageSet set{.height = kSide, .width = kSide, .channels = kChannels};
-  if (std::filesystem::is_directory(request.path))
+  if (std::filesystem::is_directory(request.path()))
     for (const char* name : request.split == Split::train ? kind.train : kind.valid)
-      append(set, request.path / name, kind, request);
+      append(set, request.path() / name, kind, request);
   else
-    append(set, request.path, kind, request);
+    append(set, request.path(), kind, request);
   return std::make_unique<MemoryImages>(std::move(set), request);
 }
 

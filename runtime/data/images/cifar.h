@@ -6,9 +6,9 @@
 
 namespace ddp {
 
-// `request.path` is a file of records, or the folder with the files of both splits under their usual names. The labels
-// of CIFAR-100 are the fine ones. Errors: no_input (66); data (65) for a file that is no whole number of records, and
-// for a label that is no class of the model; config (78) where the model has other channels.
+// `request.path()` is a file of records, or the folder with the files of both splits under their usual names. The
+// labels of CIFAR-100 are the fine ones. Errors: no_input (66); data (65) for a file that is no whole number of
+// records, and for a label that is no class of the model; config (78) where the model has other channels.
 std::unique_ptr<DataSource> open_cifar10(const SourceRequest& request);
 std::unique_ptr<DataSource> open_cifar100(const SourceRequest& request);
 

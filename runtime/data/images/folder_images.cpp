@@ -15,7 +15,7 @@ constexpr int kScanThreads = 8;                  // they wait more than they com
 constexpr int64_t kMostFileBytes = 256ll << 20;  // what is larger is no picture
 
 std::string index_of(const SourceRequest& request) {
-  return index_folder(request.path, class_names(request.training), kScanThreads, request.still_alive);
+  return index_folder(request.path(), class_names(request.training), kScanThreads, request.still_alive);
 }
 
 }  // namespace
@@ -23,7 +23,7 @@ std::string index_of(const SourceRequest& request) {
 FolderImages::FolderImages(FolderIndex index, const SourceRequest& request)
     : DataSource(request.split, request.seed),
       index_(std::move(index)),
-      folder_(request.path),
+      folder_(request.path()),
       on_corrupt_(request.corrupt),
       views_(request) {
   const int64_t classes = request.batch.find("label")->input.limit, channels = request.batch.find("image")->shape[3];
@@ -91,7 +91,7 @@ void prepare_images(const SourceRequest& request) { write_text_atomically(reques
 std::unique_ptr<DataSource> open_images(const SourceRequest& request) {
   const bool is_prepared = !request.index.empty();
   return std::make_unique<FolderImages>(FolderIndex(is_prepared ? read_text(request.index) : index_of(request),
-                                                    is_prepared ? request.index : request.path),
+                                                    is_prepared ? request.index : request.path()),
                                         request);
 }
 

@@ -122,12 +122,12 @@ std::filesystem::path labels_beside(const std::filesystem::path& pictures) {
 }  // namespace
 
 std::unique_ptr<DataSource> open_idx(const SourceRequest& request) {
-  const std::filesystem::path labels_path = labels_beside(request.path);
-  Idx<3> pictures = read_idx<3>(request.path);
+  const std::filesystem::path labels_path = labels_beside(request.path());
+  Idx<3> pictures = read_idx<3>(request.path());
   Idx<1> labels = read_idx<1>(labels_path);
   if (pictures.dims[0] != labels.dims[0])
     throw Error(ExitCode::data,
-                fmt::format("{} has {} pictures and {} has {} labels", request.path.string(), pictures.dims[0],
+                fmt::format("{} has {} pictures and {} has {} labels", request.path().string(), pictures.dims[0],
                             labels_path.string(), labels.dims[0]),
                 "do they belong together?");
   check_labels(labels.values, request, labels_path);

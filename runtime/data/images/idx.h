@@ -7,9 +7,9 @@
 
 namespace ddp {
 
-// `request.path` names the pictures, "...images-idx3..."; the labels stand beside them as "...labels-idx1...". Errors:
-// no_input (66); data (65) for what is no such file, cut off or too long, and for a label that is no class of the
-// model; config (78) where the model has other channels.
+// `request.path()` names the pictures, "...images-idx3..."; the labels stand beside them as "...labels-idx1...".
+// Errors: no_input (66); data (65) for what is no such file, cut off or too long, and for a label that is no class of
+// the model; config (78) where the model has other channels.
 std::unique_ptr<DataSource> open_idx(const SourceRequest& request);
 
 }  // namespace ddp

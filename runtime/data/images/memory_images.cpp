@@ -42,7 +42,7 @@ MemoryImages::MemoryImages(ImageSet images, const SourceRequest& request)
   const int64_t channels = request.batch.find("image")->shape[3];
   if (channels != images_.channels)
     throw Error(ExitCode::config,
-                fmt::format("{}: pictures have {} channel{} and model.channels is {}", request.path.string(),
+                fmt::format("{}: pictures have {} channel{} and model.channels is {}", request.path().string(),
                             images_.channels, images_.channels == 1 ? "" : "s", channels),
                 fmt::format("set model.channels to {}", images_.channels));
 }
