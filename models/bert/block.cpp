@@ -4,14 +4,16 @@
 
 namespace ddp::bert {
 
-void Block::declare(ParamLayout& layout, const std::string& name, int64_t width) {
-  mlp.form = GeluForm::erf;
+void Block::declare(ParamLayout& layout, const std::string& name, const Options& options) {
+  const int64_t width = options.width;
+  mlp.width = mlp_width_of(options);
+  mlp.activation = options.activation;
   attention.causal = false;
   for (Linear* linear : {&mlp.proj, &mlp.fc, &attention.proj, &attention.qkv}) linear->order = WeightOrder::out_in;
-  in.eps = ln_1.eps = kEps;
+  in.eps = ln_1.eps = float(options.norm_eps);
 
-  mlp.proj.declare(layout, name + ".output.dense", 4 * width, width, kSigma);
-  mlp.fc.declare(layout, name + ".intermediate.dense", width, 4 * width, kSigma);
+  mlp.proj.declare(layout, name + ".output.dense", mlp.width, width, kSigma);
+  mlp.fc.declare(layout, name + ".intermediate.dense", width, mlp.width, kSigma);
   ln_1.declare(layout, name + ".attention.output.LayerNorm", width);
   attention.proj.declare(layout, name + ".attention.output.dense", width, width, kSigma);
   attention.qkv.declare(layout, name + ".attention.self.qkv", width, 3 * width, kSigma);

@@ -32,7 +32,7 @@ struct Block {
   uint32_t first_site = 0;
 
   // All but `in`, in backward order.
-  void declare(ParamLayout& layout, const std::string& name, int64_t width);
+  void declare(ParamLayout& layout, const std::string& name, const Options& options);
   // From (residual, branch) to (saved.ln_1.out, returned branch (M,C)). Of the first block residual is the embedding,
   // which the caller has put into saved.in.residual, and branch is empty. lengths: of the B samples, (B) i32 or empty.
   ArenaTensor forward(const Pass& pass, BlockSaved& saved, const TensorView& residual, const TensorView& branch,
@@ -62,7 +62,5 @@ void post_norm_backward(const Pass& pass, const LayerNorm& norm, LayerNorm::Save
 
 // The initial deviation of every weight.
 inline constexpr double kSigma = 0.02;
-// Of every norm.
-inline constexpr float kEps = 1e-12f;
 
 }  // namespace ddp::bert

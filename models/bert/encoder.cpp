@@ -16,7 +16,7 @@ std::string layer_name(int64_t l) { return fmt::format("bert.encoder.layer.{}", 
 void Encoder::declare(ParamLayout& layout, const Options& options) {
   width_ = options.width;
   blocks_.resize(size_t(options.layers));
-  out_.eps = kEps;
+  out_.eps = float(options.norm_eps);
   for (int64_t l = options.layers - 1; l >= 0; --l) {
     Block& block = blocks_[size_t(l)];
     block.is_first = l == 0;
@@ -26,7 +26,7 @@ void Encoder::declare(ParamLayout& layout, const Options& options) {
     block.attention.site = block.first_site + 1;
     LayerNorm& after = l + 1 == options.layers ? out_ : blocks_[size_t(l + 1)].in;
     after.declare(layout, layer_name(l) + ".output.LayerNorm", width_);
-    block.declare(layout, layer_name(l), width_);
+    block.declare(layout, layer_name(l), options);
   }
   blocks_[0].in.declare(layout, "bert.embeddings.LayerNorm", width_);
   const auto table = [&](const char* name, int64_t rows, int64_t live) {

@@ -21,7 +21,8 @@ void MaskedHead::declare(ParamLayout& layout, const Options& options, int64_t lo
       layout.add("cls.predictions.bias", {padded_vocab(options.vocab)}, /*decay=*/false, {}, {options.vocab});
   classifier_.live_columns = options.vocab;
   classifier_.rows_at_once = logits_rows;
-  transform_.norm.eps = kEps;
+  transform_.norm.eps = float(options.norm_eps);
+  transform_.activation = options.activation;
   transform_.declare(layout, "cls.predictions.transform", options.width, kSigma);
 }
 

@@ -1,5 +1,7 @@
 #include "models/layers/head_transform.h"
 
+#include "models/layers/activation.h"
+
 namespace ddp {
 
 void HeadTransform::declare(ParamLayout& layout, const std::string& name, int64_t width, double sigma) {
@@ -11,7 +13,7 @@ void HeadTransform::forward(const Pass& pass, Saved& saved, const TensorView& x)
   saved.dense = pass.take(x.shape, "transform");
   dense.forward(pass, saved.dense, x);
   saved.norm.residual = pass.take(x.shape, "transform gelu");
-  gelu_forward(pass.exec, {.y = saved.norm.residual, .x = saved.dense, .form = GeluForm::erf});
+  activation_forward(pass, activation, saved.norm.residual, saved.dense);
   norm.forward(pass, saved.norm, saved.norm.residual, {}, 0);
 }
 
@@ -20,7 +22,7 @@ void HeadTransform::backward(const Pass& pass, const Saved& saved, const TensorV
   const ArenaTensor dgelu = pass.take(dy.shape, "dtransform");
   norm.backward(pass, saved.norm, dgelu, {}, dy, /*add=*/false, 0);
   const TensorView ddense = dgelu;
-  gelu_backward(pass.exec, {.dx = ddense, .dy = dgelu, .x = saved.dense, .form = GeluForm::erf});
+  activation_backward(pass, activation, ddense, dgelu, saved.dense);
   dense.backward_weight(pass, x, ddense);
   dense.backward_input(pass, dx, ddense);
 }

@@ -1,17 +1,19 @@
 // What stands between an encoder and its classifier over the vocabulary in BERT (Devlin et al., 2018):
-// y = norm(gelu(x W + b)), with the erf form of GELU.
+// y = norm(gelu(x W + b)), or with another activation.
 #pragma once
 
 #include <string>
 
 #include "models/layers/layer_norm.h"
 #include "models/layers/linear.h"
+#include "models/transformer_options.h"
 
 namespace ddp {
 
 struct HeadTransform {
   Linear dense{.order = WeightOrder::out_in};
   LayerNorm norm;
+  Activation activation = Activation::gelu;
 
   // What backward needs of one forward.
   struct Saved {
@@ -23,7 +25,7 @@ struct HeadTransform {
   void declare(ParamLayout& layout, const std::string& name, int64_t width, double sigma);
   // From x (M,C) to saved.norm.out.
   void forward(const Pass& pass, Saved& saved, const TensorView& x) const;
-  // dx (M,C) = from dy (M,C), which it may be. Announces all parameters.
+  // dx (M,C) = from dy (M,C), which it may be. Announces all parameters; saved.dense may be overwritten.
   void backward(const Pass& pass, const Saved& saved, const TensorView& dx, const TensorView& dy,
                 const TensorView& x) const;
 };

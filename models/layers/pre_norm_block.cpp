@@ -5,8 +5,8 @@ namespace ddp {
 void PreNormBlock::declare(ParamLayout& layout, const std::string& name, const Names& names, int64_t width,
                            double sigma, double residual_sigma) {
   const std::string prefix = name + ".";
-  mlp.proj.declare(layout, prefix + names.mlp_proj, 4 * width, width, residual_sigma);
-  mlp.fc.declare(layout, prefix + names.fc, width, 4 * width, sigma);
+  mlp.proj.declare(layout, prefix + names.mlp_proj, mlp.width, width, residual_sigma);
+  mlp.fc.declare(layout, prefix + names.fc, width, mlp.width, sigma);
   ln_2.declare(layout, prefix + names.ln_2, width);
   attention.proj.declare(layout, prefix + names.attention_proj, width, width, residual_sigma);
   attention.qkv.declare(layout, prefix + names.qkv, width, 3 * width, sigma);

@@ -24,7 +24,8 @@ void PreNormStack::declare(ParamLayout& layout, const Form& form) {
     block.attention.heads = form.heads;
     block.attention.causal = form.causal;
     block.attention.site = block.first_site + 1;
-    block.mlp.form = form.gelu;
+    block.mlp.width = form.mlp_width;
+    block.mlp.activation = form.activation;
     for (Linear* linear : {&block.attention.qkv, &block.attention.proj, &block.mlp.fc, &block.mlp.proj})
       linear->order = form.order;
     block.declare(layout, form.block_name + std::to_string(l), form.names, form.width, form.sigma,

@@ -13,7 +13,8 @@ class PreNormStack {
   struct Form {
     int64_t layers = 1, heads = 1, width = 1;
     bool causal = true;
-    GeluForm gelu = GeluForm::tanh;
+    int64_t mlp_width = 4;
+    Activation activation = Activation::gelu_new;
     WeightOrder order = WeightOrder::in_out;
     float eps = 1e-5f;    // of the norms
     double sigma = 0.02;  // of the initial weights; of the projections into the residual sigma / sqrt(2 layers)

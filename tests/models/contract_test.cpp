@@ -31,6 +31,11 @@ const Case kCases[] = {
      "model: {{name: gpt2, layers: 2, heads: 2, width: 24, context: 9, vocab: 300, dropout: 0.1}}\n"
      "data: {{format: bytes, train: {0}/train.txt, valid: {0}/train.txt}}\n",
      "targets"},
+    {"gpt2",
+     "model: {{name: gpt2, layers: 2, heads: 3, width: 12, mlp_width: 35, context: 7, vocab: 300, activation: tanh, "
+     "norm_eps: 0.1, dropout: 0.1}}\n"
+     "data: {{format: bytes, train: {0}/train.txt, valid: {0}/train.txt}}\n",
+     "targets"},
     {"bert",
      "model: {{name: bert, layers: 2, heads: 2, width: 24, context: 11, vocab: 300, predictions: 3, dropout: 0.1}}\n"
      "data: {{format: tokens, train: {0}/masked/train.bin, valid: {0}/masked/train.bin}}\n",
@@ -40,6 +45,11 @@ const Case kCases[] = {
      "dropout: 0.1}}\n"
      "data: {{format: labelled, train: {0}/labelled.safetensors, valid: {0}/labelled.safetensors}}\n",
      "label"},
+    {"bert",
+     "model: {{name: bert, layers: 1, heads: 2, width: 12, mlp_width: 7, context: 9, vocab: 300, predictions: 2, "
+     "activation: relu, norm_eps: 1e-3}}\n"
+     "data: {{format: tokens, train: {0}/masked/train.bin, valid: {0}/masked/train.bin}}\n",
+     "targets"},
     {"resnet",
      "model: {{name: resnet, block: basic, blocks: [1, 2], width: 6, stem: imagenet, image_size: 13, classes: 7, "
      "label_smoothing: 0.1}}\n"
@@ -52,6 +62,11 @@ const Case kCases[] = {
     {"vit",
      "model: {{name: vit, layers: 2, heads: 2, width: 12, patch: 5, image_size: 15, classes: 7, dropout: 0.1, "
      "label_smoothing: 0.1}}\n"
+     "data: {{format: synthetic, train: 400, valid: 400}}\n",
+     "label"},
+    {"vit",
+     "model: {{name: vit, layers: 1, heads: 2, width: 12, patch: 5, image_size: 15, classes: 7, activation: gelu_new, "
+     "norm_eps: 1e-2}}\n"
      "data: {{format: synthetic, train: 400, valid: 400}}\n",
      "label"},
     {"toy",

@@ -79,9 +79,12 @@ TEST_CASE("accumulating adds exactly what a first pass writes") {
   }
 }
 
-TEST_CASE("every recompute mode gives the same bits") {
-  const auto gradients = [](TransformerRecompute mode) {
+TEST_CASE("every recompute mode gives the same bits, with every activation") {
+  const Activation activation = GENERATE(Activation::gelu_new, Activation::gelu, Activation::relu, Activation::tanh);
+  CAPTURE(name_of(activation));
+  const auto gradients = [activation](TransformerRecompute mode) {
     gpt2::Options options = tiny(0.1f, true);
+    options.activation = activation;
     options.recompute = mode;
     const gpt2::Gpt2 model(options);
     ModelRunner run(model, 2);

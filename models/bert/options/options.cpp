@@ -24,6 +24,7 @@ constexpr Field kModel[] = {
     kLayersKey<Options>,
     kHeadsKey<Options>,
     kWidthKey<Options>,
+    kMlpWidthKey<Options>,
     {.key = "context",
      .at = leaf<&Options::context>,
      .unit = "tokens",
@@ -51,6 +52,8 @@ constexpr Field kModel[] = {
      .at = leaf<&Options::classes>,
      .range = {2, 1'000'000},
      .meaning = "classify: what a text may be of"},
+    kActivationKey<Options>,
+    kNormEpsKey<Options>,
     kDropoutKey<Options>,
 };
 
@@ -98,11 +101,13 @@ void resolve(Config& config, const GivenKeys& given) {
   };
   set_default("model.positions", o.positions, std::max(o.positions, o.context));
   set_default("model.predictions", o.predictions, usual_predictions(o.context));
-  if (o.preset == Preset::none) return;
-  const Sizes sizes = published_sizes(o.preset);
-  set_default("model.layers", o.layers, sizes.layers);
-  set_default("model.heads", o.heads, sizes.heads);
-  set_default("model.width", o.width, sizes.width);
+  if (o.preset != Preset::none) {
+    const Sizes sizes = published_sizes(o.preset);
+    set_default("model.layers", o.layers, sizes.layers);
+    set_default("model.heads", o.heads, sizes.heads);
+    set_default("model.width", o.width, sizes.width);
+  }
+  o.mlp_width = mlp_width_of(o);
 }
 
 void check(const Config& config) {

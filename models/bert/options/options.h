@@ -29,12 +29,14 @@ inline constexpr int64_t kTypes = 2;  // of tokens: a text's first part and its 
 
 struct Options {
   Task task = Task::mlm;
-  int64_t layers = 12, heads = 12, width = 768;
+  int64_t layers = 12, heads = 12, width = 768, mlp_width = 0;
   int64_t context = 128;     // tokens of a sample
   int64_t positions = 512;   // that have an embedding
   int64_t vocab = 30522;     // live tokens; the padding behind them is masked and not saved
   int64_t predictions = 20;  // mlm: places of a sample for masked tokens
   int64_t classes = 2;       // classify
+  Activation activation = Activation::gelu;
+  double norm_eps = 1e-12;
   double dropout = 0.1;
   TransformerRecompute recompute = TransformerRecompute::none;
   Preset preset = Preset::none;

@@ -20,6 +20,7 @@ constexpr Field kModel[] = {
     kLayersKey<Options>,
     kHeadsKey<Options>,
     kWidthKey<Options>,
+    kMlpWidthKey<Options>,
     {.key = "context",
      .at = leaf<&Options::context>,
      .unit = "tokens",
@@ -32,6 +33,8 @@ constexpr Field kModel[] = {
      .meaning =
          "size of the vocabulary, never smaller than the data's; 256 with data.format bytes unless vocab or preset "
          "is given"},
+    kActivationKey<Options>,
+    kNormEpsKey<Options>,
     kDropoutKey<Options>,
     {.key = "tie_embeddings",
      .at = leaf<&Options::tie_embeddings>,
@@ -72,16 +75,17 @@ void resolve(Config& config, const GivenKeys& given) {
   const auto set_default = [&](std::string_view key, int64_t& target, int64_t value) {
     if (!given.contains(key)) target = value;
   };
-  if (o.preset == Preset::none) {
-    if (const int64_t vocab = data_format(config).vocab; vocab > 0) set_default("model.vocab", o.vocab, vocab);
-    return;
+  if (o.preset != Preset::none) {
+    const Sizes sizes = published_sizes(o.preset);
+    set_default("model.layers", o.layers, sizes.layers);
+    set_default("model.heads", o.heads, sizes.heads);
+    set_default("model.width", o.width, sizes.width);
+    set_default("model.context", o.context, kPublishedContext);
+    set_default("model.vocab", o.vocab, kPublishedVocab);
+  } else if (const int64_t vocab = data_format(config).vocab; vocab > 0) {
+    set_default("model.vocab", o.vocab, vocab);
   }
-  const Sizes sizes = published_sizes(o.preset);
-  set_default("model.layers", o.layers, sizes.layers);
-  set_default("model.heads", o.heads, sizes.heads);
-  set_default("model.width", o.width, sizes.width);
-  set_default("model.context", o.context, kPublishedContext);
-  set_default("model.vocab", o.vocab, kPublishedVocab);
+  o.mlp_width = mlp_width_of(o);
 }
 
 void check(const Config& config) {

@@ -18,8 +18,10 @@ inline constexpr Named<Preset> kPresetNames[] = {{Preset::none, ""},
 constexpr std::span<const Named<Preset>> names_of(Preset) { return kPresetNames; }
 
 struct Options {
-  int64_t layers = 12, heads = 12, width = 768, context = 1024;
+  int64_t layers = 12, heads = 12, width = 768, mlp_width = 0, context = 1024;
   int64_t vocab = 50257;  // live tokens; the padding behind them is masked and not saved
+  Activation activation = Activation::gelu_new;
+  double norm_eps = 1e-5;
   double dropout = 0.0;
   bool tie_embeddings = true;
   TransformerRecompute recompute = TransformerRecompute::none;

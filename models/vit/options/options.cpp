@@ -24,6 +24,8 @@ constexpr Field kModel[] = {
      .unit = "pixels",
      .range = {1, 4096},
      .meaning = "sides of the squares that an image is cut into; must divide image_size"},
+    kActivationKey<Options>,
+    kNormEpsKey<Options>,
     kDropoutKey<Options>,
 };
 constexpr auto kAllOfModel = joined(kModel, kImageFields<Options>);

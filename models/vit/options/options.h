@@ -18,6 +18,8 @@ struct Options {
   int64_t layers = 12, heads = 3, width = 192;
   int64_t patch = 16;  // pixels
   ImageOptions image;
+  Activation activation = Activation::gelu;
+  double norm_eps = 1e-6;
   double dropout = 0.0;
   TransformerRecompute recompute = TransformerRecompute::none;
   Preset preset = Preset::none;
