@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <utility>
 
 #include "launcher/console.h"
 #include "launcher/cuda_search.h"
@@ -110,6 +111,7 @@ Outcome run_training(const TrainOptions& train, const ConfigRegistry& registry, 
     site_packages =
         search_cuda_libraries(program, {.nccl = placement.ranks() > 1, .cudnn = model_kind(config).convolves});
   const RunFolder folder(config.output_dir);
+  const std::string given_dir = std::exchange(config.output_dir, folder.path().string());
   const Resume resume(folder.path(), train.resume, again("auto"));
 
   Board board = Board::create(placement.ranks());
@@ -121,6 +123,7 @@ Outcome run_training(const TrainOptions& train, const ConfigRegistry& registry, 
 
   Console console(STDOUT_FILENO, STDERR_FILENO, train.plain);
   if (!placement.note.empty()) console.message("ddp-launch: " + placement.note);
+  if (!folder.is_as_given()) console.message(fmt::format("ddp-launch: {} is {}", given_dir, config.output_dir));
   LogMux logs(placement.ranks(), folder.open_logs(), console);
   StatusFile status(folder.path(), placement, console);
   record_origin(resume, console);

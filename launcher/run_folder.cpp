@@ -7,6 +7,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "launcher/real_path.h"
+#include "runtime/base/run_files.h"
 #include "runtime/base/system_limits.h"
 
 namespace ddp {
@@ -14,13 +16,21 @@ namespace {
 
 constexpr const char* kLockName = ".lock";
 
+// `name` is how the link is called in the folder of the run, `link` where it is.
+[[noreturn]] void refuse_link(const std::filesystem::path& path, const std::string& name,
+                              const std::filesystem::path& link) {
+  std::error_code error;
+  throw Error(ExitCode::permission,
+              fmt::format("output folder {}: '{}' is a symbolic link to {}", path.string(), name,
+                          std::filesystem::read_symlink(link, error).string()),
+              "remove it: a run writes what is its own into its folder alone");
+}
+
 // Why `name` in `parent` could not be opened as a folder.
 [[noreturn]] void refuse(int parent, const std::string& name, const std::filesystem::path& path, int error) {
   struct stat info;
   if ((error == ENOTDIR || error == ELOOP) && ::fstatat(parent, name.c_str(), &info, AT_SYMLINK_NOFOLLOW) == 0) {
-    if (S_ISLNK(info.st_mode))
-      throw Error(ExitCode::permission, fmt::format("output folder {}: '{}' is a symbolic link", path.string(), name),
-                  "name the real folder");
+    if (S_ISLNK(info.st_mode)) refuse_link(path, name, path / name);
     if (!S_ISREG(info.st_mode))
       throw Error(ExitCode::permission, fmt::format("output folder {}: '{}' is no folder", path.string(), name),
                   "choose another --output-dir");
@@ -47,15 +57,26 @@ Error cannot_create(const std::string& what, int error) {
   return Error(ExitCode::cannot_create, what + ": " + errno_text(error), "choose another --output-dir");
 }
 
-RunFolder::RunFolder(const std::filesystem::path& path) : path_(path) {
-  for (const std::filesystem::path& part : path)
-    if (part == "..")
-      throw Error(ExitCode::permission, fmt::format("output folder {} contains '..'", path.string()),
-                  "write the path without it");
-  folder_ = Fd(::open(path.is_absolute() ? "/" : ".", O_PATH | O_DIRECTORY | O_CLOEXEC));
-  for (const std::filesystem::path& part : path.relative_path())
-    if (!part.empty() && part != ".") folder_ = enter(folder_.get(), part.string(), path);
+RunFolder::RunFolder(const std::filesystem::path& path) : path_(real_path(path)), is_as_given_(path_ == path) {
+  folder_ = Fd(::open(path_.is_absolute() ? "/" : ".", O_PATH | O_DIRECTORY | O_CLOEXEC));
+  for (const std::filesystem::path& part : path_.relative_path())
+    if (!part.empty() && part != ".") folder_ = enter(folder_.get(), part.string(), path_);
+  refuse_links();
   lock();
+}
+
+void RunFolder::refuse_links() const {
+  namespace fs = std::filesystem;
+  const auto refuse_in = [this](const fs::path& folder, auto is_ours) {
+    std::error_code none;  // it need not be there, and who reads what is in it says why that fails
+    for (const fs::directory_entry& entry : fs::directory_iterator(path_ / folder, none)) {
+      const std::string name = (folder / entry.path().filename()).string();
+      if (entry.is_symlink(none) && is_ours(entry.path().filename().string())) refuse_link(path_, name, entry.path());
+    }
+  };
+  refuse_in("", is_run_file);
+  refuse_in("checkpoints", is_checkpoint_folder);
+  refuse_in("logs", [](const std::string& name) { return name.starts_with("rank-"); });
 }
 
 void RunFolder::lock() {

@@ -18,4 +18,8 @@ inline constexpr std::string_view kReplacedPrefix = ".replaced-";
 std::string step_name(int64_t step);
 int64_t step_of_name(std::string_view name);
 
+// Whether a run makes a file or folder of this name: in its folder, and in checkpoints/.
+bool is_run_file(std::string_view name);
+bool is_checkpoint_folder(std::string_view name);
+
 }  // namespace ddp

@@ -230,24 +230,96 @@ TEST_CASE("an origin that cannot be written is a warning, and the run starts") {
   CHECK_THAT(run.last_error_line(), Contains("; resume: ") && Contains("--resume other --nproc 4 train.yaml"));
 }
 
-TEST_CASE("an output folder that is a trap is refused") {
+TEST_CASE("an output folder that cannot be one is refused in one line") {
   const Workplace place;
   std::filesystem::create_directory(place.path("real"));
-  std::filesystem::create_directory_symlink("real", place.path("link"));
+  std::filesystem::create_directory_symlink("nowhere", place.path("dangling"));
+  std::filesystem::create_directory_symlink("circle", place.path("circle"));
+  std::filesystem::create_symlink("data.txt", place.path("to_file"));
   ::mkfifo(place.path("fifo").c_str(), 0600);
   struct Row {
     const char* folder;
     int code;
+    const char* says;
   };
-  for (const Row& row : {Row{"link", 77}, Row{"link/run", 77}, Row{"fifo", 77}, Row{"real/../run", 77},
-                         Row{"data.txt", 73}, Row{"data.txt/run", 73}, Row{"/proc/run", 73}}) {
+  for (const Row& row :
+       {Row{"fifo", 77, "'fifo' is no folder"}, Row{"fifo/run", 73, "Not a directory"},
+        Row{"data.txt", 73, "Not a directory"}, Row{"data.txt/run", 73, "Not a directory"},
+        Row{"data.txt/../run", 73, "Not a directory"}, Row{"to_file", 73, "Not a directory"},
+        Row{"/proc/run", 73, "cannot create 'run'"},
+        Row{"dangling/run", 73, "'dangling', a symbolic link to nowhere: No such file"},
+        Row{"real/../circle", 73, "'circle', a symbolic link to circle: Too many levels of symbolic links"}}) {
     INFO(row.folder);
     Launched run(place, with({"--output-dir", row.folder}));
     CHECK(run.end() == row.code);
-    CHECK_THAT(run.err(), StartsWith("ddp-launch: output folder "));
+    CHECK_THAT(run.err(), StartsWith("ddp-launch: output folder ") && Contains(row.says));
   }
   CHECK(std::filesystem::is_empty(place.path("real")));
   CHECK_FALSE(place.has("run"));
+}
+
+TEST_CASE("links and .. on the way to the output folder are followed once, and the run says where it is") {
+  const Workplace place;
+  for (const char* folder : {"real/runs/1", "real/runs/2", "other/runs/1"})
+    std::filesystem::create_directories(place.path(folder));
+  std::filesystem::create_directory_symlink("real", place.path("link"));
+  std::filesystem::create_directory_symlink("runs/2", place.path("real/latest"));
+  const auto [given, real] = GENERATE(table<std::string, std::string>({{"link/runs/1", "real/runs/1"},
+                                                                       {"link/runs/../new/3", "real/new/3"},
+                                                                       {"link/../real/x", "real/x"},
+                                                                       {"link/latest", "real/runs/2"},
+                                                                       {"real/latest/../1", "real/runs/1"}}));
+  Launched run(place, with({"--output-dir", given}), "*:say=up,*:checkpoint");
+  REQUIRE(run.prints("up", 4));
+  // Whoever switches a link does not move the run.
+  std::filesystem::remove(place.path("link"));
+  std::filesystem::create_directory_symlink("other", place.path("link"));
+  run.signal(SIGUSR1);
+  CHECK(run.end() == 0);
+  const std::string there = std::filesystem::canonical(place.path(real)).string();
+  CHECK(run.err() == "ddp-launch: " + given + " is " + there + "\n");
+  CHECK(nlohmann::json::parse(read_text(there + "/status.json"))["state"] == "finished");
+  CHECK(std::filesystem::exists(there + "/logs/rank-3.log"));
+  CHECK(std::filesystem::is_empty(place.path("other/runs/1")));
+}
+
+TEST_CASE("a path without links stays as it was written") {
+  const Workplace place;
+  const std::string given = GENERATE("a/b", "./a//b/", "a/./b");
+  Launched run(place, with({"--output-dir", given}));
+  CHECK(run.end() == 0);
+  CHECK(run.err().empty());
+  CHECK(place.has("a/b/status.json"));
+}
+
+TEST_CASE("a link in the place of what a run makes in its folder is refused, and named with its target") {
+  const Workplace place;
+  const std::string name = GENERATE("checkpoints", "logs", "metrics.jsonl", "config.yaml", "status.json",
+                                    "resumed_from", ".lock", "train.index", "checkpoints/best",
+                                    "checkpoints/step-00000005", "checkpoints/abandoned-5-x", "logs/rank-0.log");
+  INFO(name);
+  std::filesystem::create_directories(place.path("out/checkpoints"));
+  std::filesystem::create_directories(place.path("out/logs"));
+  std::filesystem::create_directories(place.path("elsewhere"));
+  std::filesystem::remove(place.path("out/" + name));
+  const std::string target = GENERATE("elsewhere", "nowhere");
+  std::filesystem::create_symlink(place.path(target), place.path("out/" + name));
+  for (const char* resume : {"none", "auto"}) {
+    Launched run(place, with({"--resume", resume}));
+    CHECK(run.end() == 77);
+    CHECK_THAT(run.err(), Contains("'" + name + "' is a symbolic link to " + place.path(target)));
+  }
+  CHECK(std::filesystem::is_empty(place.path("elsewhere")));
+  CHECK_FALSE(place.has("nowhere"));
+}
+
+TEST_CASE("links that somebody keeps beside what a run makes are theirs") {
+  const Workplace place;
+  std::filesystem::create_directories(place.path("out/checkpoints"));
+  std::filesystem::create_symlink("/nowhere", place.path("out/notes"));
+  std::filesystem::create_symlink("/nowhere", place.path("out/checkpoints/final"));
+  Launched run(place, kFour);
+  CHECK(run.end() == 0);
 }
 
 TEST_CASE("a list of devices of which none can be used is refused, and named, unless the CPU is asked for") {
