@@ -14,6 +14,7 @@
 #include "runtime/base/shell_word.h"
 #include "runtime/base/text_check.h"
 #include "runtime/board/board.h"
+#include "runtime/config/nearest.h"
 
 namespace ddp {
 namespace {
@@ -58,11 +59,46 @@ std::string check_not_empty(const std::string& text) { return text.empty() ? "th
 // A vector option that took every word after it would swallow train.yaml: one word each time it is given.
 void one_word_each(CLI::Option* option) { option->allow_extra_args(false); }
 
+std::string_view without_spaces_around(std::string_view text) {
+  while (text.starts_with(' ')) text.remove_prefix(1);
+  while (text.ends_with(' ')) text.remove_suffix(1);
+  return text;
+}
+
+// "0,1", "0-3", "0,2-3" or "all": adds to what --gpus has named.
+void add_gpus(std::string_view list, TrainOptions& train) {
+  const auto number = [](std::string_view text) {
+    const std::optional<int> gpu = parse_number<int>(without_spaces_around(text));
+    return gpu && *gpu >= 0 ? gpu : std::nullopt;
+  };
+  if (without_spaces_around(list) == "all") {
+    train.all_gpus = true;
+    return;
+  }
+  for (bool is_last = false; !is_last;) {
+    const size_t comma = list.find(',');
+    const std::string_view piece = list.substr(0, comma);
+    const size_t dash = piece.find('-');
+    const std::optional<int> first = number(piece.substr(0, dash));
+    const std::optional<int> last = dash == std::string_view::npos ? first : number(piece.substr(dash + 1));
+    if (!first || !last || *last < *first || *last - *first >= kMaxRanks)
+      throw Error(ExitCode::usage, fmt::format("--gpus: '{}' names no GPU", piece),
+                  "write numbers as 0,1,2 or 0-2, or all");
+    for (int gpu = *first; gpu <= *last; ++gpu) train.gpus.push_back(gpu);
+    is_last = comma == std::string_view::npos;
+    list.remove_prefix(is_last ? 0 : comma + 1);
+  }
+}
+
 // On what, and with which changes.
 void add_common_options(CLI::App& app, TrainOptions& train) {
-  CLI::Option* gpus = app.add_option("--gpus", train.gpus, "One rank on each of these GPUs")->option_text("0,1,...");
-  gpus->delimiter(',')->check(whole_number(0, std::numeric_limits<int>::max()));
-  one_word_each(gpus);
+  const auto take_gpus = [&train](const std::vector<std::string>& lists) {
+    for (const std::string& list : lists) add_gpus(list, train);
+    return true;
+  };
+  CLI::Option* gpus =
+      app.add_option("--gpus", take_gpus, "One rank on each of these GPUs")->option_text("0,1,...|0-3|all");
+  one_word_each(gpus->expected(1)->type_name("LIST")->multi_option_policy(CLI::MultiOptionPolicy::TakeAll));
   app.add_option("--nproc", train.nproc, "Number of ranks (default 1)")
       ->check(whole_number(1, kMaxRanks))
       ->option_text("N")
@@ -85,14 +121,51 @@ void add_train_options(CLI::App& app, TrainOptions& train) {
 void check_placement(const TrainOptions& train) {
   if (train.gpus.size() > size_t(kMaxRanks))
     throw Error(ExitCode::usage, fmt::format("--gpus names more than {} GPUs", kMaxRanks));
-  if (!train.gpus.empty() && train.device == "cpu")
+  if (train.all_gpus && !train.gpus.empty())
+    throw Error(ExitCode::usage, "--gpus names all GPUs, and some again", "leave one of them out");
+  if ((train.all_gpus || !train.gpus.empty()) && train.device == "cpu")
     throw Error(ExitCode::usage, "--gpus and --device cpu exclude each other",
-                fmt::format("leave one out, or use --nproc {} --device cpu", train.gpus.size()));
+                fmt::format("leave one out, or use --nproc {} --device cpu", std::max<size_t>(train.gpus.size(), 1)));
 }
 
 void check_train_options(const TrainOptions& train) {
   if (train.config_file.empty()) throw Error(ExitCode::usage, "no train.yaml given", "see ddp-launch --help");
   check_placement(train);
+}
+
+// A word without a dot or a slash is no file's name: a command that there is not, rather.
+std::string nearest_command(std::string_view word) {
+  struct Verb {
+    std::string_view name, usage;
+  };
+  constexpr std::array<Verb, 8> kVerbs = {{{"run", "run train.yaml"},
+                                           {"train", "train.yaml"},
+                                           {"plan", "plan train.yaml"},
+                                           {"eval", "eval RUN"},
+                                           {"evaluate", "eval RUN"},
+                                           {"sample", "sample RUN --prompt TEXT"},
+                                           {"bench", "bench launch"},
+                                           {"help", "--help"}}};
+  const auto* const nearest = std::min_element(kVerbs.begin(), kVerbs.end(), [word](const Verb& a, const Verb& b) {
+    return edit_distance(word, a.name) < edit_distance(word, b.name);
+  });
+  return fmt::format("did you mean ddp-launch {}?", nearest->usage);
+}
+
+[[noreturn]] void fail_of_words_left(const CLI::App& app) {
+  const std::vector<std::string> left = app.remaining();
+  const std::string see = "see " + app.get_name() + " --help";
+  const CLI::Option* config = app.get_option_no_throw("config");
+  const std::string first = config == nullptr || config->count() == 0 ? "" : config->as<std::string>();
+  if (!first.empty() && first.find_first_not_of("0123456789") == std::string::npos)
+    throw Error(ExitCode::usage, "'" + first + "' is no configuration", "write a list of GPUs as --gpus 0,1");
+  if (left.front().starts_with('-')) throw Error(ExitCode::usage, "unknown option '" + left.front() + "'", see);
+  if (app.get_name() == "ddp-launch" && !first.empty() && first.find_first_of("./") == std::string::npos)
+    throw Error(ExitCode::usage, "unknown command '" + first + "'", nearest_command(first));
+  throw Error(ExitCode::usage,
+              fmt::format("'{}' is one word too many{}", left.front(),
+                          first.empty() ? "" : ", behind the configuration '" + first + "'"),
+              see);
 }
 
 // Parses and turns CLI11's own errors and exit codes into ours. True when `command` became a text to show.
@@ -105,6 +178,8 @@ bool parse(CLI::App& app, std::span<const std::string> args, Command& command) {
     command.text = app.help();
   } catch (const CLI::CallForVersion&) {
     command.text = app.version() + "\n";
+  } catch (const CLI::ExtrasError&) {
+    fail_of_words_left(app);
   } catch (const CLI::ParseError& e) {
     throw Error(ExitCode::usage, e.what(), "see " + app.get_name() + " --help");
   }

@@ -27,6 +27,7 @@ struct TrainOptions {
   std::string output_dir;              // empty: the configuration's
   std::string device = "auto";         // auto | cpu | cuda
   std::vector<int> gpus;               // empty: not given
+  bool all_gpus = false;               // --gpus all: those that are visible
   int nproc = 0;                       // 0: not given
   std::string resume = "none";         // auto | none | PATH
   int64_t stop_after = 0;              // 0: never

@@ -55,6 +55,15 @@ namespace {
 constexpr const char* kWhichGpus =
     "nvidia-smi -L lists them, and CUDA_VISIBLE_DEVICES leaves those that it names (no MIG devices)";
 
+// `--gpus all` becomes those that are visible; where there are none, device cuda says why.
+TrainOptions with_all_gpus(TrainOptions train, const HostDevices& host) {
+  if (!train.all_gpus) return train;
+  train.device = "cuda";
+  train.gpus.resize(host.gpus.size());
+  std::iota(train.gpus.begin(), train.gpus.end(), 0);
+  return train;
+}
+
 bool names_gpus(const TrainOptions& train) { return train.device == "cuda" || !train.gpus.empty(); }
 
 int num_ranks(const TrainOptions& train) {
@@ -157,17 +166,20 @@ void check_precision(PrecisionName precision, const Placement& placement, const 
   }
 }
 
-Placement place_plan(const TrainOptions& train, const HostDevices& host) {
+Placement place_plan(const TrainOptions& asked, const HostDevices& host) {
+  const TrainOptions train = with_all_gpus(asked, host);
+  if (asked.all_gpus && train.gpus.empty()) return place_ranks(train, host);  // says why there are none
   check_sharing(train, host);
   return names_gpus(train) ? on("cuda", train) : place_ranks(train, host);
 }
 
-Placement place_ranks(const TrainOptions& train, const HostDevices& host) {
+Placement place_ranks(const TrainOptions& wish, const HostDevices& host) {
+  const TrainOptions train = with_all_gpus(wish, host);
   check_sharing(train, host);
   const bool wants_cuda = names_gpus(train);
   const int wanted = num_ranks(train);
   const std::string on_cpu = fmt::format("train on the CPU: --nproc {} --device cpu", wanted);
-  const std::string asked = train.gpus.empty() ? "--device cuda" : "--gpus";
+  const std::string asked = train.gpus.empty() && !train.all_gpus ? "--device cuda" : "--gpus";
   const int num_gpus = int(host.gpus.size());
   const bool usable = host.cuda_built && num_gpus > 0;
   const std::string promise = train.device == "auto" ? promise_of_gpus(host) : "";

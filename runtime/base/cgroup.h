@@ -15,8 +15,8 @@ struct CgroupPlaces {
   std::filesystem::path root = "/sys/fs/cgroup", membership = "/proc/self/cgroup";
 };
 
-// Folders in which `controller` ("cpu", "pids", "memory") may have files: that of the process's cgroup, then those above
-// it. One that a container does not see does not exist.
+// Folders in which `controller` ("cpu", "pids", "memory") may have files: that of the process's cgroup, then those
+// above it. One that a container does not see does not exist.
 std::vector<std::filesystem::path> cgroup_folders(std::string_view controller, const CgroupPlaces& places = {});
 
 // Cores that the tightest quota of CPU time pays for, rounded up, so that 150% are 2; nullopt: there is none.

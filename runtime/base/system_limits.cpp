@@ -14,7 +14,8 @@
 namespace ddp {
 namespace {
 
-constexpr const char* kFewerTasks = "use fewer ranks, threads (train.threads_per_rank) or data workers (data.num_workers)";
+constexpr const char* kFewerTasks =
+    "use fewer ranks, threads (train.threads_per_rank) or data workers (data.num_workers)";
 constexpr int64_t kEnoughDescriptors = 1024;  // of the launcher with the most ranks, and of a rank
 
 // Of a resource (RLIMIT_...), nullopt: unlimited.

@@ -7,6 +7,7 @@
 
 #include "runtime/base/fs.h"
 #include "runtime/config/fields.h"
+#include "runtime/config/synonyms.h"
 #include "runtime/config/value.h"
 #include "runtime/config/yaml_tree.h"
 
@@ -36,6 +37,12 @@ struct Override {
   }
   YamlNode node() const { return read_yaml(value, {.name = where, .has_lines = false}); }
 };
+
+// "steps:3" is one word of YAML.
+bool lacks_space(std::string_view text) {
+  const size_t colon = text.find(':');
+  return colon != std::string_view::npos && colon > 0 && colon + 1 < text.size() && text[colon + 1] != ' ';
+}
 
 const YamlNode* child(const YamlNode& node, std::string_view key) {
   for (const YamlNode& candidate : node.children)
@@ -72,7 +79,10 @@ class Builder {
 
   void apply_file(const YamlNode& root) {
     if (root.kind == YamlNode::Kind::null) return;
-    if (root.kind != YamlNode::Kind::map) throw config_error(root.where, "not a map", "write section: {key: value}");
+    if (root.kind != YamlNode::Kind::map)
+      throw config_error(root.where, "not a map",
+                         lacks_space(root.text) ? "write a space behind the colon, as key: value"
+                                                : "a configuration is YAML, as section: {key: value}");
     for (const YamlNode& node : root.children) {
       if (is_section(node.key) || (node.kind == YamlNode::Kind::map && was_section(node.key)))
         apply_section(node);
@@ -187,12 +197,27 @@ class Builder {
     return fmt::format("{}", fmt::join(owners, ", "));
   }
 
+  // What to do about a key that other trainers have; empty where it is none, or this model has nothing like it.
+  std::string name_here(std::string_view key) const {
+    const Synonym* synonym = find_synonym(key);
+    const std::string last = split(key).key;
+    if (!last.empty() && last.find_first_not_of("0123456789") == std::string::npos)  // of {steps: 1,000}
+      return "write numbers without separators";
+    if (synonym == nullptr) return {};
+    if (synonym->key.empty()) return std::string(synonym->how);
+    const auto [section, name] = split(synonym->key);
+    if (find_field(sections_, section, name) == nullptr && !is_section(synonym->key)) return {};
+    return fmt::format("use {}{}{}", synonym->key, synonym->how.empty() ? "" : ": ", synonym->how);
+  }
+
   [[noreturn]] void fail_unknown(const std::string& where, const std::string& key) const {
     if (const RetiredKey* retired = find_retired(key); retired != nullptr)
       throw config_error(where, key + " is a key of earlier versions", advice(*retired));
     if (const std::string owners = owners_of(key); !owners.empty())
       throw config_error(where, fmt::format("{} is a key of model {}, and model.name is {}", key, owners, model_.name),
                          "remove it, or set model.name");
+    if (const std::string here = name_here(key); !here.empty())
+      throw config_error(where, "unknown key " + in_quotes(key), here);
     const std::string nearest = nearest_key(sections_, key);
     throw config_error(where, "unknown key " + in_quotes(key),
                        nearest == key ? "write it nested, as section: {key: value}" : "did you mean " + nearest + "?");
@@ -201,7 +226,9 @@ class Builder {
   void apply_section(const YamlNode& node) {
     if (node.kind == YamlNode::Kind::null) return;  // all its keys are commented out
     if (node.kind != YamlNode::Kind::map)
-      throw config_error(node.where, node.key + " is a section", "write its keys below it: " + keys_of(node.key));
+      throw config_error(node.where, node.key + " is a section",
+                         lacks_space(node.text) ? "write a space behind the colon, as key: value"
+                                                : "write its keys below it: " + keys_of(node.key));
     for (const YamlNode& value : node.children) set_field(node.key, value.key, value.key_where, value);
   }
 
@@ -281,6 +308,12 @@ Config initial_config(const ConfigRegistry& registry, std::string_view name) {
 
 Config load_config(const std::filesystem::path& file, const ConfigRegistry& registry,
                    std::span<const std::string> overrides, const std::string& output_dir, const Defaults& defaults) {
+  if (std::filesystem::is_directory(file))
+    throw Error(ExitCode::no_input, file.string() + " is a folder, and no configuration",
+                std::filesystem::exists(file / "config.yaml") ? "its run's is " + (file / "config.yaml").string()
+                                                              : "name a file like train.yaml");
+  if (file.extension() == ".py")
+    throw config_error(file.string(), "a Python file", "a configuration is YAML, as section: {key: value}");
   // Before reading: it may be a data file, of any size.
   check_yaml_size(file_size(open_input(file), file), file.string());
   return parse_config(read_text(file), file.string(), registry, overrides, output_dir, defaults);

@@ -4,8 +4,13 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <cctype>
+#include <charconv>
+#include <cmath>
 #include <optional>
 #include <span>
+#include <type_traits>
+#include <utility>
 
 #include "runtime/base/number.h"
 #include "runtime/base/text_check.h"
@@ -42,18 +47,18 @@ class ValueReader {
   ValueReader(const Field& field, const std::string& key, const YamlNode& node, const ConfigRegistry& registry)
       : field_(field), key_(key), node_(node), registry_(registry) {}
 
-  void read(int64_t& out) const { read_number(out, node_, "-0123456789", "an integer"); }
-  void read(double& out) const { read_number(out, node_, "+-.eE0123456789", "a finite number"); }
+  void read(int64_t& out) const { read_number(out, node_, "an integer"); }
+  void read(double& out) const { read_number(out, node_, "a finite number"); }
   void read(bool& out) const {
-    if (!is_plain(node_) || (node_.text != "true" && node_.text != "false")) fail_type(node_, "true or false");
+    if (!is_plain(node_) || (node_.text != "true" && node_.text != "false")) fail_type(node_, advice_for_bool());
     out = node_.text == "true";
   }
   void read(std::string& out) const {
-    if (node_.kind != YamlNode::Kind::scalar)
-      fail_type(node_,
-                choices().empty() ? "text (\"\" for none)" : fmt::format("one of {}", fmt::join(choices(), ", ")));
-    check_line(node_);
     const bool may_be_empty = !field_.required && field_.at.initial(registry_) == Value(std::string());
+    if (node_.kind != YamlNode::Kind::scalar || (is_plain(node_) && node_.text == "None"))
+      fail_type(node_, choices().empty() ? (may_be_empty ? "text (\"\" for none)" : "text that is not empty")
+                                         : fmt::format("one of {}", fmt::join(choices(), ", ")));
+    check_line(node_);
     if (node_.text.empty() && !may_be_empty) fail_type(node_, "text that is not empty");
     check_choice(node_.text);
     out = node_.text;
@@ -61,11 +66,10 @@ class ValueReader {
   void read(std::array<double, 2>& out) const {
     if (node_.kind != YamlNode::Kind::list || node_.children.size() != out.size())
       fail_type(node_, "two numbers, as [0.9, 0.95]");
-    for (size_t i = 0; i < out.size(); ++i)
-      read_number(out[i], node_.children[i], "+-.eE0123456789", "a finite number");
+    for (size_t i = 0; i < out.size(); ++i) read_number(out[i], node_.children[i], "a finite number");
   }
-  void read(std::vector<int64_t>& out) const { read_list(out, "-0123456789", "integers, as [3, 4, 6, 3],"); }
-  void read(std::vector<double>& out) const { read_list(out, "+-.eE0123456789", "finite numbers, as [0.5, 0.25],"); }
+  void read(std::vector<int64_t>& out) const { read_list(out, "integers, as [3, 4, 6, 3],"); }
+  void read(std::vector<double>& out) const { read_list(out, "finite numbers, as [0.5, 0.25],"); }
   // An empty text is no path, and an empty list none; only a key that may be left out may say so.
   void read(PathList& out) const {
     constexpr std::string_view kWanted = "a path, or a list of paths, as [a.bin, b.bin]";
@@ -83,7 +87,7 @@ class ValueReader {
   void read(NumberOrWord& out) const {
     out.number.reset();
     if (is_plain(node_) && node_.text == out.word) return;
-    read_number(out.number.emplace(), node_, "+-.eE0123456789", fmt::format("{} or a finite number", out.word));
+    read_number(out.number.emplace(), node_, fmt::format("{} or a finite number", out.word));
   }
 
  private:
@@ -112,12 +116,67 @@ class ValueReader {
     throw config_error(node.where, fmt::format("{} is {}", key_, describe(node)), fmt::format("give {}", wanted));
   }
 
+  // "yes" and "True" say which they mean, but not to every reader of YAML.
+  std::string advice_for_bool() const {
+    std::string word = node_.text;
+    std::transform(word.begin(), word.end(), word.begin(), [](char c) { return char(std::tolower(uint8_t(c))); });
+    for (const auto& [value, words] :
+         {std::pair{"true", " true yes on y 1 "}, std::pair{"false", " false no off n 0 "}})
+      if (!word.empty() && std::string_view(words).find(" " + word + " ") != std::string_view::npos)
+        return fmt::format("true or false: here {}", value);
+    return "true or false";
+  }
+
+  // How a number that is written as elsewhere is written here; empty: it is no such number.
   template <class Number>
-  void read_number(Number& out, const YamlNode& node, std::string_view allowed, std::string_view wanted) const {
+  static std::string number_here(std::string_view text) {
+    std::string digits(text);
+    std::erase_if(digits, [](char c) { return c == '_' || c == ',' || c == ' ' || c == '\''; });
+    if (digits.size() < text.size() && read_plain<Number>(digits)) return digits;
+    if (const bool is_hex = text.starts_with("0x") || text.starts_with("0X"); is_hex) {
+      uint64_t value = 0;
+      const auto [stop, error] = std::from_chars(text.data() + 2, text.data() + text.size(), value, 16);
+      if (error == std::errc() && stop == text.data() + text.size()) return fmt::format("{}", value);
+    }
+    // 1e3 and 1000.0 where an integer is wanted.
+    const std::optional<double> real = read_plain<double>(text);
+    if (std::is_same_v<Number, int64_t> && real && std::abs(*real) < 1e18 && *real == double(int64_t(*real)))
+      return fmt::format("{}", int64_t(*real));
+    return {};
+  }
+
+  // Digits alone, that no type of 64 bits holds.
+  template <class Number>
+  static bool is_too_large(std::string_view text) {
+    if (text.starts_with('-') || text.starts_with('+')) text.remove_prefix(1);
+    if (!text.empty() && text.find_first_not_of(kDigits) == std::string_view::npos) return true;
+    double value = 0;
+    const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    return std::is_same_v<Number, double> && error == std::errc::result_out_of_range &&
+           stop == text.data() + text.size();
+  }
+
+  // A sign '+' is as good as none. `allowed` keeps out the words that from_chars takes for numbers.
+  template <class Number>
+  static std::optional<Number> read_plain(std::string_view text) {
+    constexpr bool kWhole = std::is_same_v<Number, int64_t>;
+    if (text.size() > 1 && text[0] == '+' && text[1] != '-' && text[1] != '+') text.remove_prefix(1);
+    return parse_whole<Number>(text, kWhole ? "-0123456789" : "+-.eE0123456789");
+  }
+
+  template <class Number>
+  void read_number(Number& out, const YamlNode& node, std::string_view wanted) const {
     if (is_plain(node) && looks_octal(node.text))
       throw config_error(node.where, fmt::format("{} is {}", key_, in_quotes(node.text)),
                          "remove the leading zero: it is octal to some readers");
-    const std::optional<Number> number = is_plain(node) ? parse_whole<Number>(node.text, allowed) : std::nullopt;
+    const std::optional<Number> number = is_plain(node) ? read_plain<Number>(node.text) : std::nullopt;
+    if (!number && is_plain(node)) {
+      const std::string here = number_here<Number>(node.text);
+      const char* const flaw = is_too_large<Number>(node.text) ? ", which is too large" : "";
+      throw config_error(node.where, fmt::format("{} is {}{}", key_, in_quotes(node.text), flaw),
+                         fmt::format("give {} in {}{}", wanted, print_bounds(field_.range),
+                                     here.empty() ? "" : ", written as " + here));
+    }
     if (!number) fail_type(node, fmt::format("{} in {}", wanted, print_bounds(field_.range)));
     const Range& r = field_.range;
     const double x = double(*number);
@@ -127,12 +186,12 @@ class ValueReader {
   }
 
   template <class Number>
-  void read_list(std::vector<Number>& out, std::string_view allowed, std::string_view wanted) const {
+  void read_list(std::vector<Number>& out, std::string_view wanted) const {
     const std::string what = fmt::format("a list of {}", wanted);
     if (node_.kind != YamlNode::Kind::list || node_.children.empty() || node_.children.size() > kLongestList)
       fail_type(node_, fmt::format("{} of at most {}", what, kLongestList));
     out.resize(node_.children.size());
-    for (size_t i = 0; i < out.size(); ++i) read_number(out[i], node_.children[i], allowed, what);
+    for (size_t i = 0; i < out.size(); ++i) read_number(out[i], node_.children[i], what);
   }
 
   void check_choice(const std::string& text) const {

@@ -39,6 +39,32 @@ void check_scalar_size(const std::string& text, const std::string& where) {
                        fmt::format("the limit is {}", kMaxScalarBytes));
 }
 
+// UTF-16, as some editors of Windows write it, begins with a mark or has a zero byte in each character.
+void check_encoding(std::string_view text, const YamlSource& source) {
+  const bool is_marked = text.starts_with("\xFF\xFE") || text.starts_with("\xFE\xFF");
+  const bool has_zeros = text.size() >= 2 && (text[0] == '\0') != (text[1] == '\0');
+  if (is_marked || has_zeros) throw config_error(position(source, 0, 0), "the text is UTF-16", "save it as UTF-8");
+}
+
+// What in the lines up to `last` (from 0) a parser of YAML stumbles over and does not name: the error, or nothing.
+std::optional<Error> usual_mistake(std::string_view text, int last, const YamlSource& source) {
+  for (int number = 0; number <= last && !text.empty(); ++number) {
+    const std::string_view line = text.substr(0, text.find('\n'));
+    text.remove_prefix(std::min(line.size() + 1, text.size()));
+    const size_t first = std::min(line.find_first_not_of(" \t"), line.size());
+    const size_t tab = line.substr(0, first).find('\t'), colon = line.find(':', first);
+    if (tab != std::string_view::npos)
+      return config_error(position(source, number, int(tab)), "a tab", "indent with spaces: YAML forbids tabs there");
+    if (colon == std::string_view::npos || colon == first || colon + 1 >= line.size()) continue;
+    const std::string_view key = line.substr(first, colon - first);
+    const bool is_word = key.find_first_of(" {[\"'#") == std::string_view::npos;
+    if (is_word && std::string_view(" \r").find(line[colon + 1]) == std::string_view::npos)
+      return config_error(position(source, number, int(colon)), "no space behind the colon of " + in_quotes(key),
+                          "write key: value");
+  }
+  return std::nullopt;
+}
+
 class TreeBuilder final : public YAML::EventHandler {
  public:
   explicit TreeBuilder(const YamlSource& source) : source_(source) {}
@@ -114,8 +140,8 @@ class TreeBuilder final : public YAML::EventHandler {
 
   const YamlSource& source_;
   YamlNode root_;
-  std::vector<YamlNode*>
-      open_;  // from the root inwards; a node's siblings come after it is closed, so these stay valid
+  // From the root inwards; a node's siblings come after it is closed, so these stay valid.
+  std::vector<YamlNode*> open_;
   bool has_key_ = false;
   std::string key_, key_where_;
   int n_documents_ = 0;
@@ -131,6 +157,7 @@ void check_yaml_size(int64_t size_bytes, const std::string& name) {
 
 YamlNode read_yaml(std::string_view text, const YamlSource& source) {
   check_yaml_size(int64_t(text.size()), source.name);
+  check_encoding(text, source);
   check_characters(text, source);
   std::istringstream stream{std::string(text)};
   TreeBuilder builder(source);
@@ -138,6 +165,7 @@ YamlNode read_yaml(std::string_view text, const YamlSource& source) {
     YAML::Parser parser(stream);
     while (parser.HandleNextDocument(builder)) {}
   } catch (const YAML::Exception& e) {
+    if (std::optional<Error> mistake = usual_mistake(text, std::max(e.mark.line, 0), source)) throw *mistake;
     throw config_error(
         position(source, std::max(e.mark.line, 0), std::max(e.mark.column, 0)), "not YAML: " + e.msg,
         e.msg.starts_with(YAML::ErrorMsg::UNKNOWN_ANCHOR) ? "put text that begins with * in quotes" : "");

@@ -198,9 +198,8 @@ template <class T>
 using HostBuffer = BasicBuffer<T, MemoryPlace::host>;
 
 struct CpuOptions {
-  int num_threads = 1;  // of the compute stream
-  bool pin_threads =
-      false;  // to consecutive cores from `first_core`; only where ranks x threads are all cores (should_pin)
+  int num_threads = 1;       // of the compute stream
+  bool pin_threads = false;  // to consecutive cores from `first_core`: should_pin()
   int first_core = 0;
   int spin_pauses = 2000;  // before a waiting thread sleeps; 0 when ranks outnumber cores
 };

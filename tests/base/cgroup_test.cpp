@@ -30,20 +30,20 @@ class Cgroups {
 }  // namespace
 
 TEST_CASE("a quota of CPU time counts as cores, rounded up") {
-  const auto [text, cores] = GENERATE(
-      table<std::string, std::optional<int>>({{"max 100000\n", std::nullopt},
-                                              {"200000 100000\n", 2},
-                                              {"150000 100000\n", 2},
-                                              {"100001 100000\n", 2},
-                                              {"50000 100000\n", 1},
-                                              {"1 1000000\n", 1},
-                                              {"9223372036854775807 1\n", std::numeric_limits<int>::max()},
-                                              {"100000", std::nullopt},
-                                              {"0 100000", std::nullopt},
-                                              {"100000 0", std::nullopt},
-                                              {"-5 100000", std::nullopt},
-                                              {"1e5 100000", std::nullopt},
-                                              {"", std::nullopt}}));
+  const auto [text, cores] =
+      GENERATE(table<std::string, std::optional<int>>({{"max 100000\n", std::nullopt},
+                                                       {"200000 100000\n", 2},
+                                                       {"150000 100000\n", 2},
+                                                       {"100001 100000\n", 2},
+                                                       {"50000 100000\n", 1},
+                                                       {"1 1000000\n", 1},
+                                                       {"9223372036854775807 1\n", std::numeric_limits<int>::max()},
+                                                       {"100000", std::nullopt},
+                                                       {"0 100000", std::nullopt},
+                                                       {"100000 0", std::nullopt},
+                                                       {"-5 100000", std::nullopt},
+                                                       {"1e5 100000", std::nullopt},
+                                                       {"", std::nullopt}}));
   const Cgroups cgroups("0::/job\n");
   cgroups.write("fs/job/cpu.max", text);
   CHECK(cores_of_quota(cgroups.places()) == cores);

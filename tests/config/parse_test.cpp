@@ -110,7 +110,7 @@ TEST_CASE("an unknown key is an error with its position and the nearest known ke
       {"data: {train: a}\nmicro_batch: 3\n", "t.yaml:2:1", "train.micro_batch?"},
       {"data: {train: a}\noutput_dri: 3\n", "t.yaml:2:1", "output_dir?"},
       {"data: {train: a}\ntrain.steps: 3\n", "t.yaml:2:1", "nested"},
-      {"data: {train: a}\n<<: {steps: 3}\n", "t.yaml:2:1", "did you mean"},
+      {"data: {train: a}\n<<: {steps: 3}\n", "t.yaml:2:1", "merge keys"},
       {"data: {train: a}\n'': 3\n", "t.yaml:2:1", "did you mean"},
   };
   for (const Case& c : cases) {

@@ -119,12 +119,55 @@ TEST_CASE("a usage error says what is wrong in words that fit on a line, and who
     }
     return {};
   };
-  CHECK(message({"--gpus", "all", "train.yaml"}) ==
-        "--gpus: 'all' is not a whole number of 0 or more, at most 2147483647; see ddp-launch --help");
+  CHECK(message({"--gpus", "0,x", "train.yaml"}) == "--gpus: 'x' names no GPU; write numbers as 0,1,2 or 0-2, or all");
   CHECK(message({"--stop-after", "-3", "train.yaml"}) ==
         "--stop-after: '-3' is not a whole number of 1 or more; see ddp-launch --help");
   CHECK(message({"--output-dir", "", "train.yaml"}) == "--output-dir: the name is empty; see ddp-launch --help");
   CHECK(message({"sample"}) == "RUN is required; see ddp-launch sample --help");
+}
+
+TEST_CASE("GPUs are numbers, ranges, lists of both, or all") {
+  const auto gpus = [](const std::string& list) { return parse({"--gpus", list, "train.yaml"}).train.gpus; };
+  CHECK(gpus("0-3") == std::vector{0, 1, 2, 3});
+  CHECK(gpus("0, 2 - 3 ,5") == std::vector{0, 2, 3, 5});
+  CHECK(gpus("0,0-1") == std::vector{0, 0, 1});  // refused where it is placed
+  CHECK(parse({"--gpus=1", "--gpus", "0", "train.yaml"}).train.gpus == std::vector{1, 0});
+  CHECK(parse({"--gpus", "all", "train.yaml"}).train.all_gpus);
+  for (const char* list :
+       {"", " ", ",", "0,", "-", "-1", "1-", "3-1", "0--1", "0-99999999999", "0-1000000", "1.5", "all,0", "ALL"}) {
+    INFO(list);
+    CHECK(code_of({"--gpus", list, "train.yaml"}) == 64);
+  }
+  CHECK(code_of({"--gpus", "all", "--gpus", "0", "train.yaml"}) == 64);
+  CHECK(code_of({"--gpus", "all", "--device", "cpu", "train.yaml"}) == 64);
+  CHECK(code_of({"--gpus", "all", "--nproc", "2", "train.yaml"}) == 64);
+}
+
+TEST_CASE("all GPUs are those that are visible, and an error where there are none") {
+  const TrainOptions train = parse({"--gpus", "all", "train.yaml"}).train;
+  CHECK(place_ranks(train, four_gpus()).indices == std::vector{0, 1, 2, 3});
+  CHECK(place_plan(train, four_gpus()).indices == std::vector{0, 1, 2, 3});
+  CHECK_THROWS_WITH(place_ranks(train, {}), Catch::StartsWith("--gpus: this machine has no NVIDIA driver"));
+  CHECK_THROWS_WITH(place_plan(train, {}), Catch::StartsWith("--gpus: this machine has no NVIDIA driver"));
+}
+
+TEST_CASE("a word that is no command is blamed, and not the file behind it") {
+  struct Row {
+    std::vector<std::string> args;
+    const char* says;
+  };
+  for (const Row& row :
+       {Row{{"trian", "x.yaml"}, "unknown command 'trian'; did you mean ddp-launch train.yaml?"},
+        Row{{"train", "x.yaml"}, "unknown command 'train'; did you mean ddp-launch train.yaml?"},
+        Row{{"rnu", "x.yaml"}, "unknown command 'rnu'; did you mean ddp-launch run train.yaml?"},
+        Row{{"paln", "x.yaml"}, "unknown command 'paln'; did you mean ddp-launch plan train.yaml?"},
+        Row{{"evaluate", "runs/a"}, "did you mean ddp-launch eval RUN?"},
+        Row{{"x.yaml", "y.yaml"}, "'y.yaml' is one word too many, behind the configuration 'x.yaml'"},
+        Row{{"plan", "x.yaml", "y.yaml"}, "'y.yaml' is one word too many"},
+        Row{{"eval", "a", "b"}, "'b' is one word too many; see ddp-launch eval --help"},
+        Row{{"x.yaml", "--nrpoc", "2"}, "unknown option '--nrpoc'"},
+        Row{{"--gpus", "0", "1", "x.yaml"}, "'1' is no configuration; write a list of GPUs as --gpus 0,1"}})
+    CHECK_THROWS_WITH(parse_command_line(row.args), Catch::Contains(row.says));
 }
 
 TEST_CASE("plan takes the options of a run, and an amount of memory") {

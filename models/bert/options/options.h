@@ -16,7 +16,9 @@ inline constexpr Named<Preset> kPresetNames[] = {{Preset::none, ""},
                                                  {Preset::small, "bert-small"},
                                                  {Preset::medium, "bert-medium"},
                                                  {Preset::base, "bert-base"},
+                                                 {Preset::base, "bert-base-uncased"},
                                                  {Preset::large, "bert-large"},
+                                                 {Preset::large, "bert-large-uncased"},
                                                  {Preset::minilm, "minilm-l6"}};
 constexpr std::span<const Named<Preset>> names_of(Preset) { return kPresetNames; }
 

@@ -12,6 +12,7 @@ namespace ddp::gpt2 {
 enum class Preset : uint8_t { none, small, medium, large, xl };
 inline constexpr Named<Preset> kPresetNames[] = {{Preset::none, ""},
                                                  {Preset::small, "gpt2-small"},
+                                                 {Preset::small, "gpt2"},
                                                  {Preset::medium, "gpt2-medium"},
                                                  {Preset::large, "gpt2-large"},
                                                  {Preset::xl, "gpt2-xl"}};
