@@ -78,6 +78,11 @@ std::string one_line(std::string_view text, size_t most_bytes) {
   return shown;
 }
 
+std::string quoted_name(std::string_view name) {
+  constexpr size_t kMostBytes = 80;
+  return "\"" + one_line(name, kMostBytes) + (name.size() > kMostBytes ? "...\"" : "\"");
+}
+
 void check_own_environment() {
   for (char** entry = environ; *entry != nullptr; ++entry) {
     const std::string_view text = *entry;

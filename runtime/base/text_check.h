@@ -28,6 +28,9 @@ std::optional<TextFlaw> find_text_flaw(std::string_view text, TextForm form);
 // message of one line.
 std::string one_line(std::string_view text, size_t most_bytes = std::string_view::npos);
 
+// A name of any bytes, in quotes: one_line of it, cut at 80 bytes.
+std::string quoted_name(std::string_view name);
+
 // The environment of this process has no flawed value in our variables (DDP_*). Errors: usage (64) naming the variable.
 void check_own_environment();
 

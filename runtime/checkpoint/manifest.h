@@ -8,11 +8,11 @@
 #include <string>
 
 #include "kernels/step_state.h"
+#include "runtime/base/run_files.h"
 #include "runtime/state/safetensors.h"
 
 namespace ddp {
 
-inline constexpr const char* kModelFile = "model.safetensors";
 inline constexpr const char* kOptimizerFile = "optimizer.safetensors";
 inline constexpr const char* kManifestFile = "manifest.json";
 
