@@ -11,6 +11,7 @@
 #include "runtime/base/check.h"
 #include "runtime/base/error.h"
 #include "runtime/base/hash.h"
+#include "runtime/base/weights_file.h"
 #include "runtime/device/float16.h"
 
 namespace ddp {
@@ -19,8 +20,8 @@ namespace {
 static_assert(std::endian::native == std::endian::little, "safetensors files are little-endian and are read in place");
 
 constexpr int64_t kLengthBytes = 8;
-// A header of 65,536 tensors takes less; the limit keeps a hostile one from costing time and memory.
-constexpr uint64_t kMaxHeaderBytes = 16 << 20;
+// The safetensors library's limit.
+constexpr uint64_t kMaxHeaderBytes = 100'000'000;
 // Hashed and written (or read and widened) while in the cache.
 constexpr size_t kPieceBytes = 256 << 10;
 // What is written goes to the disk while more comes: an fsync at the end could last for minutes, like a hang.
@@ -86,8 +87,9 @@ void append_tensor(HashedOutput& out, const TensorToSave& tensor) {
   }
 }
 
-void check_size(const SavedTensor& tensor, size_t asked) {
-  DDP_CHECK(int64_t(asked) == tensor.numel(), "{} has {} elements, {} asked for", tensor.name, tensor.numel(), asked);
+void check_range(const SavedTensor& tensor, int64_t begin, size_t asked) {
+  DDP_CHECK(begin >= 0 && begin + int64_t(asked) <= tensor.numel(), "{} has {} elements, {} asked for from {} on",
+            tensor.name, tensor.numel(), asked, begin);
 }
 
 }  // namespace
@@ -105,6 +107,7 @@ WrittenFile write_safetensors(const std::filesystem::path& path, std::span<const
 SafetensorsReader::SafetensorsReader(const std::filesystem::path& path) : path_(path), file_(open_input(path)) {
   const int64_t size = file_size(file_, path_);
   const auto malformed = [&](const std::string& why) { return malformed_safetensors(path_.string(), why); };
+  check_not_foreign(first_bytes(file_, path_), path_);
   if (size < kLengthBytes) throw malformed(fmt::format("{} bytes are too few for a header", size));
   uint64_t header_bytes = 0;
   read_exact(file_, std::as_writable_bytes(std::span(&header_bytes, 1)), 0, path_);
@@ -124,26 +127,32 @@ void SafetensorsReader::fail_dtype(const SavedTensor& tensor, std::string_view c
 }
 
 void SafetensorsReader::read_i32(const SavedTensor& tensor, std::span<int32_t> out) const {
-  check_size(tensor, out.size());
+  DDP_CHECK(int64_t(out.size()) == tensor.numel(), "{} elements of {}, which has {}", out.size(), tensor.name,
+            tensor.numel());
   if (tensor.dtype != "I32") fail_dtype(tensor, "I32");
   read_exact(file_, std::as_writable_bytes(out), data_begin_ + tensor.begin, path_);
 }
 
-void SafetensorsReader::read_f32(const SavedTensor& tensor, std::span<float> out) const {
-  check_size(tensor, out.size());
-  int64_t offset = data_begin_ + tensor.begin;
-  if (tensor.dtype == "F32") return read_exact(file_, std::as_writable_bytes(out), offset, path_);
-  if (tensor.dtype != "F16" && tensor.dtype != "BF16") fail_dtype(tensor, "F32, F16 and BF16");
-  const bool is_f16 = tensor.dtype == "F16";
-  std::array<uint16_t, kPieceBytes / sizeof(uint16_t)> halves;
-  while (!out.empty()) {
-    const auto piece = std::span(halves).first(std::min(out.size(), halves.size()));
-    read_exact(file_, std::as_writable_bytes(piece), offset, path_);
-    std::transform(piece.begin(), piece.end(), out.begin(),
-                   [=](uint16_t bits) { return is_f16 ? to_f32(Half{bits}) : to_f32(BFloat16{bits}); });
-    offset += int64_t(piece.size_bytes());
-    out = out.subspan(piece.size());
-  }
+void SafetensorsReader::read_f32(const SavedTensor& tensor, std::span<float> out, int64_t begin) const {
+  check_range(tensor, begin, out.size());
+  const auto begin_of = [&](size_t element_bytes) {
+    return data_begin_ + tensor.begin + begin * int64_t(element_bytes);
+  };
+  const auto converted = [&]<class T>(T, auto to) {
+    std::array<T, kPieceBytes / sizeof(T)> pieces;
+    for (int64_t offset = begin_of(sizeof(T)); !out.empty();) {
+      const auto piece = std::span(pieces).first(std::min(out.size(), pieces.size()));
+      read_exact(file_, std::as_writable_bytes(piece), offset, path_);
+      std::transform(piece.begin(), piece.end(), out.begin(), to);
+      offset += int64_t(piece.size_bytes());
+      out = out.subspan(piece.size());
+    }
+  };
+  if (tensor.dtype == "F32") return read_exact(file_, std::as_writable_bytes(out), begin_of(sizeof(float)), path_);
+  if (tensor.dtype == "F16") return converted(uint16_t(), [](uint16_t bits) { return to_f32(Half{bits}); });
+  if (tensor.dtype == "BF16") return converted(uint16_t(), [](uint16_t bits) { return to_f32(BFloat16{bits}); });
+  if (tensor.dtype == "F64") return converted(double(), [](double value) { return float(value); });
+  fail_dtype(tensor, "F32, F16, BF16 and F64");
 }
 
 }  // namespace ddp

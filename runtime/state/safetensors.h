@@ -37,16 +37,16 @@ WrittenFile write_safetensors(const std::filesystem::path& path, std::span<const
 // A tensor as a header describes it.
 struct SavedTensor {
   std::string name;
-  std::string dtype;  // "F32", "BF16", ...
-  std::vector<int64_t> shape;
+  std::string dtype;           // "F32", "BF16", ...
+  std::vector<int64_t> shape;  // one beyond 63 bits, which only a tensor without elements has, is the largest
   int64_t begin = 0, end = 0;  // bytes from the start of the data
 
   int64_t numel() const;
 };
 
-// The tensors of a header whose file holds `data_bytes` bytes of data, in the order of their bytes: known dtypes,
-// unique names, sizes that agree with the shapes, neither holes nor overlaps. `file` stands for the file in errors.
-// Errors: data (65).
+// The tensors of a header whose file holds `data_bytes` bytes of data, in the order of their bytes: what the
+// safetensors library reads, of the dtypes that it knows, unique names, sizes that agree with the shapes, neither holes
+// nor overlaps. `file` stands for the file in errors. Errors: data (65).
 std::vector<SavedTensor> parse_safetensors_header(std::string_view header, int64_t data_bytes, const std::string& file);
 
 // The one form of these errors: data (65).
@@ -58,10 +58,10 @@ class SafetensorsReader {
   explicit SafetensorsReader(const std::filesystem::path& path);
   const std::filesystem::path& path() const { return path_; }
   const std::vector<SavedTensor>& tensors() const { return tensors_; }
-  // Reads tensor.numel() elements into `out`, whose size must agree; F16 and BF16 are widened. Errors: data (65) for
-  // another dtype.
-  void read_f32(const SavedTensor& tensor, std::span<float> out) const;
-  // The same of I32.
+  // Reads the elements from `begin` on that `out` has room for. F16 and BF16 are widened, F64 is rounded. Errors: data
+  // (65) for another dtype.
+  void read_f32(const SavedTensor& tensor, std::span<float> out, int64_t begin = 0) const;
+  // All tensor.numel() elements, of I32.
   void read_i32(const SavedTensor& tensor, std::span<int32_t> out) const;
 
  private:
