@@ -51,7 +51,7 @@ Subject read_subject(const TrainOptions& options, const ConfigRegistry& registry
       throw Error(ExitCode::config,
                   fmt::format("{}: model.init_from is not set: there are no weights to evaluate", path.string()),
                   "set it, or name a run's folder");
-    check_input("model.init_from", subject.config.model.init_from);
+    check_init_from(subject.config);
     return subject;
   }
   if (const fs::path manifest = path / "manifest.json"; fs::exists(manifest))

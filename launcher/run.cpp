@@ -19,6 +19,7 @@
 #include "launcher/supervise.h"
 #include "runtime/base/cores.h"
 #include "runtime/base/error.h"
+#include "runtime/base/weights_file.h"
 
 namespace ddp {
 namespace {
@@ -27,7 +28,7 @@ void check_inputs(const Config& config, const std::string& resume) {
   const DataPath kind = data_format(config).path;
   check_paths("data.train", config.data.train, kind);
   check_paths("data.valid", config.data.valid, kind);
-  check_input("model.init_from", config.model.init_from);
+  check_init_from(config);
   if (resume == "auto" || resume == "none") return;
   const std::string manifest = resume + "/manifest.json";  // what a checkpoint has
   if (::access(manifest.c_str(), R_OK) != 0)
@@ -69,6 +70,15 @@ void check_input(const char* key, const std::string& path, DataPath kind) {
     if (kind == DataPath::file || !is_folder) file_size(input, path);
   } catch (const Error& e) {
     throw Error(ExitCode::no_input, fmt::format("{}: {}", key, e.what()));
+  }
+}
+
+void check_init_from(const Config& config) {
+  if (config.model.init_from.empty()) return;
+  try {
+    find_weights(config.model.init_from);
+  } catch (const Error& e) {
+    throw Error(e.code(), fmt::format("model.init_from: {}", e.what()));
   }
 }
 

@@ -21,7 +21,10 @@ Config resolve_config(const TrainOptions& train, const Placement& placement, con
 
 // Opens the file or folder that `key` names, so that a typing error costs a second and not a rendezvous. Errors:
 // no_input (66).
-void check_input(const char* key, const std::string& path, DataPath kind = DataPath::file);
+void check_input(const char* key, const std::string& path, DataPath kind);
+
+// The same of model.init_from, where it is set, and that it seems to be what is read. Errors: as find_weights.
+void check_init_from(const Config& config);
 
 // Of the ranks of a job, but for what a training run alone has.
 std::vector<RankEnv> rank_environments(const Placement& placement, const Board& board, const Fd& segment,

@@ -15,8 +15,7 @@ constexpr int64_t kLogitsRows = 1024;  // at once: a micro-batch, mostly
 // Convolutions lie as KRSC and are saved as KCRS, PyTorch's order. Its buffers that count batches are nobody's here.
 // Weights of another number of classes get a new classifier.
 SavedNames saved_names(const ParamLayout& layout) {
-  SavedNames names{
-      .prefixes = {"module."}, .passed_over = {".num_batches_tracked"}, .may_start_anew = {"fc.weight", "fc.bias"}};
+  SavedNames names{.buffers = {{".num_batches_tracked"}}, .may_start_anew = {"fc.weight", "fc.bias"}};
   for (const Param& p : layout.params())
     if (p.shape.rank == 4) names.parts.push_back({.saved = p.name, .param = p.name, .permutation = {0, 3, 1, 2}});
   return names;

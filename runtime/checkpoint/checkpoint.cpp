@@ -6,7 +6,6 @@
 
 #include "runtime/base/hash.h"
 #include "runtime/base/run_files.h"
-#include "runtime/checkpoint/tensor_map.h"
 
 namespace ddp {
 namespace {
@@ -251,9 +250,8 @@ void load_checkpoint_model(const fs::path& path, const ModelFlats& model) {
   load_tensors(SafetensorsReader(path / kModelFile), wanted_tensors(model));
 }
 
-std::vector<std::string> load_model(const fs::path& path, const ModelFlats& model) {
-  const SafetensorsReader file(fs::is_directory(path) ? path / kModelFile : path);
-  return load_tensors(file, wanted_tensors(model), model.layout.saved_names());
+LoadReport load_model(const fs::path& path, const ModelFlats& model) {
+  return load_published(TensorFiles::open(path), wanted_tensors(model), model.layout.saved_names());
 }
 
 }  // namespace ddp

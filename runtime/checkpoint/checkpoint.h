@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "runtime/checkpoint/manifest.h"
+#include "runtime/checkpoint/tensor_map.h"
 #include "runtime/state/param_layout.h"
 
 namespace ddp {
@@ -89,9 +90,9 @@ TrainingState load_checkpoint(const std::filesystem::path& path, const ModelFlat
 // The same, of the model alone.
 void load_checkpoint_model(const std::filesystem::path& path, const ModelFlats& model);
 
-// Weights to start from: a safetensors file, which the layout's saved names say how others write, or a folder with a
-// model.safetensors. What may start anew and does keeps the values that it has: returns how the file differs there, a
-// text for each tensor in the order of the layout. Errors: as above.
-std::vector<std::string> load_model(const std::filesystem::path& path, const ModelFlats& model);
+// Weights to start from, as the layout's saved names say that others write them: a safetensors file, the index of one
+// in shards, or a folder with one of them. What may start anew and does keeps the values that it has. Errors: as above,
+// and data (65) saying what a file seems to be that is none of these.
+LoadReport load_model(const std::filesystem::path& path, const ModelFlats& model);
 
 }  // namespace ddp

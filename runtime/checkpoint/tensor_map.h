@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "runtime/state/safetensors.h"
 #include "runtime/state/saved_view.h"
+#include "runtime/state/tensor_files.h"
 
 namespace ddp {
 
@@ -23,12 +23,20 @@ struct Wanted {
 // All parameters of `flat`, each tensor named prefix + its saved name.
 std::vector<Wanted> wanted_tensors(const ParamLayout& layout, float* flat, const std::string& prefix);
 
-// Fills the parameters, padding with zeros. Names and shapes must match exactly, but for what `published` says, by
-// default nothing. What may start anew and does is left as it is; returns how it differs, a text for each tensor, in
-// the order of `wanted`. Errors: config (78) naming the first tensors that differ, before anything is read; data (65)
-// when the file is corrupt.
-std::vector<std::string> load_tensors(const SafetensorsReader& file, std::span<const Wanted> wanted,
-                                      const SavedNames& published = {});
+// Fills the parameters, padding with zeros. Names and shapes must match exactly. Errors: config (78) naming the first
+// tensors that differ, before anything is read; data (65) when the file is corrupt.
+void load_tensors(SafetensorsReader file, std::span<const Wanted> wanted);
+
+// What load_published read otherwise than it stands in the file, or did not read.
+struct LoadReport {
+  // How the file differs from what starts anew, and is left as it is: a text for each tensor, in the order of `wanted`.
+  std::vector<std::string> anew;
+  std::vector<std::string> notes;  // what else is worth a line
+};
+
+// The same of files that others wrote: names and shapes must match but for what `published` says and for the prefixes
+// of a wrapped model. Errors: as above; nothing is read where a copy differs from what it is a copy of.
+LoadReport load_published(const TensorFiles& files, std::span<const Wanted> wanted, const SavedNames& published);
 
 // Such texts as one: the first three, and how many more there are.
 std::string shortened(std::vector<std::string> differences);

@@ -24,6 +24,26 @@ struct SavedAlias {
   std::string theirs, saved;
 };
 
+// A tensor that must hold what the saved one does, since the model has only that: a tied classifier beside the
+// embedding. Where a file has it alone, it is taken for the saved one.
+struct SavedCopy {
+  std::string theirs, saved;
+  std::string hint = {};  // what to do where the two differ
+};
+
+// A tensor that is no weight: a mask, a counter. Where its type could be a weight's it has this shape, -1 for any
+// length.
+struct SavedBuffer {
+  std::string name;
+  std::vector<int64_t> shape = {};
+};
+
+// A parameter of which a file may hold more rows than the model: the first ones are read.
+struct SavedRows {
+  std::string saved;
+  std::string key;  // that says how many there are
+};
+
 struct SavedNames {
   std::vector<SavedPart> parts = {};
   // The rest is for model.init_from alone. A prefix may stand before a name or be missing, in the file and in the model
@@ -31,8 +51,12 @@ struct SavedNames {
   std::vector<std::string> prefixes = {};
   // An entry of the following lists that begins with a dot is the end of a name, any other a whole one.
   std::vector<SavedAlias> aliases = {};
-  // What a file may hold beside the model's: buffers, tied weights, of whatever type.
-  std::vector<std::string> passed_over = {};
+  std::vector<SavedCopy> copies = {};
+  std::vector<SavedRows> first_rows = {};
+  // What a file may hold beside the model's: of whatever type and in silence; and heads of other tasks, which are
+  // named.
+  std::vector<SavedBuffer> buffers = {};
+  std::vector<std::string> other_heads = {};
   // What a file may lack or have in another shape, such as the head of another task: it keeps its initial values. A
   // parameter in parts does so as a whole, and only where all of them are missing, or all of another shape.
   std::vector<std::string> may_start_anew = {};

@@ -68,7 +68,7 @@ Checkpoint load_from(const fs::path& place, const ModelFlats& model) {
 }
 
 Checkpoint load_given(const std::string& source, const ModelFlats& model) {
-  const std::vector<std::string> anew = load_model(source, model);
+  const std::vector<std::string> anew = load_init_from(source, model);
   if (!anew.empty())
     throw Error(ExitCode::config,
                 fmt::format("model.init_from: {} is not all of this model, which is {}", source, shortened(anew)),

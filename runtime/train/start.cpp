@@ -74,7 +74,7 @@ TrainingState load_or_init(const StartRequest& request, const Model& model, Host
     init_params(model.state_layout(), host.model_state(), uint64_t(request.config.train.seed), all_cores);
   }
   if (!source.empty()) {
-    const std::vector<std::string> anew = load_model(source, host.model_flats());
+    const std::vector<std::string> anew = load_init_from(source, host.model_flats());
     if (!anew.empty()) log::info("model.init_from: {} fits but for what starts anew: {}", source, shortened(anew));
     check_loaded_model(source, request.config.train, host.model_flats());
   }
@@ -84,6 +84,12 @@ TrainingState load_or_init(const StartRequest& request, const Model& model, Host
 }
 
 }  // namespace
+
+std::vector<std::string> load_init_from(const std::string& source, const ModelFlats& model) {
+  const LoadReport report = load_model(source, model);
+  for (const std::string& note : report.notes) log::info("model.init_from: {}", note);
+  return report.anew;
+}
 
 // Parameters are rounded to the storage type, to infinity where it ends; the model's state is f32.
 void check_loaded_model(const std::string& source, const TrainConfig& train, const ModelFlats& model) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "runtime/checkpoint/checkpoint.h"
 #include "runtime/comm/communicator.h"
@@ -22,6 +23,10 @@ struct StartRequest {
 // differ; non_finite (79) naming a tensor that is not finite.
 TrainingState start_run(const StartRequest& request, const Model& model, Device& device, Communicator& comm,
                         TrainStep& step, const WaitPolicy& wait);
+
+// Reads the weights that model.init_from names, and logs what was read otherwise than it stands in the file, a line
+// each. Returns how the file differs from what starts anew; errors: as load_model.
+std::vector<std::string> load_init_from(const std::string& source, const ModelFlats& model);
 
 // That each value of a model which was read from `source` is finite, and stays so in the storage type. Errors:
 // non_finite (79) naming the tensor.

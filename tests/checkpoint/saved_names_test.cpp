@@ -28,9 +28,10 @@ ParamLayout made_up_layout() {
             {.saved = "attn.v.bias", .param = "qkv.bias", .first_row = 4, .num_rows = 2},
             {.saved = "stem.weight", .param = "conv.weight", .permutation = {0, 3, 1, 2}},
             {.saved = "embeddings.word", .param = "wte.weight"}},
-       .prefixes = {"made_up.", "module.made_up."},
+       .prefixes = {"made_up."},
        .aliases = {{.theirs = "stem.kernel", .saved = "stem.weight"}},
-       .passed_over = {".position_ids", "decoder.weight"}});
+       .buffers = {{".position_ids", {1}}},
+       .other_heads = {"decoder.weight"}});
   return layout;
 }
 
@@ -186,7 +187,7 @@ struct Prefixed {
          .prefixes = {"bert."},
          .aliases = {{.theirs = ".LayerNorm.gamma", .saved = ".LayerNorm.weight"},
                      {.theirs = "bert.layer.0.scale", .saved = "bert.layer.0.LayerNorm.weight"}},
-         .passed_over = {"bert.pooler.bias"}});
+         .other_heads = {"bert.pooler.bias"}});
     flat = numbered(layout);
   }
   struct Tensor {

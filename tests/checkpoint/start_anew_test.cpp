@@ -80,7 +80,7 @@ TEST_CASE("a head that a file lacks or has in another shape keeps its values and
                           ? publish<float>(folder, tensors, dtype, {0, 1, 2, 3, 4, 5})
                           : publish<uint16_t>(folder, tensors, dtype, {0x0000, 0x3C00, 0x4000, 0x4200, 0x4400, 0x4500});
     Model model;
-    const Texts anew = load_model(path, model.flats());
+    const Texts anew = load_model(path, model.flats()).anew;
     CHECK(model.params == expected.params);
     return anew;
   };
@@ -143,7 +143,7 @@ TEST_CASE("a run's own checkpoint matches exactly, heads too") {
   other.set_saved_names(written.layout.saved_names());
   std::vector<float> params(size_t(other.flat_elements()));
   const ModelFlats flats = {other, params.data(), written.no_state, nullptr};
-  CHECK(load_model(checkpoint, flats).size() == 2);
+  CHECK(load_model(checkpoint, flats).anew.size() == 2);
   const std::string why = (checkpoint / kModelFile).string() +
                           " is of another model: fc.bias is [5], the model's is [6]; fc.weight is [5, 3], the "
                           "model's is [6, 3]";

@@ -142,12 +142,22 @@ SavedNames saved_names(const Options& options) {
   SavedNames names{
       .prefixes = {"bert."},
       .aliases = {{".LayerNorm.gamma", ".LayerNorm.weight"}, {".LayerNorm.beta", ".LayerNorm.bias"}},
-      .passed_over = {".position_ids", "cls.predictions.decoder.weight", "cls.predictions.decoder.bias",
-                      "cls.seq_relationship.weight", "cls.seq_relationship.bias"},
+      .first_rows = {{.saved = "bert.embeddings.position_embeddings.weight", .key = "model.positions"}},
+      .buffers = {{".position_ids", {1, -1}}},
+      .other_heads = {"cls.seq_relationship.weight", "cls.seq_relationship.bias"},
       .may_start_anew = is_masked ? masked : pooled,
   };
   const std::vector<std::string>& other = is_masked ? pooled : masked;
-  names.passed_over.insert(names.passed_over.end(), other.begin(), other.end());
+  names.other_heads.insert(names.other_heads.end(), other.begin(), other.end());
+  // The decoder of masked tokens is the embedding, and others save its bias by a second name.
+  for (const SavedCopy& copy :
+       {SavedCopy{"cls.predictions.decoder.weight", "bert.embeddings.word_embeddings.weight",
+                  "this model predicts masked tokens by their embedding, and has no decoder of its own"},
+        SavedCopy{"cls.predictions.decoder.bias", "cls.predictions.bias", "save the bias once"}})
+    if (is_masked)
+      names.copies.push_back(copy);
+    else
+      names.other_heads.push_back(copy.theirs);
   for (int64_t l = 0; l < options.layers; ++l) {
     const std::string self = fmt::format("bert.encoder.layer.{}.attention.self.", l);
     for (const char* kind : {"weight", "bias"}) {

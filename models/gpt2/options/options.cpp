@@ -101,8 +101,15 @@ void check(const Config& config) {
 }  // namespace
 
 SavedNames saved_names(const Options& options) {
-  SavedNames names{.prefixes = {"transformer."}, .passed_over = {".attn.bias", ".attn.masked_bias"}};
-  if (options.tie_embeddings) names.passed_over.push_back("lm_head.weight");
+  SavedNames names{
+      .prefixes = {"transformer."},
+      .first_rows = {{.saved = "wpe.weight", .key = "model.context"}},
+      .buffers = {{".attn.bias", {1, 1, -1, -1}}, {".attn.masked_bias"}},
+  };
+  if (options.tie_embeddings)
+    names.copies.push_back({.theirs = "lm_head.weight",
+                            .saved = "wte.weight",
+                            .hint = "set model.tie_embeddings: false for a classifier of its own"});
   return names;
 }
 
