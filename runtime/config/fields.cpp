@@ -44,7 +44,9 @@ constexpr Field kModel[] = {
     {.key = "init_from",
      .at = leaf<&Config::model, &ModelConfig::init_from>,
      .unit = "path",
-     .meaning = "a model.safetensors whose weights the run starts from; empty: random weights from the seed"},
+     .meaning =
+         "the weights that the run starts from: a safetensors file, the index of one in shards, or a folder with "
+         "one of these; empty: random weights from the seed"},
 };
 
 constexpr Field kData[] = {
