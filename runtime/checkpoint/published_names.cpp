@@ -131,6 +131,8 @@ std::string unknown_prefix(const std::vector<FiledTensor>& tensors, const std::s
       if (!t.name().starts_with(prefix)) return {};
       without.insert(bare_saved_name(std::string_view(t.name()).substr(prefix.size()), published));
     }
+    for (const SavedCopy& copy : published.copies)
+      if (without.contains(std::string(bare(copy.theirs, published)))) without.emplace(bare(copy.saved, published));
     const auto is_there = [&](const std::string& name) {
       return without.contains(std::string(bare(name, published))) ||
              std::any_of(published.may_start_anew.begin(), published.may_start_anew.end(),

@@ -205,6 +205,9 @@ TEST_CASE("a wrapper before some names, and an unknown prefix before all, are na
                 "\", without which they are this model's; save the state_dict of the model within, or the tensors "
                 "without it");
     }
+  CHECK(
+      model.error({prefixed("model.", kNorm), prefixed("model.", kPositions), renamed(kTokens, "model.lm_head.weight")})
+          .find("every name begins with \"model.\"") != std::string::npos);
   CHECK(model.error({prefixed("model.", kNorm), prefixed("model.", kTokens)}).find("is missing") != std::string::npos);
 }
 
