@@ -10,6 +10,7 @@
 #include "launcher/console.h"
 #include "launcher/cuda_search.h"
 #include "launcher/data_paths.h"
+#include "launcher/defaults.h"
 #include "launcher/devices.h"
 #include "launcher/log_mux.h"
 #include "launcher/rank_program.h"
@@ -46,7 +47,7 @@ std::string config_in(const fs::path& manifest) {
 Subject read_subject(const TrainOptions& options, const ConfigRegistry& registry) {
   const fs::path path = options.config_file;
   if (!fs::is_directory(path)) {
-    Subject subject{.config = load_config(path, registry, options.overrides)};
+    Subject subject{.config = load_command_config(options, registry)};
     if (subject.config.model.init_from.empty())
       throw Error(ExitCode::config,
                   fmt::format("{}: model.init_from is not set: there are no weights to evaluate", path.string()),

@@ -9,6 +9,7 @@
 #include "launcher/console.h"
 #include "launcher/cuda_search.h"
 #include "launcher/data_paths.h"
+#include "launcher/defaults.h"
 #include "launcher/devices.h"
 #include "launcher/log_mux.h"
 #include "launcher/rank_program.h"
@@ -56,7 +57,7 @@ std::string advice(const Resume& resume, const CommandAgain& again) {
 }  // namespace
 
 Config resolve_config(const TrainOptions& train, const Placement& placement, const ConfigRegistry& registry) {
-  const Config config = load_config(train.config_file, registry, train.overrides, train.output_dir);
+  const Config config = load_command_config(train, registry);
   check_config(config, placement.ranks());
   return config;
 }

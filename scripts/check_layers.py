@@ -20,6 +20,7 @@ LEVELS = {
     "models": 3,
     "models/*/options": 0,
     "models/list": 0,  # these are not folders but a header, and headers with their sources
+    "models/config_json": 0,
     "models/image_options": 0,
     "models/options_registry": 0,
     "models/transformer_options": 0,
@@ -36,9 +37,12 @@ LEVELS = {
 SIBLINGS = {
     ("runtime/board", "runtime/base"),
     ("runtime/config", "runtime/base"),
+    ("models/*/options", "models/config_json"),
     ("models/*/options", "models/image_options"),
     ("models/*/options", "models/transformer_options"),
     ("models/*/options", "runtime/config"),
+    ("models/config_json", "models/transformer_options"),
+    ("models/config_json", "runtime/config"),
     ("models/image_options", "runtime/config"),
     ("models/transformer_options", "runtime/config"),
     ("models/options_registry", "models/list"),

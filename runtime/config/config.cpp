@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 
 #include "runtime/base/fs.h"
 #include "runtime/config/fields.h"
@@ -111,10 +112,17 @@ class Builder {
   void apply_defaults(const Defaults& defaults) {
     if (given_.contains("model.preset")) take_preset_as_given();
     for (const std::string& text : defaults.values) {
-      const Override usual(text, defaults.source);
+      Override usual(text, defaults.source);
       const auto [section, key] = split(usual.key);
-      const bool is_of_another_model = find_field(sections_, section, key) == nullptr;  // than the one that was given
-      if (!is_of_another_model && !given_.contains(usual.key)) set_field(section, key, usual.where, usual.node());
+      const Field* field = find_field(sections_, section, key);
+      if (field == nullptr) continue;  // of another model than the one that was given
+      const auto bond = std::find_if(defaults.bonds.begin(), defaults.bonds.end(),
+                                     [&](const Defaults::Bond& b) { return b.key == usual.key; });
+      if (bond != defaults.bonds.end()) usual.where = bond->says;
+      if (!given_.contains(usual.key))
+        set_field(section, key, usual.where, usual.node());
+      else if (bond != defaults.bonds.end())
+        bound_.push_back({&*bond, field, read_value(*field, usual.key, usual.node(), registry_)});
     }
   }
 
@@ -122,6 +130,7 @@ class Builder {
   Config finish(const YamlNode& root) {
     for (const RetiredKey* retired : to_multiply_) multiply(*retired);
     model_.resolve(config_, given_);
+    for (const Bound& bound : bound_) check(bound);
     if (config_.optimizer.name == OptimizerName::sgd && !given_.contains("optimizer.weight_decay"))
       config_.optimizer.weight_decay = 0;  // what sgd adds to the gradient is another quantity than AdamW's
     if (config_.data.augment == Augment::automatic)
@@ -156,12 +165,28 @@ class Builder {
   void take_preset_as_given() {
     Config preset = config_;
     model_.resolve(preset, given_);
-    for (const Section& section : model_.sections)
-      for (const Field& field : section.fields) {
-        if (field.at.get(preset) == field.at.get(config_)) continue;
-        field.at.set(config_, field.at.get(preset));
-        given_.insert(full_key(section.name, field.key));
-      }
+    for (const std::string_view key : model_.preset_keys) {
+      const Access& at = find_field(sections_, "model", key)->at;
+      at.set(config_, at.get(preset));
+      if (const std::string full = full_key("model", key); given_.insert(full).second)
+        where_[full] = where_["model.preset"];
+    }
+  }
+
+  // A given key, and what it must be.
+  struct Bound {
+    const Defaults::Bond* bond;
+    const Field* field;
+    Value wanted;
+  };
+  void check(const Bound& bound) const {
+    const Value value = bound.field->at.get(config_);
+    if (value == bound.wanted) return;
+    const Defaults::Bond& bond = *bound.bond;
+    if (bond.may_be_less && std::get<int64_t>(value) < std::get<int64_t>(bound.wanted)) return;
+    throw config_error(
+        where_.at(bond.key), fmt::format("{} is {}, and {}", bond.key, print_value(value), bond.says),
+        fmt::format("leave it out{}, or start from other weights", bond.may_be_less ? ", give less" : ""));
   }
 
   static std::string advice(const RetiredKey& retired) {
@@ -245,6 +270,7 @@ class Builder {
     }
     field->at.set(config_, read_value(*field, path, value, registry_));
     given_.insert(path);
+    where_[path] = where;
   }
 
   const ConfigRegistry& registry_;
@@ -253,6 +279,8 @@ class Builder {
   bool is_stored_;
   Config config_;
   GivenKeys given_;
+  std::map<std::string, std::string> where_;  // of the given keys, where they stand
+  std::vector<Bound> bound_;
   std::vector<const RetiredKey*> to_multiply_;  // that were set
 };
 
@@ -294,6 +322,11 @@ const DataFormat& data_format(const Config& config) {
     if (format.name == config.data.format) return format;
   DDP_CHECK(false, "data format {}", config.data.format);
   return config.registry->formats.front();
+}
+
+std::map<std::string, std::string> exported_files(const Config& config) {
+  const auto write = model_kind(config).export_files;
+  return write == nullptr ? std::map<std::string, std::string>() : write(config);
 }
 
 Config initial_config(const ConfigRegistry& registry, std::string_view name) {

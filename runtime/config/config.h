@@ -6,6 +6,7 @@
 #include <array>
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <optional>
 #include <span>
 #include <string>
@@ -123,21 +124,37 @@ Options& options_of(Config& config) {
 const ModelKind& model_kind(const Config& config);
 const DataFormat& data_format(const Config& config);
 
+// What transformers reads beside the weights of the configuration's model, by the names of the files; may be none.
+std::map<std::string, std::string> exported_files(const Config& config);
+
 // Every key at its default; required ones are empty. `model` is of the registry; empty: its first.
 Config initial_config(const ConfigRegistry& registry, std::string_view model = {});
 
 // What keys become that neither the file nor an override gives, instead of their own defaults: what a run that is gone
 // on with has, or what stands beside the weights. What a given preset sets counts as given.
 struct Defaults {
+  // A key that must not be given another value: weights that lie ready are of this one.
+  struct Bond {
+    std::string key;
+    std::string says;          // for errors: "n_head is 4 in gpt2/config.json"
+    bool may_be_less = false;  // of an integer: the weights will do for less
+  };
   std::string source;                    // stands for them in errors
   std::vector<std::string> values = {};  // "key.path=value", as overrides
+  std::vector<Bond> bonds = {};          // of keys that have a value here
+};
+
+// What a file that came with weights says of a configuration.
+struct ImportedConfig {
+  Defaults defaults;
+  std::vector<std::string> unknown;  // its keys that mean nothing here
 };
 
 // Parses, applies `overrides` ("key.path=value") and then `output_dir`, as it is and where not empty, then `defaults`,
 // resolves the defaults that depend on other keys, and checks every value by itself (type, range, choice). model.name
 // comes first, wherever it is given: it says which keys there are. Errors: no_input (66) when the file is missing;
 // config (78) as "file:line:column: ..." with the nearest known key for an unknown one, the model that a key of another
-// model belongs to, and the new key for a retired one.
+// model belongs to, the new key for a retired one, and both sides of a bond that does not hold.
 Config load_config(const std::filesystem::path& file, const ConfigRegistry& registry,
                    std::span<const std::string> overrides = {}, const std::string& output_dir = {},
                    const Defaults& defaults = {});

@@ -4,6 +4,7 @@
 
 #include <any>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <set>
 #include <span>
@@ -16,7 +17,11 @@
 namespace ddp {
 
 struct Config;
+struct ImportedConfig;
 struct Section;
+
+// Of a folder with weights: the model's sizes and forms, in JSON.
+inline constexpr const char* kModelConfigFile = "config.json";
 
 // Full keys that a file or an override set.
 using GivenKeys = std::set<std::string, std::less<>>;
@@ -29,13 +34,15 @@ struct ModelKind {
   std::any (*initial_options)();
   // Dependent defaults: what a key that was not given becomes. Errors: none.
   void (*resolve)(Config& config, const GivenKeys& given);
+  // The keys that a preset sets, within their section, "model".
+  std::span<const std::string_view> preset_keys = {};
   // Its values against each other and against the rest. Errors: config (78).
   void (*check)(const Config& config);
-  // The config.json that others read and write beside the model's weights; nullptr: nobody does. export_json: that of
-  // the configuration. import_json: the overrides ("model.layers=12") that make such a model; `name` stands for the
-  // file in errors. Errors: config (78), naming what cannot be computed.
-  std::string (*export_json)(const Config& config) = nullptr;
-  std::vector<std::string> (*import_json)(std::string_view text, const std::string& name) = nullptr;
+  // What transformers reads and writes beside the weights of a model of this name; nullptr: it has none that takes
+  // them. export_files: texts by the names of their files, among them kModelConfigFile. import_json: what such a file
+  // says; `name` stands for it in errors. Errors: config (78), naming what cannot be computed.
+  std::map<std::string, std::string> (*export_files)(const Config& config) = nullptr;
+  ImportedConfig (*import_json)(std::string_view text, const std::string& name) = nullptr;
   // A micro-batch is normalised by its own statistics (batch norm), so that train.micro_batch determines the result.
   bool normalises_batches = false;
   // Samples that a micro-batch has at least, since fewer have no variance; nullptr: one.

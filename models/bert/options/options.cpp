@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "models/bert/options/config_json.h"
 #include "runtime/config/fields.h"
 #include "runtime/config/mismatch.h"
 
@@ -60,6 +61,8 @@ constexpr Field kModel[] = {
 constexpr Field kTrain[] = {
     kTransformerRecomputeKey<Options>,
 };
+
+constexpr std::string_view kPresetKeys[] = {"layers", "heads", "width", "mlp_width"};
 
 constexpr Section kSections[] = {{"model", kModel}, {"train", kTrain}};
 
@@ -179,7 +182,10 @@ constinit const ModelKind kKind = {
     .sections = kSections,
     .initial_options = [] { return std::any(Options{}); },
     .resolve = resolve,
+    .preset_keys = kPresetKeys,
     .check = check,
+    .export_files = export_files,
+    .import_json = import_json,
     .counts_accuracy = true,
 };
 

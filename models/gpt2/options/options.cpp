@@ -45,6 +45,8 @@ constexpr Field kTrain[] = {
     kTransformerRecomputeKey<Options>,
 };
 
+constexpr std::string_view kPresetKeys[] = {"layers", "heads", "width", "mlp_width", "context", "vocab"};
+
 constexpr Section kSections[] = {{"model", kModel}, {"train", kTrain}};
 
 struct Sizes {
@@ -118,8 +120,9 @@ constinit const ModelKind kKind = {
     .sections = kSections,
     .initial_options = [] { return std::any(Options{}); },
     .resolve = resolve,
+    .preset_keys = kPresetKeys,
     .check = check,
-    .export_json = export_json,
+    .export_files = export_files,
     .import_json = import_json,
 };
 

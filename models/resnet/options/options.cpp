@@ -42,6 +42,8 @@ constexpr Field kTrain[] = {
          "each; block one more forward. The same bits in all"},
 };
 
+constexpr std::string_view kPresetKeys[] = {"block", "blocks"};
+
 constexpr Section kSections[] = {{"model", kAllOfModel}, {"train", kTrain}};
 
 void set_preset(Options& o, const GivenKeys& given) {
@@ -100,6 +102,7 @@ constinit const ModelKind kKind = {
     .sections = kSections,
     .initial_options = [] { return std::any(Options{}); },
     .resolve = resolve,
+    .preset_keys = kPresetKeys,
     .check = check,
     .normalises_batches = true,
     // The last stage may have one position left.

@@ -34,6 +34,8 @@ constexpr Field kTrain[] = {
     kTransformerRecomputeKey<Options>,
 };
 
+constexpr std::string_view kPresetKeys[] = {"heads", "width"};
+
 constexpr Section kSections[] = {{"model", kAllOfModel}, {"train", kTrain}};
 
 // Dosovitskiy et al. 2021 and Touvron et al. 2021.
@@ -73,6 +75,7 @@ constinit const ModelKind kKind = {
     .sections = kSections,
     .initial_options = [] { return std::any(Options{}); },
     .resolve = resolve,
+    .preset_keys = kPresetKeys,
     .check = check,
     .convolves = true,
     .counts_accuracy = true,

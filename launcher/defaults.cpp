@@ -1,0 +1,76 @@
+#include "launcher/defaults.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "runtime/base/error.h"
+#include "runtime/base/fs.h"
+#include "runtime/base/run_files.h"
+#include "runtime/config/json_object.h"
+#include "runtime/config/yaml_tree.h"
+
+namespace ddp {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Whether the run goes on from a checkpoint, whose configuration says all.
+bool resumes(const std::string& resume, const fs::path& output_dir) {
+  if (resume != "auto") return resume != "none";
+  std::error_code none;
+  for (fs::directory_iterator at(output_dir / "checkpoints", none), end; !none && at != end; at.increment(none))
+    if (step_of_name(at->path().filename().string()) >= 0) return true;
+  return false;
+}
+
+// Where config.json would lie.
+fs::path beside(const fs::path& weights) {
+  return (fs::is_directory(weights) ? weights : weights.parent_path()) / kModelConfigFile;
+}
+
+void tell_unknown(const std::string& file, const std::vector<std::string>& keys) {
+  constexpr size_t kNamed = 5;
+  if (keys.empty()) return;
+  std::string names;
+  for (size_t i = 0; i < std::min(keys.size(), kNamed); ++i) names += (i == 0 ? "" : ", ") + in_quotes(keys[i]);
+  if (keys.size() > kNamed) names += fmt::format(" and {} more", keys.size() - kNamed);
+  fmt::print(stderr, "ddp-launch: {}: without effect, since ddp-launch does not know it: {}\n", file, names);
+}
+
+// Of the model that the file is of; of a file that does not say it, of the configuration's.
+const ModelKind* reader_of(const JsonObject& json, const std::string& file, const Config& config) {
+  const auto type = json.find("model_type");
+  if (type == json.end()) return &model_kind(config);
+  std::string readable;
+  for (const ModelKind* model : config.registry->models) {
+    if (model->name == type->second.text) return model;
+    if (model->import_json != nullptr) readable += (readable.empty() ? "" : ", ") + std::string(model->name);
+  }
+  throw config_error(file, "model_type is " + type->second.shown(), "weights of these can be used: " + readable);
+}
+
+Defaults beside_weights(const Config& config) {
+  const fs::path path = beside(config.model.init_from);
+  std::error_code none;
+  if (config.model.init_from.empty() || !fs::exists(path, none)) return {};
+  const std::string file = path.string(), text = read_text(path);
+  const ModelKind* model = reader_of(read_json_object(text, file), file, config);
+  if (model->import_json == nullptr) return {};
+  ImportedConfig imported = model->import_json(text, file);
+  tell_unknown(file, imported.unknown);
+  return std::move(imported.defaults);
+}
+
+}  // namespace
+
+Config load_command_config(const TrainOptions& options, const ConfigRegistry& registry) {
+  const auto load = [&](const Defaults& defaults) {
+    return load_config(options.config_file, registry, options.overrides, options.output_dir, defaults);
+  };
+  const Config given = load({});
+  return resumes(options.resume, given.output_dir) ? given : load(beside_weights(given));
+}
+
+}  // namespace ddp
