@@ -85,10 +85,15 @@ void remove_all_but_newest(const fs::path& folder, int64_t newest_step, int64_t 
   for (size_t i = 0; int64_t(i) < int64_t(past.size()) - keep; ++i) remove_checkpoint(past[i].path);
 }
 
+std::string name_in_model_file(const SavedNames& names, const std::string& saved) {
+  return saved == names.without_prefix ? saved : names.model_prefix + saved;
+}
+
 std::vector<TensorToSave> tensors_to_save(const ModelFlats& model) {
   std::vector<TensorToSave> tensors = tensors_to_save(model.layout, model.params, "");
   const auto state = tensors_to_save(model.state_layout, model.state, "");
   tensors.insert(tensors.end(), state.begin(), state.end());
+  for (TensorToSave& tensor : tensors) tensor.name = name_in_model_file(model.layout.saved_names(), tensor.name);
   std::sort(tensors.begin(), tensors.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
   return tensors;
 }
@@ -100,6 +105,15 @@ std::vector<Wanted> wanted_tensors(const ModelFlats& model) {
   return wanted;
 }
 
+// Others look for it there; it says nothing that a resume reads.
+WrittenFile write_text(const fs::path& path, const std::string& text) {
+  const Fd file = create_output(path);
+  const auto bytes = std::as_bytes(std::span(text));
+  write_all(file, bytes, path);
+  sync(file, path);
+  return {.bytes = int64_t(text.size()), .xxh3 = xxh3(bytes)};
+}
+
 WrittenFile write_optimizer(const fs::path& path, const CheckpointContent& content) {
   std::vector<TensorToSave> tensors;
   for (const NamedFlat& state : content.optimizer) {
@@ -107,13 +121,6 @@ WrittenFile write_optimizer(const fs::path& path, const CheckpointContent& conte
     tensors.insert(tensors.end(), more.begin(), more.end());
   }
   return write_safetensors(path, tensors);
-}
-
-void write_manifest(const fs::path& path, const Manifest& manifest) {
-  const std::string text = manifest_text(manifest);
-  const Fd file = create_output(path);
-  write_all(file, std::as_bytes(std::span(text)), path);
-  sync(file, path);
 }
 
 uint64_t hash_file(const Fd& file, int64_t size, const fs::path& path) {
@@ -145,7 +152,9 @@ CommittedCheckpoint write_checkpoint(const fs::path& folder, const CheckpointCon
   model = write_safetensors(writing.path() / kModelFile, tensors_to_save(content.model));
   WrittenFile& optimizer = manifest.files[kOptimizerFile];
   optimizer = write_optimizer(writing.path() / kOptimizerFile, content);
-  write_manifest(writing.path() / kManifestFile, manifest);
+  const int64_t bytes = model.bytes + optimizer.bytes;
+  for (const auto& [name, text] : content.texts) manifest.files[name] = write_text(writing.path() / name, text);
+  write_text(writing.path() / kManifestFile, manifest_text(manifest));
   sync_folder(writing.path());
   move_into_place(writing.path(), target.path);
 
@@ -153,7 +162,7 @@ CommittedCheckpoint write_checkpoint(const fs::path& folder, const CheckpointCon
     remove_all_but_newest(folder, target.step, keep);
   } catch (const Error&) {  // a folder that cannot be read now: this one is committed, and the next commit tries again
   }
-  return {target, model.bytes + optimizer.bytes};
+  return {target, bytes};
 }
 
 void link_checkpoint(const fs::path& from, const fs::path& place) {
@@ -247,7 +256,15 @@ TrainingState load_checkpoint(const fs::path& path, const ModelFlats& model, con
 }
 
 void load_checkpoint_model(const fs::path& path, const ModelFlats& model) {
-  load_tensors(SafetensorsReader(path / kModelFile), wanted_tensors(model));
+  const SavedNames& names = model.layout.saved_names();
+  const SafetensorsReader file(path / kModelFile);
+  const bool has_prefix = std::any_of(file.tensors().begin(), file.tensors().end(),
+                                      [&](const SavedTensor& t) { return t.name.starts_with(names.model_prefix); });
+  std::vector<Wanted> wanted = wanted_tensors(model);
+  if (has_prefix)  // not in the files of earlier versions
+    for (Wanted& w : wanted)
+      for (NamedView& t : w.tensors) t.name = name_in_model_file(names, t.name);
+  load_tensors(file, wanted);
 }
 
 LoadReport load_model(const fs::path& path, const ModelFlats& model) {

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -35,6 +36,7 @@ struct CheckpointContent {
   ModelFlats model;
   std::vector<NamedFlat> optimizer;
   TrainingState state;
+  std::map<std::string, std::string> texts = {};  // files for others, of kTextFiles: ModelKind::export_files
 };
 
 struct Checkpoint {

@@ -50,10 +50,14 @@ Manifest manifest_of(const Json& json) {
   json.at("data_fingerprint").get_to(state.data_fingerprint);
   json.at("config_digest").get_to(state.config_digest);
   json.at("config").get_to(state.config_yaml);
-  for (const char* name : {kModelFile, kOptimizerFile}) {
-    const Json& file = json.at("files").at(name);
+  const Json& files = json.at("files");
+  const auto take = [&](const char* name) {
+    const Json& file = files.at(name);
     manifest.files[name] = {file.at("bytes").get<int64_t>(), parse_hash(file.at("xxh3").get<std::string>())};
-  }
+  };
+  for (const char* name : {kModelFile, kOptimizerFile}) take(name);
+  for (const char* name : kTextFiles)
+    if (files.contains(name)) take(name);
   return manifest;
 }
 

@@ -14,6 +14,8 @@
 namespace ddp {
 
 inline constexpr const char* kOptimizerFile = "optimizer.safetensors";
+// What others look for beside the model; a checkpoint may lack it.
+inline constexpr const char* kTextFiles[] = {"config.json", "generation_config.json"};
 inline constexpr const char* kManifestFile = "manifest.json";
 
 // The numbers of a run's state, as bytes the same on every rank.
@@ -36,7 +38,7 @@ struct TrainingState : Progress {
 
 struct Manifest {
   TrainingState state;
-  std::map<std::string, WrittenFile> files;  // by name: the model's and the optimizer's
+  std::map<std::string, WrittenFile> files;  // by name: the model's, the optimizer's, and of kTextFiles what there is
 };
 
 std::string manifest_text(const Manifest& manifest);

@@ -46,6 +46,8 @@ struct SavedRows {
 
 struct SavedNames {
   std::vector<SavedPart> parts = {};
+  // What model.safetensors, and no other file, puts before each name but `without_prefix`; it is read with and without.
+  std::string model_prefix = {}, without_prefix = {};
   // The rest is for model.init_from alone. A prefix may stand before a name or be missing, in the file and in the model
   // alike: names are compared without the first one that they begin with. The model's must differ then too.
   std::vector<std::string> prefixes = {};

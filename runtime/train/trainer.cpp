@@ -352,9 +352,12 @@ void Trainer::write_checkpoint_of(int64_t step) {
   host.download();
   state_.optimizer_scalars = host.download_scalars();
   check_can_commit(step, host);
-  const CommittedCheckpoint done =
-      write_checkpoint(checkpoints(), {.model = host.model_flats(), .optimizer = host.states(), .state = state_},
-                       parts_.config.checkpoint.keep);
+  const CommittedCheckpoint done = write_checkpoint(checkpoints(),
+                                                    {.model = host.model_flats(),
+                                                     .optimizer = host.states(),
+                                                     .state = state_,
+                                                     .texts = exported_files(parts_.config)},
+                                                    parts_.config.checkpoint.keep);
   last_checkpoint_ = done.checkpoint.path;
   outlets_->console().checkpoint(step, done.bytes, ms_between(begin, monotonic_ns()));
 }

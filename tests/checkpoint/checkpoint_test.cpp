@@ -1,3 +1,5 @@
+#include <set>
+
 #include "runtime/base/run_files.h"
 #include "tests/checkpoint/fixture.h"
 
@@ -46,6 +48,44 @@ TEST_CASE("a checkpoint comes back bit for bit, with zeros for padding") {
   CHECK(loaded.exp_avg_sq == run.exp_avg_sq);
   CHECK(loaded.state == run.state);
   CHECK(verify_checkpoint(done.checkpoint.path).state == run.state);
+}
+
+TEST_CASE("the files for others are in the manifest: a changed one is found, and none need be there") {
+  test::TemporaryFolder folder;
+  SmallRun run;
+  const auto path = write_checkpoint(folder.path, run.content(1), 1).checkpoint.path;
+  CHECK(read_text(path / "config.json") == "{}\n");
+  CHECK(verify_checkpoint(path).files.size() == 4);
+  test::write_bytes(path / "config.json", "{ \n");
+  CHECK(test::failure([&] { verify_checkpoint(path); }) == 65);
+  CheckpointContent without = run.content(2);
+  without.texts.clear();
+  const auto older = write_checkpoint(folder.path, without, 1).checkpoint.path;
+  CHECK(verify_checkpoint(older).files.size() == 2);
+  CHECK(Loaded(older, run).params == run.params);
+}
+
+TEST_CASE("a prefix of the model's file alone is written before all but one name, and read with and without") {
+  test::TemporaryFolder folder;
+  SmallRun run;
+  const auto older = write_checkpoint(folder.path / "older", run.content(1), 1).checkpoint.path;
+  run.layout.set_saved_names({.model_prefix = "transformer.", .without_prefix = "wte.weight"});
+  const auto newer = write_checkpoint(folder.path / "newer", run.content(1), 1).checkpoint.path;
+  const auto names = [](const fs::path& file) {
+    std::set<std::string> names;
+    const SafetensorsReader reader(file);
+    for (const SavedTensor& t : reader.tensors()) names.insert(t.name);
+    return names;
+  };
+  CHECK(names(newer / kModelFile) == std::set<std::string>{"transformer.h.0.attn.c_attn.weight", "wte.weight",
+                                                           "transformer.ln_0.running_mean", "transformer.ln_f.weight"});
+  CHECK(names(newer / kOptimizerFile) == names(older / kOptimizerFile));
+  for (const fs::path& path : {older, newer}) {
+    const Loaded loaded(path, run);
+    CHECK(loaded.params == run.params);
+    CHECK(loaded.model_state == run.model_state);
+    CHECK(loaded.exp_avg == run.exp_avg);
+  }
 }
 
 TEST_CASE("padded rows are not saved, whatever they hold") {
@@ -161,7 +201,7 @@ TEST_CASE("a leftover of the same step does not hinder a write") {
   fs::create_directory(folder.path / ".tmp-step-00000002");
   test::write_bytes(folder.path / ".tmp-step-00000002" / "junk", "junk");
   const auto path = write_checkpoint(folder.path, run.content(2), 1).checkpoint.path;
-  CHECK(entries_in(path) == 3);
+  CHECK(entries_in(path) == 5);
   CHECK(entries_in(folder.path) == 1);
 }
 

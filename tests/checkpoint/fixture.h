@@ -52,7 +52,7 @@ struct SmallRun {
 
   CheckpointContent content(int64_t step) {
     state.next.attempted_step = uint32_t(step) + 1;
-    return {model(), moments(), state};
+    return {model(), moments(), state, {{"config.json", "{}\n"}, {"generation_config.json", "{\"a\": 1}\n"}}};
   }
   ModelFlats model() { return {layout, params.data(), state_layout, model_state.data()}; }
   std::vector<NamedFlat> moments() { return {{"exp_avg", exp_avg.data()}, {"exp_avg_sq", exp_avg_sq.data()}}; }

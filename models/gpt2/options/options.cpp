@@ -108,10 +108,14 @@ SavedNames saved_names(const Options& options) {
       .first_rows = {{.saved = "wpe.weight", .key = "model.context"}},
       .buffers = {{".attn.bias", {1, 1, -1, -1}}, {".attn.masked_bias"}},
   };
-  if (options.tie_embeddings)
+  if (options.tie_embeddings) {
     names.copies.push_back({.theirs = "lm_head.weight",
                             .saved = "wte.weight",
                             .hint = "set model.tie_embeddings: false for a classifier of its own"});
+  } else {  // transformers 4 calls a file damaged where lm_head stands beside bare names
+    names.model_prefix = "transformer.";
+    names.without_prefix = "lm_head.weight";
+  }
   return names;
 }
 

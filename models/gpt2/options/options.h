@@ -29,8 +29,8 @@ struct Options {
   Preset preset = Preset::none;
 };
 
-// Hugging Face's names are the parameters' own. Their files may say "transformer." before them, and carry attention
-// masks and, where it is tied, the classifier.
+// Hugging Face's names are the parameters' own, behind "transformer." in the files of an untied model. Theirs may say
+// that before any, and carry attention masks and, where it is tied, the classifier.
 SavedNames saved_names(const Options& options);
 
 extern const ModelKind kKind;
