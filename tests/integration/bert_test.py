@@ -69,8 +69,7 @@ class Bert(IntegrationTest):
         out = self.train_ranks("back", 1, "--set", f"model.init_from={self.saved('classes')}").out
         self.assertIn("cls.predictions.bias is missing", out)
         line = self.train_ranks("wider", 1, "--set", f"model.init_from={self.saved('mlm')}", "--set", "model.width=48", expect=78).last_line
-        self.assertIn("is of another model", line)
-        self.assertIn("the model's is [48", line)
+        self.assertIn("model.width is 48, and hidden_size is 32 in", line)
 
     def test_what_does_not_fit_is_one_clear_line(self):
         meta = os.path.join(self.folder, "meta.json")

@@ -145,6 +145,9 @@ class Resume(harness.IntegrationTest):
         refused = self.launch("--resume", source, expect=78)
         self.assertIn("model.width", refused.last_line)
         refused = self.launch("--set", f"model.init_from={source}/model.safetensors", "--output-dir", self.run_folder("b"), expect=78)
+        self.assertIn("model.width is 64, and n_embd is 32 in", refused.last_line)
+        shutil.copy(f"{source}/model.safetensors", self.folder)  # without what lies beside it
+        refused = self.launch("--set", f"model.init_from={self.folder}/model.safetensors", "--output-dir", self.run_folder("c"), expect=78)
         self.assertIn("is of another model: ln_f.weight is [32], the model's is [64]", refused.last_line)
 
     def test_changed_data_is_refused(self):
