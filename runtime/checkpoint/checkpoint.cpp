@@ -257,14 +257,14 @@ TrainingState load_checkpoint(const fs::path& path, const ModelFlats& model, con
 
 void load_checkpoint_model(const fs::path& path, const ModelFlats& model) {
   const SavedNames& names = model.layout.saved_names();
-  const SafetensorsReader file(path / kModelFile);
+  SafetensorsReader file(path / kModelFile);
   const bool has_prefix = std::any_of(file.tensors().begin(), file.tensors().end(),
                                       [&](const SavedTensor& t) { return t.name.starts_with(names.model_prefix); });
   std::vector<Wanted> wanted = wanted_tensors(model);
   if (has_prefix)  // not in the files of earlier versions
     for (Wanted& w : wanted)
       for (NamedView& t : w.tensors) t.name = name_in_model_file(names, t.name);
-  load_tensors(file, wanted);
+  load_tensors(std::move(file), wanted);
 }
 
 LoadReport load_model(const fs::path& path, const ModelFlats& model) {
