@@ -51,6 +51,7 @@ ForeignFile of_zip(std::string_view b) {
   if (name.ends_with(".npy")) return {"a zip archive of numpy arrays (.npz)", kFromNumpy};
   if (name.ends_with("/data.pkl") || name.ends_with("/.format_version") || name.ends_with("/byteorder"))
     return {"a pickle in a zip archive, as torch.save writes (pytorch_model.bin, .pt)", kFromPickle};
+  if (!name.empty()) return {"a zip archive", kUnpack};
   return {"a zip archive; torch.save writes such (pytorch_model.bin, .pt)", kFromPickle};
 }
 
@@ -81,7 +82,7 @@ std::optional<ForeignFile> of_text(std::string_view beginning) {
   }
   if (text.starts_with('{') || text.starts_with('['))
     return ForeignFile{"JSON", "name the weights, or an index of shards (model.safetensors.index.json)"};
-  return ForeignFile{"plain text", kDownload};
+  return ForeignFile{"plain text", "name the file of the weights; a failed download may have left its error there"};
 }
 
 // A header of less than 4 GiB, and what may begin one behind its length.

@@ -50,7 +50,7 @@ struct SavedTensor {
 std::vector<SavedTensor> parse_safetensors_header(std::string_view header, int64_t data_bytes, const std::string& file);
 
 // The one form of these errors: data (65).
-Error malformed_safetensors(const std::string& file, const std::string& why);
+Error malformed_safetensors(const std::string& file, const std::string& why, const std::string& hint = {});
 
 class SafetensorsReader {
  public:

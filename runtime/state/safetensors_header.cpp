@@ -228,8 +228,8 @@ class HeaderHandler final : public nlohmann::json_sax<nlohmann::json> {
 
 }  // namespace
 
-Error malformed_safetensors(const std::string& file, const std::string& why) {
-  return Error(ExitCode::data, file + " is not a valid safetensors file: " + why);
+Error malformed_safetensors(const std::string& file, const std::string& why, const std::string& hint) {
+  return Error(ExitCode::data, file + " is not a valid safetensors file: " + why, hint);
 }
 
 int64_t SavedTensor::numel() const {
@@ -240,7 +240,9 @@ int64_t SavedTensor::numel() const {
 
 std::vector<SavedTensor> parse_safetensors_header(std::string_view header, int64_t data_bytes,
                                                   const std::string& file) {
-  const auto malformed = [&](const std::string& why) { return malformed_safetensors(file, why); };
+  const auto malformed = [&](const std::string& why, const std::string& hint = {}) {
+    return malformed_safetensors(file, why, hint);
+  };
   if (header.starts_with("\xef\xbb\xbf")) throw malformed("its header begins with a byte order mark");
   // The parser takes a zero byte for the end.
   if (header.find('\0') != header.npos) throw malformed("its header has a zero byte");
@@ -263,7 +265,8 @@ std::vector<SavedTensor> parse_safetensors_header(std::string_view header, int64
     if (t.begin != covered || t.end < t.begin || t.end > data_bytes)
       throw malformed(
           fmt::format("tensor {} has bytes [{}, {}): they overlap, leave a hole or lie outside the {} bytes of data",
-                      quoted_name(t.name), t.begin, t.end, data_bytes));
+                      quoted_name(t.name), t.begin, t.end, data_bytes),
+          t.end > data_bytes ? "it may be cut off: fetch it again" : "");
     if (uint64_t(t.end - t.begin) != bytes)
       throw malformed(fmt::format("tensor {} has {} bytes, which its dtype and shape do not make", quoted_name(t.name),
                                   t.end - t.begin));

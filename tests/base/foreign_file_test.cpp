@@ -33,7 +33,7 @@ TEST_CASE("a file in another format is recognised by its first bytes") {
   CHECK(what("<?xml version=\"1.0\"?><Error><Code>AccessDenied</Code></Error>") == "XML or HTML");
   CHECK(what(zip("archive/data.pkl")) == "a pickle in a zip archive, as torch.save writes (pytorch_model.bin, .pt)");
   CHECK(what(zip("arr_0.npy")) == "a zip archive of numpy arrays (.npz)");
-  CHECK(what(zip("config.json")) == "a zip archive; torch.save writes such (pytorch_model.bin, .pt)");
+  CHECK(what(zip("model.safetensors")) == "a zip archive");
   CHECK(what("PK\x03\x04"s) == "a zip archive; torch.save writes such (pytorch_model.bin, .pt)");
   for (const std::string& pickle :
        {"\x80\x02\x8a\nl\xfc\x9c\x46\xf9 j\xa8P"s, "\x80\x04\x95\x20\0\0\0\0\0\0\0}"s, "\x80\x05"s})

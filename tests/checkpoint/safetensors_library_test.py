@@ -40,6 +40,24 @@ VALID = [
 ]
 
 
+DTYPES = ("BOOL U8 I8 F4 F6_E2M3 F6_E3M2 F8_E4M3 F8_E5M2 F8_E8M0 F8_E4M3FNUZ F8_E5M2FNUZ I16 U16 F16 BF16 I32 U32 F32 C64 F64 I64 U64 "
+          "I4 U4 F8_E3M4 C128 F128").split()
+
+
+def at_limits():
+    """Headers and the bytes of their data: every dtype of every size, a name twice, and what is just deep enough."""
+    whole, strange = tensor("a", "F32", "[1]", 0, 4), tensor("a", "U8", "[7]", 9, 5)
+    yield from (("{" + ",".join(pair) + "}", 4) for pair in ((whole, strange), (strange, whole), (whole, tensor("a", "Q", "[1]", 0, 4))))
+    for dtype in DTYPES:
+        yield from (("{" + tensor("a", dtype, "[8]", 0, bits) + "}", bits) for bits in (4, 6, 8, 16, 32, 64, 128))
+        yield from (("{" + tensor("a", dtype, "[3]", 0, num) + "}", num) for num in (1, 2, 3))
+    for depth in range(123, 129):
+        for field in ("[" * depth + "]" * depth, '{"k":' * depth + "1" + "}" * depth):
+            yield '{"a":{"dtype":"F32","shape":[1],"x":' + field + ',"data_offsets":[0,4]}}', 4
+    for num in (99_999_999, 100_000_000, 100_000_001):
+        yield "{" + " " * (num - 2) + "}", 0
+
+
 def mutated(text, rng):
     for _ in range(rng.choice([0, 1, 1, 1, 2, 2, 3])):
         at = rng.randrange(len(text) + 1)
@@ -88,12 +106,14 @@ def main():
     rng = random.Random(20261127)
     accepted, differing = 0, []
     with tempfile.TemporaryDirectory() as folder:
-        for i in range(num_headers):
-            header, num_bytes = rng.choice(VALID)
+        files = [struct.pack("<Q", len(header)) + header.encode() + b"\0" * num_bytes for header, num_bytes in at_limits()]
+        for header, num_bytes in rng.choices(VALID, k=num_headers):
+            files.append(file_of(mutated(header, rng), num_bytes, rng))
+        for i, content in enumerate(files):
             with open(os.path.join(folder, str(i)), "wb") as file:
-                file.write(file_of(mutated(header, rng), num_bytes, rng))
+                file.write(content)
         ours = subprocess.run([program, folder], capture_output=True, check=True).stdout.decode().split("\n")
-        for i in range(num_headers):
+        for i in range(len(files)):
             path = os.path.join(folder, str(i))
             theirs, why = of_library(path)
             accepted += theirs is not None
@@ -102,11 +122,10 @@ def main():
             except ValueError:
                 mine = None
             if mine != theirs:
-                with open(path, "rb") as file:
-                    differing.append(f"{file.read()!r}\n  the library: {theirs or why}\n  we: {ours[i]}")
-    print(f"{num_headers} headers, of which the library accepts {accepted}: {len(differing)} are read otherwise")
+                differing.append(f"{files[i][:500]!r}\n  the library: {theirs or why}\n  we: {ours[i]}")
+    print(f"{len(files)} headers, of which the library accepts {accepted}: {len(differing)} are read otherwise")
     print("\n".join(differing[:10]))
-    enough = num_headers // 10 < accepted < num_headers - num_headers // 10
+    enough = len(files) // 10 < accepted < len(files) - len(files) // 10
     if not enough:
         print("too few are accepted, or too few refused, to say anything")
     sys.exit(1 if differing or not enough else 0)

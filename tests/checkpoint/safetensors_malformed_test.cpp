@@ -57,7 +57,7 @@ std::vector<Malformed> malformed_files() {
       {"data without tensors", file("", four), "4 bytes of data"},
       {"negative offset", file(tensor("a", "[1]", "[-4,0]"), ""), "negative"},
       {"end before begin", file(tensor("a", "[1]", "[0,0]") + "," + tensor("b", "[1]", "[4,0]"), four), "tensor \"a\""},
-      {"outside of the data", file(tensor("a", "[2]", "[0,8]"), four), "[0, 8)"},
+      {"cut off", file(tensor("a", "[2]", "[0,8]"), four), "outside the 4 bytes of data; it may be cut off"},
       {"offset 2^63", file(tensor("a", "[1]", "[0,9223372036854775808]"), four), "[0, 9223372036854775807)"},
       {"offset 10^30", file(tensor("a", "[1]", "[0,1000000000000000000000000000000]"), four), "not a 64-bit integer"},
       {"fractional offset", file(tensor("a", "[1]", "[0,4.0]"), four), "not a 64-bit integer"},
