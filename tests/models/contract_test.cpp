@@ -328,9 +328,23 @@ TEST_CASE("contract: a saved model loads, and saves to the same bytes") {
     return write_checkpoint(folder.path / name, {.model = flats, .optimizer = {}, .state = {}}, 1).checkpoint.path;
   };
   const std::filesystem::path first = save("first", run.params, run.state);
-  std::vector<float> params(run.params.size(), 9.0f), state(run.state.size(), 9.0f);
-  load_model(first, {model->layout(), params.data(), model->state_layout(), state.data()});
-  CHECK(params == run.params);
-  CHECK(state == run.state);
+  std::vector<float> params, state;
+  const auto notes_of_loading = [&](const std::filesystem::path& from) {
+    params.assign(run.params.size(), 9.0f);
+    state.assign(run.state.size(), 9.0f);
+    const LoadReport report = load_model(from, {model->layout(), params.data(), model->state_layout(), state.data()});
+    CHECK(params == run.params);
+    CHECK(state == run.state);
+    CHECK(report.anew.empty());
+    return report.notes;
+  };
+  // As a model is saved that is wrapped.
+  std::vector<TensorToSave> wrapped = tensors_to_save(model->layout(), run.params.data(), "_orig_mod.module.");
+  for (const TensorToSave& t : tensors_to_save(model->state_layout(), run.state.data(), "_orig_mod.module."))
+    wrapped.push_back(t);
+  write_safetensors(folder.path / "wrapped", wrapped);
+  const std::vector<std::string> notes = notes_of_loading(folder.path / "wrapped");
+  CHECK((notes.size() == 1 && notes[0].ends_with("its names are read without \"_orig_mod.module.\"")));
+  CHECK(notes_of_loading(first).empty());
   CHECK(read_text(save("second", params, state) / kModelFile) == read_text(first / kModelFile));
 }
