@@ -5,7 +5,9 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <fstream>
+#include <limits>
 #include <optional>
 
 #include "runtime/base/bytes_text.h"
@@ -77,6 +79,16 @@ std::string memory_in_use() {
   const std::optional<int64_t> most = limit_of(RLIMIT_AS);
   return fmt::format("this process has {} of memory mapped{}", bytes_text(mapped_bytes()),
                      most ? fmt::format(" and may have {} (ulimit -v {})", bytes_text(*most), *most / 1024) : "");
+}
+
+int64_t free_memory_bytes() {
+  std::ifstream file("/proc/meminfo");
+  int64_t available = std::numeric_limits<int64_t>::max();
+  std::string name, unit;
+  for (int64_t kib = 0; file >> name >> kib && std::getline(file, unit);)
+    if (name == "MemAvailable:") available = kib * 1024;
+  const std::optional<int64_t> most = limit_of(RLIMIT_AS);
+  return most ? std::min(available, std::max<int64_t>(*most - mapped_bytes(), 0)) : available;
 }
 
 Error os_error(const std::string& what, int error) {

@@ -17,4 +17,7 @@ Error os_error(const std::string& what, int error);
 // is one.
 std::string memory_in_use();
 
+// Bytes that this process may still map, as far as is known: to the limit, and what the host has to give.
+int64_t free_memory_bytes();
+
 }  // namespace ddp

@@ -1,6 +1,5 @@
 #include "runtime/device/cpu_device.h"
 
-#include <errno.h>
 #include <malloc.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -13,6 +12,7 @@
 #include "runtime/base/clock.h"
 #include "runtime/base/rounding.h"
 #include "runtime/base/start_thread.h"
+#include "runtime/device/out_of_memory.h"
 
 #if defined(__SANITIZE_THREAD__)
 extern "C" void __tsan_read_range(void* address, unsigned long size);
@@ -73,7 +73,9 @@ class CpuDevice final : public Device {
   void* allocate(int64_t bytes) override {
     num_allocations_.fetch_add(1, std::memory_order_relaxed);
     void* memory = bytes >= kHugePage ? map_huge(bytes) : std::aligned_alloc(256, size_t(bytes / 256 + 1) * 256);
-    if (memory == nullptr) throw os_error(fmt::format("cannot allocate a buffer of {}", bytes_text(bytes)), ENOMEM);
+    if (memory == nullptr)
+      throw OutOfMemory(fmt::format("cannot allocate a buffer of {}: {}", bytes_text(bytes), memory_in_use()),
+                        in_use_.load(std::memory_order_relaxed) + free_memory_bytes());
     in_use_.fetch_add(bytes, std::memory_order_relaxed);
     return memory;
   }

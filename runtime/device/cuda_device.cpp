@@ -5,7 +5,9 @@
 
 #include <cstdlib>
 
+#include "runtime/base/bytes_text.h"
 #include "runtime/device/cuda_check.h"
+#include "runtime/device/out_of_memory.h"
 
 namespace ddp {
 namespace {
@@ -63,9 +65,9 @@ class CudaDevice final : public Device {
       cudaGetLastError();  // not sticky: it is reported here
       size_t free = 0, total = 0;
       DDP_CUDA(cudaMemGetInfo(&free, &total));
-      throw Error(ExitCode::os_resource,
-                  fmt::format("cannot allocate {} bytes on the GPU: {} of {} are free", bytes, free, total),
-                  "see `ddp-launch plan`, and lower train.micro_batch");
+      throw OutOfMemory(fmt::format("cannot allocate a buffer of {} on the GPU: {} of {} are free", bytes_text(bytes),
+                                    bytes_text(int64_t(free)), bytes_text(int64_t(total))),
+                        in_use_ + int64_t(free));
     }
     DDP_CUDA(error);
     in_use_ += bytes;

@@ -19,6 +19,7 @@
 #include "runtime/base/log.h"
 #include "runtime/base/rank_env.h"
 #include "runtime/board/board.h"
+#include "runtime/device/out_of_memory.h"
 #include "runtime/rank/cuda_backend.h"
 #include "runtime/rank/eval_result.h"
 #include "runtime/rank/plan_command.h"
@@ -129,6 +130,21 @@ Start meet_others(const RankEnv& env, Board& board, const Known& known) {
   return start;
 }
 
+// What to do where the device has no room for the run.
+std::string advice(const OutOfMemory& failure, const RankEnv& env, const Board& board, const Start& start) {
+  constexpr const char* kSeePlan = "lower train.micro_batch: ddp-launch plan --memory says what fits";
+  if (board->job != uint32_t(Job::train)) return kSeePlan;
+  // Ranks on the CPU share the host's memory; libraries need some of their own.
+  const int64_t mine = failure.run_bytes() / (env.device == "cpu" ? env.local_world_size : 1) / 10 * 9;
+  try {
+    const int64_t fits = largest_dividing_micro_batch(start.config, env.world_size, mine, *start.model, start.device);
+    if (fits == 0 || fits >= start.config.train.micro_batch) return kSeePlan;
+    return fmt::format("train.micro_batch {} would fit, with the same train.global_batch", fits);
+  } catch (const std::bad_alloc&) {
+    return kSeePlan;
+  }
+}
+
 // Makes a backend for this plan, a Work (Trainer, EvalRun) on it, and runs that.
 //
 // Where that fails, the backend is still there, and the work once it was made: what frees them waits for collectives
@@ -141,16 +157,20 @@ ExitCode run_work(const RankEnv& env, Board& board, const Known& known, const St
   board->ranks[size_t(env.rank)].phase.store(uint32_t(Phase::load));
   std::optional<Work> work;
   try {
-    work.emplace(typename Work::Parts{.config = start.config,
-                                      .env = env,
-                                      .board = board,
-                                      .device = *backend.device,
-                                      .table = backend.table,
-                                      .comm = *backend.comm,
-                                      .model = *start.model,
-                                      .sources = known.sources,
-                                      .plan = plan,
-                                      .wait = start.wait});
+    try {
+      work.emplace(typename Work::Parts{.config = start.config,
+                                        .env = env,
+                                        .board = board,
+                                        .device = *backend.device,
+                                        .table = backend.table,
+                                        .comm = *backend.comm,
+                                        .model = *start.model,
+                                        .sources = known.sources,
+                                        .plan = plan,
+                                        .wait = start.wait});
+    } catch (const OutOfMemory& e) {
+      throw Error(e.code(), e.what(), advice(e, env, board, start));
+    }
     return run(*work);
   } catch (...) {
     const ExitCode code = report_failure(env, board);

@@ -1,5 +1,5 @@
-// What people write who come from elsewhere: other trainers' keys, other languages' values, other editors' files. Each is
-// taken for what it means where that is certain, and otherwise named with what to write here.
+// What people write who come from elsewhere: other trainers' keys, other languages' values, other editors' files. Each
+// is taken for what it means where that is certain, and otherwise named with what to write here.
 #include <catch2/catch.hpp>
 
 #include "runtime/base/fs.h"
@@ -72,7 +72,8 @@ TEST_CASE("a key of another trainer is told the one here, wherever it stands") {
 
 TEST_CASE("what another trainer's key is called here exists, unless the model has nothing like it") {
   for (const char* model : {"gpt2", "bert", "resnet", "vit"})
-    for (const char* name : {"n_layer", "block_size", "vocab_size", "num_classes", "patch_size", "max_iters", "out_dir"}) {
+    for (const char* name :
+         {"n_layer", "block_size", "vocab_size", "num_classes", "patch_size", "max_iters", "out_dir"}) {
       INFO(model << " " << name);
       const Synonym* synonym = find_synonym(name);
       REQUIRE(synonym != nullptr);
@@ -131,12 +132,15 @@ TEST_CASE("a number that is written in another way is taken, or told as it is wr
 TEST_CASE("a preset by the name that Hugging Face gives it") {
   CHECK(parse_gpt2(kMinimal + "model: {preset: gpt2}").preset == gpt2::Preset::small);
   CHECK_THAT(to_yaml(parse(kMinimal + "model: {preset: gpt2}")), Contains("preset: gpt2-small"));
-  CHECK_THAT(to_yaml(parse(kMinimal + "model: {name: bert, preset: bert-base-uncased}")), Contains("preset: bert-base\n"));
+  CHECK_THAT(to_yaml(parse(kMinimal + "model: {name: bert, preset: bert-base-uncased}")),
+             Contains("preset: bert-base\n"));
   check_one_line(parse_failure(kMinimal + "model: {preset: GPT2_Medium}"), "t.yaml:2:", "nearest: gpt2-medium");
 }
 
 TEST_CASE("a file of another editor is read, or told what is wrong with it") {
-  CHECK(parse("\xEF\xBB\xBF" "data: {train: a}").data.train == "a");
+  CHECK(parse("\xEF\xBB\xBF"
+              "data: {train: a}")
+            .data.train == "a");
   CHECK(parse("data:\r\n  train: a\r\ntrain:\r\n  steps: 5\r\n").train.steps == 5);
   CHECK(parse("{\"data\": {\"train\": \"a\"}, \"train\": {\"steps\": 5}}").train.steps == 5);
   CHECK(parse("data: {train: a}\ntrain:\n  steps:\t5\n").train.steps == 5);  // no indentation
@@ -147,9 +151,13 @@ TEST_CASE("a file of another editor is read, or told what is wrong with it") {
            {"data:\n\ttrain: a\n", "t.yaml:2:1", "a tab; indent with spaces"},
            {"data:\n  train: a\n \tvalid: b\n", "t.yaml:3:2", "a tab; indent with spaces"},
            {"data:\n  train: a\ntrain:\n  steps:3\n", "t.yaml:4:3", "write a space behind the colon"},
-           {"data:\n  train: a\ntrain:\n  steps:3\n  seed: 4\n", "t.yaml:4:8", "no space behind the colon of \"steps\""},
+           {"data:\n  train: a\ntrain:\n  steps:3\n  seed: 4\n", "t.yaml:4:8",
+            "no space behind the colon of \"steps\""},
            {"train:3", "t.yaml:1:1", "write a space behind the colon"},
-           {std::string("\xFF\xFE" "d\0a\0", 6), "t.yaml:1:1", "UTF-16; save it as UTF-8"},
+           {std::string("\xFF\xFE"
+                        "d\0a\0",
+                        6),
+            "t.yaml:1:1", "UTF-16; save it as UTF-8"},
            {std::string("\xFE\xFF\0d\0a", 6), "t.yaml:1:1", "UTF-16; save it as UTF-8"},
            {std::string("d\0a\0", 4), "t.yaml:1:1", "UTF-16; save it as UTF-8"},
            {"import torch\n", "t.yaml:1:1", "a configuration is YAML"},
