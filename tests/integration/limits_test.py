@@ -28,7 +28,8 @@ class Limits(harness.IntegrationTest):
                 os.setuid(NOBODY)
 
         return subprocess.run(self.command("--device", "cpu", "--nproc", "2", *args), capture_output=True, text=True,
-                              stdin=subprocess.DEVNULL, preexec_fn=enter, timeout=harness.PATIENCE_S)
+                              stdin=subprocess.DEVNULL, preexec_fn=enter, timeout=harness.PATIENCE_S,
+                              env={**os.environ, "MALLOC_ARENA_MAX": "1"})  # else each thread may take 64 MiB of addresses, or not
 
     def assert_refused(self, run, *words):
         self.assertEqual(run.returncode, 71, run.stderr)
