@@ -70,7 +70,7 @@ void check_input(const char* key, const std::string& path, DataPath kind) {
     if (kind == DataPath::folder && !is_folder) throw Error(ExitCode::no_input, path + " is no folder");
     if (kind == DataPath::file || !is_folder) file_size(input, path);
   } catch (const Error& e) {
-    throw Error(ExitCode::no_input, fmt::format("{}: {}", key, e.what()));
+    throw Error(e.code(), fmt::format("{}: {}", key, e.what()));
   }
 }
 

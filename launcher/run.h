@@ -20,7 +20,7 @@ namespace ddp {
 Config resolve_config(const TrainOptions& train, const Placement& placement, const ConfigRegistry& registry);
 
 // Opens the file or folder that `key` names, so that a typing error costs a second and not a rendezvous. Errors:
-// no_input (66).
+// no_input (66), os_resource (71) without descriptors.
 void check_input(const char* key, const std::string& path, DataPath kind);
 
 // The same of model.init_from, where it is set, and that it seems to be what is read. Errors: as find_weights.

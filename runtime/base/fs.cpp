@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "runtime/base/error.h"
+#include "runtime/base/system_limits.h"
 
 namespace ddp {
 namespace {
@@ -44,6 +45,7 @@ bool is_disk_trouble(int error) { return error == ENOSPC || error == EDQUOT || e
 
 Fd open_input(const std::filesystem::path& path) {
   Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));  // a FIFO must not block the start
+  if (!file && (errno == EMFILE || errno == ENFILE)) throw os_error("cannot open " + path.string(), errno);
   if (!file) throw Error(ExitCode::no_input, "cannot open " + path.string() + ": " + errno_text(errno));
   return file;
 }

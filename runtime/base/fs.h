@@ -34,7 +34,8 @@ std::filesystem::path program_folder();
 // The disk is full, over a quota, at a size limit or failing: what may be over later. `error` is an errno.
 bool is_disk_trouble(int error);
 
-// Opens for reading (O_CLOEXEC). Errors: no_input (66) naming the path and the reason.
+// Opens for reading (O_CLOEXEC). Errors: no_input (66) naming the path and the reason, os_resource (71) without
+// descriptors.
 Fd open_input(const std::filesystem::path& path);
 // Size in bytes of an open regular file. Errors: no_input (66) when it is not one.
 int64_t file_size(const Fd& file, const std::filesystem::path& path);

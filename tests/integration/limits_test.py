@@ -56,10 +56,10 @@ class Limits(harness.IntegrationTest):
 
     def test_the_limit_on_open_files_names_its_value_and_one_that_suffices(self):
         self.config()
-        for limit in (8, 12, 14):
+        for limit in range(4, 16):
             run = self.as_user_with(resource.RLIMIT_NOFILE, limit)
             self.assert_refused(run, f"may have {limit} open files", "ulimit -n 1024")
-            shutil.rmtree(self.run_folder())
+            shutil.rmtree(self.run_folder(), ignore_errors=True)
 
     def test_the_limit_on_memory_names_what_was_asked_for(self):
         self.config(width=512)
