@@ -90,13 +90,13 @@ def random_text(random, context):
     return random.integers(0, VOCAB, (BATCH, context), dtype=numpy.int32), types.astype(numpy.int32)
 
 
-def random_model(args, task, attention=ATTENTIONS[0], dtype=torch.float32):
+def random_model(args, task, attention=ATTENTIONS[0], dtype=torch.float32, **options):
     """With norms and biases away from their neutral values, and weights so large that attention has its favourites."""
     layers, heads, width = SIZES[args.preset]
     torch.manual_seed(7)
     model = task.model(transformers.BertConfig(
-        vocab_size=VOCAB, hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads, intermediate_size=4 * width,
-        hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, initializer_range=SIGMA, num_labels=CLASSES,
+        vocab_size=VOCAB, hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads,
+        **{"intermediate_size": 4 * width, **options}, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, initializer_range=SIGMA, num_labels=CLASSES,
         attn_implementation=attention))
     for parameter in model.parameters():
         if parameter.dim() == 1:

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Compares weights that lie in a folder of Hugging Face's transformers, with config.json and all, there and here: the YAML names the folder and
-no size. GPT-2 tied, untied, in shards, in fp16, and of other heads, epsilon, activation and MLP; BERT for masked tokens and for classes.
+no size. GPT-2 tied, untied, in shards, in fp16, and of other heads, epsilon, activation and MLP; BERT for masked tokens, also of another
+form, and for classes.
 
   - the loss of a batch within 2e-6 of itself, of transformers in double;
   - the gradient of each tensor: its error against double at most twice that of transformers' own fp32 (the worse of its two attentions), or below
@@ -77,15 +78,14 @@ class Bert:
     data_format = property(lambda self: self.task.data_format)
     architecture = property(lambda self: self.task.model)
 
-    def __init__(self, kind):
-        self.task = kind(numpy.random.default_rng(3), 32)
-        self.name = f"bert {kind.name}"
+    def __init__(self, kind, **options):
+        self.task, self.options = kind(numpy.random.default_rng(3), 32), options
         self.inputs = self.task.inputs
         self.keys = f", name: bert, context: 32, predictions: {parity_bert.PLACES}"
 
     def save(self, folder):
         args = parity.argparse.Namespace(preset="bert-tiny")
-        parity_bert.random_model(args, self.task).save_pretrained(folder)
+        parity_bert.random_model(args, self.task, **self.options).save_pretrained(folder)
 
     def write_data(self, file):
         self.task.write_data(file)
@@ -156,7 +156,8 @@ def compare(args, verdict, case, folder):
 
 def main():
     cases = {**{name: lambda name=name: Gpt2(name) for name in CASES},
-             **{kind.name: lambda kind=kind: Bert(kind) for kind in (parity_bert.Masked, parity_bert.Classify)}}
+             "mlm": lambda: Bert(parity_bert.Masked), "classify": lambda: Bert(parity_bert.Classify),
+             "mlm other": lambda: Bert(parity_bert.Masked, intermediate_size=35, hidden_act="gelu_pytorch_tanh", layer_norm_eps=1e-2)}
     parser = parity.parser(__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(cases))
     args = parser.parse_args()

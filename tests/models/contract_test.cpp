@@ -166,6 +166,25 @@ TEST_CASE("contract: the gradient of every parameter agrees with finite differen
   check_gradients(*model, run, {.relative = 1e-2, .margin = 4e-3});
 }
 
+TEST_CASE("contract: an activation and an epsilon that are given are computed with") {
+  const std::string_view name = GENERATE("gpt2", "bert", "vit");
+  CAPTURE(name);
+  const Case& c = *std::ranges::find(kCases, name, &Case::model);
+  const std::vector<std::string> given = {"model.activation=gelu_new", "model.activation=gelu", "model.activation=relu",
+                                          "model.activation=tanh", "model.norm_eps=0.2"};
+  std::set<double> losses;
+  for (const std::string& key : given) {
+    const std::vector<std::string> overrides = {key, "model.dropout=0"};
+    const Config config =
+        parse_config(fmt::format(fmt::runtime(with_steps(c)), "none"), "test", kKnown.config, overrides);
+    const std::unique_ptr<Model> model = make_model(config, DeviceKind::cpu, kKnown.models);
+    ModelRunner run(*model, 3);
+    scramble(*model, run.params);
+    losses.insert(run.train());
+  }
+  CHECK(losses.size() == given.size());
+}
+
 TEST_CASE("contract: each parameter is announced once, whether gradients are written or added") {
   const Case c = GENERATE_REF(from_range(std::begin(kCases), std::end(kCases)));
   CAPTURE(c.model);
