@@ -16,7 +16,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Whether the run goes on from a checkpoint, whose configuration says all.
+// Whether the run goes on from a checkpoint.
 bool resumes(const std::string& resume, const fs::path& output_dir) {
   if (resume != "auto") return resume != "none";
   std::error_code none;
@@ -27,7 +27,8 @@ bool resumes(const std::string& resume, const fs::path& output_dir) {
 
 // Where config.json would lie.
 fs::path beside(const fs::path& weights) {
-  return (fs::is_directory(weights) ? weights : weights.parent_path()) / kModelConfigFile;
+  std::error_code none;
+  return (fs::is_directory(weights, none) ? weights : weights.parent_path()) / kModelConfigFile;
 }
 
 void tell_unknown(const std::string& file, const std::vector<std::string>& keys) {
@@ -39,38 +40,33 @@ void tell_unknown(const std::string& file, const std::vector<std::string>& keys)
   fmt::print(stderr, "ddp-launch: {}: without effect, since ddp-launch does not know it: {}\n", file, names);
 }
 
-// Of the model that the file is of; of a file that does not say it, of the configuration's.
+// Of the model that the file is of; of a file that does not say it, the configuration's.
 const ModelKind* reader_of(const JsonObject& json, const std::string& file, const Config& config) {
   const auto type = json.find("model_type");
   if (type == json.end()) return &model_kind(config);
   std::string readable;
   for (const ModelKind* model : config.registry->models) {
-    if (model->name == type->second.text) return model;
-    if (model->import_json != nullptr) readable += (readable.empty() ? "" : ", ") + std::string(model->name);
+    const bool is_read = model->import_json != nullptr;
+    if (model->name == type->second.text && (is_read || model == &model_kind(config))) return model;
+    if (is_read) readable += (readable.empty() ? "" : ", ") + std::string(model->name);
   }
   throw config_error(file, "model_type is " + type->second.shown(), "weights of these can be used: " + readable);
 }
 
-Defaults beside_weights(const Config& config) {
+}  // namespace
+
+Defaults defaults_beside_weights(const TrainOptions& options, const ConfigRegistry& registry) {
+  const Config config = load_config(options.config_file, registry, options.overrides, options.output_dir);
+  if (config.model.init_from.empty() || resumes(options.resume, config.output_dir)) return {};
   const fs::path path = beside(config.model.init_from);
   std::error_code none;
-  if (config.model.init_from.empty() || !fs::exists(path, none)) return {};
+  if (!fs::exists(path, none)) return {};
   const std::string file = path.string(), text = read_text(path);
   const ModelKind* model = reader_of(read_json_object(text, file), file, config);
   if (model->import_json == nullptr) return {};
   ImportedConfig imported = model->import_json(text, file);
   tell_unknown(file, imported.unknown);
   return std::move(imported.defaults);
-}
-
-}  // namespace
-
-Config load_command_config(const TrainOptions& options, const ConfigRegistry& registry) {
-  const auto load = [&](const Defaults& defaults) {
-    return load_config(options.config_file, registry, options.overrides, options.output_dir, defaults);
-  };
-  const Config given = load({});
-  return resumes(options.resume, given.output_dir) ? given : load(beside_weights(given));
 }
 
 }  // namespace ddp

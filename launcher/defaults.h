@@ -1,4 +1,4 @@
-// What keys become that a command does not give: what the files say that it starts from.
+// What keys become that a command does not give: what the weights say that it starts from.
 #pragma once
 
 #include "launcher/cli.h"
@@ -6,9 +6,10 @@
 
 namespace ddp {
 
-// The configuration of `run`, `plan` and `eval` of a YAML file. Where it starts from model.init_from and config.json of
-// transformers lies beside these weights, that says what is not given, and what is given must agree with it; of keys of
-// that file which mean nothing here one line on standard error tells. Errors: no_input (66), config (78).
-Config load_command_config(const TrainOptions& options, const ConfigRegistry& registry);
+// Of `run`, `plan` and `eval` of a YAML file that start from model.init_from, and go on from no checkpoint, whose
+// configuration says all: what the config.json of transformers says that lies beside these weights, of which a given
+// key must not say otherwise; nothing where there is none. One line on standard error names its keys that mean nothing
+// here. Errors: those of load_config, no_input (66), config (78).
+Defaults defaults_beside_weights(const TrainOptions& options, const ConfigRegistry& registry);
 
 }  // namespace ddp

@@ -47,7 +47,8 @@ std::string config_in(const fs::path& manifest) {
 Subject read_subject(const TrainOptions& options, const ConfigRegistry& registry) {
   const fs::path path = options.config_file;
   if (!fs::is_directory(path)) {
-    Subject subject{.config = load_command_config(options, registry)};
+    Subject subject{.config =
+                        load_config(path, registry, options.overrides, {}, defaults_beside_weights(options, registry))};
     if (subject.config.model.init_from.empty())
       throw Error(ExitCode::config,
                   fmt::format("{}: model.init_from is not set: there are no weights to evaluate", path.string()),

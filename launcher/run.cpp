@@ -57,7 +57,8 @@ std::string advice(const Resume& resume, const CommandAgain& again) {
 }  // namespace
 
 Config resolve_config(const TrainOptions& train, const Placement& placement, const ConfigRegistry& registry) {
-  const Config config = load_command_config(train, registry);
+  const Config config = load_config(train.config_file, registry, train.overrides, train.output_dir,
+                                    defaults_beside_weights(train, registry));
   check_config(config, placement.ranks());
   return config;
 }

@@ -104,7 +104,8 @@ class ConfigJsonTest(harness.IntegrationTest):
         self.on_cpu("plan", config=self.started_from(self.copy("a"), "heads: 4", "norm_eps: 1e-2", "mlp_width: 24"))
 
     def test_a_file_of_another_model_or_of_none_is_refused_on_one_line(self):
-        for name, text, words in (("llama", '{"model_type": "llama"}', 'model_type is "llama"'),
+        for name, text, words in (("llama", '{"model_type": "llama"}', 'model_type is "llama"; weights of these can be used: gpt2, bert'),
+                                  ("vit", '{"model_type": "vit"}', 'model_type is "vit"'), ("three", '{"model_type": 3}', "model_type is 3"),
                                   ("empty", "", "no JSON at byte"), ("list", "[]", "not an object"), ("cut", '{"n_layer": ', "no JSON"),
                                   ("nan", '{"layer_norm_epsilon": NaN}', "no JSON"), ("text", '{"n_layer": "2"}', 'n_layer is "2"'),
                                   ("half", '{"n_head": 1.5}', "n_head is 1.5"), ("zero", '{"n_head": 0}', "n_head is 0"),
