@@ -7,6 +7,7 @@
 #include "models/gpt2/options/config_json.h"
 #include "runtime/config/json_object.h"
 #include "tests/config/support.h"
+#include "tests/support/mutated.h"
 
 using namespace ddp;
 using namespace ddp::test;
@@ -163,4 +164,23 @@ TEST_CASE("a JSON object is read strictly, and of what is nested its size") {
   CHECK(json.at("list").size == 3);
   CHECK(json.at("map").size == 1);
   CHECK(json.at("n").number == -0.5);
+}
+
+TEST_CASE("a mutated config.json is taken or refused on one line") {
+  std::mt19937 random(5);
+  const std::vector<std::string> words = {
+      "null", "true", "-1", "1e308", "\"\"", "[", "{", "\"n_head\": 3,", "9223372036854775808"};
+  int taken = 0;
+  for (int i = 0; i < 10 * num_mutations(); ++i) {
+    const bool is_gpt2 = i % 2 == 0;
+    const std::string text = mutated(is_gpt2 ? kGpt2 : kBert, random, {.words = words});
+    CAPTURE(text);
+    const Failure f = failure_of([&] {
+      parse_with((is_gpt2 ? gpt2::import_json : bert::import_json)(text, "c").defaults);
+      ++taken;
+    });
+    REQUIRE((f.message.empty() || f.code == 78));
+    REQUIRE(f.message.find_first_of("\n\r\x1b") == f.message.npos);
+  }
+  CHECK(taken > 0);
 }
