@@ -23,15 +23,15 @@ void set_turn(FutexWord& turn, uint32_t value) {
 Prefetcher::Job training(const DataSource& source, int64_t micro_batch, const PrefetchOptions& o) {
   DDP_CHECK(o.global_batch % (micro_batch * o.num_ranks) == 0, "global batch {}, micro-batch {}, {} ranks",
             o.global_batch, micro_batch, o.num_ranks);
-  DDP_CHECK(o.rank >= 0 && o.rank < o.num_ranks && o.first_step >= 1, "rank {} of {}, step {}", o.rank, o.num_ranks,
-            o.first_step);
+  DDP_CHECK(o.rank >= 0 && o.rank < o.num_ranks && o.first_position >= 0, "rank {} of {}, position {}", o.rank,
+            o.num_ranks, o.first_position);
   const auto prepare = [&source, micro_batch, o](uint64_t index, HostBatch& batch) {
     const uint64_t share = uint64_t(o.global_batch / o.num_ranks), accumulation = share / uint64_t(micro_batch);
-    const uint64_t step = uint64_t(o.first_step - 1) + index / accumulation;
+    const uint64_t begin = uint64_t(o.first_position) + index / accumulation * uint64_t(o.global_batch);
     const uint64_t first_id = uint64_t(o.rank) * share + index % accumulation * uint64_t(micro_batch);
     const std::span<int32_t> ids = batch.sample_ids();
     std::iota(ids.begin(), ids.end(), int32_t(first_id));
-    source.fill(batch, step * uint64_t(o.global_batch) + first_id);
+    source.fill(batch, begin + first_id);
     batch.derive();
   };
   return {.prepare = prepare, .num_workers = o.num_workers, .wait = o.wait};

@@ -1,8 +1,8 @@
 // Prepares a rank's micro-batches ahead of who takes them, in order, on threads of its own, so that reading hides
 // behind computing. A fixed ring of batches is filled and reused: no allocation after the constructor.
 //
-// In training step t (from 1) takes stream positions [(t-1) * global_batch, t * global_batch); rank r of R the r-th
-// R-th of them, cut into micro-batches in order.
+// In training the i-th step (from 0) takes stream positions first_position + [i * global_batch, (i+1) * global_batch);
+// rank r of R the r-th R-th of them, cut into micro-batches in order.
 #pragma once
 
 #include <cstdint>
@@ -20,9 +20,9 @@ namespace ddp {
 struct PrefetchOptions {
   int64_t global_batch = 1;  // samples; those of a micro-batch times num_ranks divide it
   int rank = 0, num_ranks = 1;
-  int64_t first_step = 1;
-  int64_t num_workers = 1;  // threads; the ring holds two batches more: one in use and one ready
-  WaitPolicy wait;          // of next()
+  int64_t first_position = 0;  // of the stream: the samples that were trained on before
+  int64_t num_workers = 1;     // threads; the ring holds two batches more: one in use and one ready
+  WaitPolicy wait;             // of next()
 };
 
 class Prefetcher {

@@ -91,7 +91,7 @@ void Trainer::load() {
                       PrefetchOptions{.global_batch = config.train.global_batch,
                                       .rank = parts_.env.rank,
                                       .num_ranks = parts_.env.world_size,
-                                      .first_step = first_step_,
+                                      .first_position = state_.samples_seen,
                                       .num_workers = config.data.num_workers,
                                       .wait = parts_.wait});
   if (is_first_rank()) open_outlets();

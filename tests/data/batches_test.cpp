@@ -108,10 +108,10 @@ TEST_CASE("a step has the same samples and ids for every number of ranks, worker
       }
 }
 
-TEST_CASE("a stream that starts at step t is the tail of the stream from step 1") {
+TEST_CASE("a stream that starts at a position is the tail of the stream from the start") {
   const auto whole = rank_stream(2, options(8, 1, 2), 10);
   PrefetchOptions o = options(8, 1, 2);
-  o.first_step = 8;
+  o.first_position = 7 * 8;
   const auto tail = rank_stream(2, o, 3);
   CHECK(std::equal(tail.begin(), tail.end(), whole.end() - std::ptrdiff_t(tail.size())));
 }

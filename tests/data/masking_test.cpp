@@ -281,7 +281,7 @@ TEST_CASE("masked samples are the same for any number of ranks and workers, and 
       for (const int64_t first_step : {1, 6})
         for (int rank = 0; rank < ranks; ++rank) {
           PrefetchOptions options{.global_batch = 4, .rank = rank, .num_ranks = ranks, .wait = {.timeout_ms = 60'000}};
-          options.first_step = first_step;
+          options.first_position = (first_step - 1) * options.global_batch;
           options.num_workers = workers;
           Prefetcher prefetcher(*source, layout, options);
           for (int64_t step = first_step; step < first_step + 12; ++step)
