@@ -35,14 +35,17 @@ inline constexpr Field kImageFields[] = {
     {.key = "pixel_mean",
      .at = option<Options, &Options::image, &ImageOptions::pixel_mean>,
      .range = {0, 1},
+     .on_purpose = true,
      .meaning = "of each channel, subtracted from values in [0, 1]; 0.5 each where channels is not 3"},
     {.key = "pixel_std",
      .at = option<Options, &Options::image, &ImageOptions::pixel_std>,
      .range = {.min = 0, .max = 1, .without_min = true},
+     .on_purpose = true,
      .meaning = "of each channel, what is left is divided by it; 0.5 each where channels is not 3"},
     {.key = "label_smoothing",
      .at = option<Options, &Options::image, &ImageOptions::label_smoothing>,
      .range = {.min = 0, .max = 1, .without_max = true},
+     .on_purpose = true,
      .meaning = "weight that the loss spreads over all classes, in training alone"},
 };
 

@@ -66,6 +66,7 @@ template <class Options>
 inline constexpr Field kDropoutKey = {.key = "dropout",
                                       .at = option<Options, &Options::dropout>,
                                       .range = {.min = 0, .max = 1, .without_max = true},
+                                      .on_purpose = true,
                                       .meaning = "probability with which an activation is dropped in training"};
 template <class Options>
 inline constexpr Field kTransformerRecomputeKey = {

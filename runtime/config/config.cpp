@@ -9,6 +9,7 @@
 #include "runtime/base/fs.h"
 #include "runtime/config/fields.h"
 #include "runtime/config/synonyms.h"
+#include "runtime/config/path_text.h"
 #include "runtime/config/value.h"
 #include "runtime/config/yaml_tree.h"
 
@@ -69,13 +70,26 @@ const ModelKind& chosen_model(const ConfigRegistry& registry, const YamlNode& ro
   return *model;
 }
 
+// Who wrote what is read.
+enum class Author : uint8_t {
+  person,                    // paths are as somebody types them
+  program,                   // this one
+  perhaps_an_older_program,  // this one or an older version: retired keys mean what they mean now
+};
+
+// A path, or each of a list, as it is meant.
+void read_paths(YamlNode& node, const std::string& key) {
+  for (YamlNode& path : node.children) read_paths(path, key);
+  if (node.kind == YamlNode::Kind::scalar) node.text = path_from_text(node.text, key, node.where);
+}
+
 class Builder {
  public:
-  Builder(const ConfigRegistry& registry, const ModelKind& model, bool is_stored)
+  Builder(const ConfigRegistry& registry, const ModelKind& model, Author author)
       : registry_(registry),
         model_(model),
         sections_(sections_of(model)),
-        is_stored_(is_stored),
+        author_(author),
         config_(initial_config(registry, model.name)) {}
 
   void apply_file(const YamlNode& root) {
@@ -92,9 +106,12 @@ class Builder {
     }
   }
 
+  // A key of the top level.
+  void apply_alone(const YamlNode& node) { set_field("", node.key, node.key_where, node); }
+
   void apply_override(const std::string& text) {
     const Override given(text);
-    is_stored_ = false;  // somebody types it
+    author_ = Author::person;
     if (is_section(given.key))
       throw config_error(given.where, given.key + " is a section", "name one of its keys: " + keys_of(given.key));
     const auto [section, key] = split(given.key);
@@ -103,14 +120,16 @@ class Builder {
     set_field(section, key, given.where, given.node());
   }
 
-  // As `--set output_dir=DIR` with every sign of DIR standing for itself.
+  // As `--set output_dir=DIR`, of a DIR that is no YAML.
   void apply_output_dir(const std::string& folder) {
     const std::string where = "--output-dir";
+    author_ = Author::person;
     set_field("", "output_dir", where, literal_scalar(folder, where));
   }
 
   void apply_defaults(const Defaults& defaults) {
-    if (given_.contains("model.preset")) take_preset_as_given();
+    author_ = Author::program;
+    if (given_.contains("model.preset") && !are_of_preset(defaults)) take_preset_as_given();
     for (const std::string& text : defaults.values) {
       Override usual(text, defaults.source);
       const auto [section, key] = split(usual.key);
@@ -125,6 +144,9 @@ class Builder {
         bound_.push_back({&*bond, field, read_value(*field, usual.key, usual.node(), registry_)});
     }
   }
+
+  // As it is so far.
+  const Config& config() const { return config_; }
 
   // Dependent defaults and required keys; `root` is where a missing key belongs.
   Config finish(const YamlNode& root) {
@@ -160,6 +182,16 @@ class Builder {
     const auto at = std::find_if(registry_.retired.begin(), registry_.retired.end(),
                                  [&](const RetiredKey& retired) { return retired.key == key; });
     return at == registry_.retired.end() ? nullptr : &*at;
+  }
+
+  // Then they hold what it sets, and what somebody set beside it.
+  bool are_of_preset(const Defaults& defaults) const {
+    const Field& field = *find_field(sections_, "model", "preset");
+    return std::ranges::any_of(defaults.values, [&](const std::string& text) {
+      const Override usual(text, defaults.source);
+      return usual.key == "model.preset" &&
+             read_value(field, usual.key, usual.node(), registry_) == field.at.get(config_);
+    });
   }
 
   void take_preset_as_given() {
@@ -261,14 +293,17 @@ class Builder {
     const std::string path = full_key(section, key);
     const Field* field = find_field(sections_, section, key);
     if (field == nullptr) {
-      const RetiredKey* retired = is_stored_ ? find_retired(path) : nullptr;
+      const bool may_be_retired = author_ == Author::perhaps_an_older_program;
+      const RetiredKey* retired = may_be_retired ? find_retired(path) : nullptr;
       if (retired == nullptr) fail_unknown(where, path);
       if (retired->now.empty()) return;
       if (!retired->times.empty()) to_multiply_.push_back(retired);
       const SplitKey now = split(retired->now);
       return set_field(now.section, now.key, where, value);
     }
-    field->at.set(config_, read_value(*field, path, value, registry_));
+    YamlNode meant = value;
+    if (author_ == Author::person && is_path(*field)) read_paths(meant, path);
+    field->at.set(config_, read_value(*field, path, meant, registry_));
     given_.insert(path);
     where_[path] = where;
   }
@@ -276,7 +311,7 @@ class Builder {
   const ConfigRegistry& registry_;
   const ModelKind& model_;
   std::vector<KeySection> sections_;
-  bool is_stored_;
+  Author author_;
   Config config_;
   GivenKeys given_;
   std::map<std::string, std::string> where_;  // of the given keys, where they stand
@@ -286,14 +321,26 @@ class Builder {
 
 Config parse(std::string_view text, const std::string& name, const ConfigRegistry& registry,
              std::span<const std::string> overrides, const std::string& output_dir, const Defaults& defaults,
-             bool is_stored) {
+             Author author) {
   const YamlNode root = read_yaml(text, {.name = name});
-  Builder builder(registry, chosen_model(registry, root, overrides, defaults), is_stored);
+  Builder builder(registry, chosen_model(registry, root, overrides, defaults), author);
   builder.apply_file(root);
   for (const std::string& text_of_override : overrides) builder.apply_override(text_of_override);
   if (!output_dir.empty()) builder.apply_output_dir(output_dir);
   builder.apply_defaults(defaults);
   return builder.finish(root);
+}
+
+// A configuration that is typed. Its size comes first: it may be a data file, of any.
+std::string read_file(const std::filesystem::path& file) {
+  if (std::filesystem::is_directory(file))
+    throw Error(ExitCode::no_input, file.string() + " is a folder, and no configuration",
+                std::filesystem::exists(file / "config.yaml") ? "its run's is " + (file / "config.yaml").string()
+                                                              : "name a file like train.yaml");
+  if (file.extension() == ".py")
+    throw config_error(file.string(), "a Python file", "a configuration is YAML, as section: {key: value}");
+  check_yaml_size(file_size(open_input(file), file), file.string());
+  return read_text(file);
 }
 
 }  // namespace
@@ -341,25 +388,29 @@ Config initial_config(const ConfigRegistry& registry, std::string_view name) {
 
 Config load_config(const std::filesystem::path& file, const ConfigRegistry& registry,
                    std::span<const std::string> overrides, const std::string& output_dir, const Defaults& defaults) {
-  if (std::filesystem::is_directory(file))
-    throw Error(ExitCode::no_input, file.string() + " is a folder, and no configuration",
-                std::filesystem::exists(file / "config.yaml") ? "its run's is " + (file / "config.yaml").string()
-                                                              : "name a file like train.yaml");
-  if (file.extension() == ".py")
-    throw config_error(file.string(), "a Python file", "a configuration is YAML, as section: {key: value}");
-  // Before reading: it may be a data file, of any size.
-  check_yaml_size(file_size(open_input(file), file), file.string());
-  return parse_config(read_text(file), file.string(), registry, overrides, output_dir, defaults);
+  return parse(read_file(file), file.string(), registry, overrides, output_dir, defaults, Author::person);
+}
+
+std::string load_output_dir(const std::filesystem::path& file, const ConfigRegistry& registry,
+                            std::span<const std::string> overrides, const std::string& output_dir) {
+  const YamlNode root = read_yaml(read_file(file), {.name = file.string()});
+  Builder builder(registry, *registry.models.front(), Author::person);
+  constexpr std::string_view kKey = "output_dir";
+  if (const YamlNode* given = child(root, kKey); given != nullptr) builder.apply_alone(*given);
+  for (const std::string& text : overrides)
+    if (Override(text).key == kKey) builder.apply_override(text);
+  if (!output_dir.empty()) builder.apply_output_dir(output_dir);
+  return builder.config().output_dir;
 }
 
 Config parse_config(std::string_view text, const std::string& name, const ConfigRegistry& registry,
                     std::span<const std::string> overrides, const std::string& output_dir, const Defaults& defaults) {
-  return parse(text, name, registry, overrides, output_dir, defaults, /*is_stored=*/false);
+  return parse(text, name, registry, overrides, output_dir, defaults, Author::program);
 }
 
 Config parse_stored_config(std::string_view text, const std::string& name, const ConfigRegistry& registry,
                            std::span<const std::string> overrides) {
-  return parse(text, name, registry, overrides, {}, {}, /*is_stored=*/true);
+  return parse(text, name, registry, overrides, {}, {}, Author::perhaps_an_older_program);
 }
 
 }  // namespace ddp

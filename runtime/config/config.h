@@ -131,7 +131,8 @@ std::map<std::string, std::string> exported_files(const Config& config);
 Config initial_config(const ConfigRegistry& registry, std::string_view model = {});
 
 // What keys become that neither the file nor an override gives, instead of their own defaults: what a run that is gone
-// on with has, or what stands beside the weights. What a given preset sets counts as given.
+// on with has, or what stands beside the weights. What a given preset sets counts as given, unless they are of the
+// same.
 struct Defaults {
   // A key that must not be given another value: weights that lie ready are of this one.
   struct Bond {
@@ -150,15 +151,19 @@ struct ImportedConfig {
   std::vector<std::string> unknown;  // its keys that mean nothing here
 };
 
-// Parses, applies `overrides` ("key.path=value") and then `output_dir`, as it is and where not empty, then `defaults`,
-// resolves the defaults that depend on other keys, and checks every value by itself (type, range, choice). model.name
-// comes first, wherever it is given: it says which keys there are. Errors: no_input (66) when the file is missing;
-// config (78) as "file:line:column: ..." with the nearest known key for an unknown one, the model that a key of another
-// model belongs to, the new key for a retired one, and both sides of a bond that does not hold.
+// What somebody typed: parses, applies `overrides` ("key.path=value") and then `output_dir`, which is no YAML, where
+// not empty, then `defaults`, resolves the defaults that depend on other keys, and checks every value by itself (type,
+// range, choice). In paths ~ and $NAME mean what path_text.h says, but for those of `defaults`. model.name comes first,
+// wherever it is given: it says which keys there are. Errors: no_input (66) when the file is missing; config (78) as
+// "file:line:column: ..." with the nearest known key for an unknown one, the model that a key of another model belongs
+// to, the new key for a retired one, and both sides of a bond that does not hold.
 Config load_config(const std::filesystem::path& file, const ConfigRegistry& registry,
                    std::span<const std::string> overrides = {}, const std::string& output_dir = {},
                    const Defaults& defaults = {});
-// The same for a text; `name` stands for the file in errors.
+// Its output_dir alone, of a file that may lack what a run that it goes on with has. Errors: those of what is read.
+std::string load_output_dir(const std::filesystem::path& file, const ConfigRegistry& registry,
+                            std::span<const std::string> overrides, const std::string& output_dir);
+// The same for a text of which only the overrides are typed; `name` stands for the file in errors.
 Config parse_config(std::string_view text, const std::string& name, const ConfigRegistry& registry,
                     std::span<const std::string> overrides = {}, const std::string& output_dir = {},
                     const Defaults& defaults = {});
@@ -178,15 +183,16 @@ int64_t least_micro_batch(const Config& config);
 // L of the canonical summation tree: the largest power of two that divides global_batch / micro_batch, at most 8.
 int64_t num_lanes(const Config& config);
 
+// Every key of a run, but for what is of the place where it is (output_dir, threads), for what goes on with it.
+Defaults defaults_of(const Config& config, const std::string& source);
 // The fully resolved configuration as YAML that parse_config reads back to the same values (doubles round-trip).
 std::string to_yaml(const Config& config);
 // Every leaf as ("train.seed", "1"), in the order of the YAML.
 std::vector<std::pair<std::string, std::string>> flatten(const Config& config);
-// xxh3 of what determines the result of a run, so without the keys that a resume may change (threads, micro_batch,
-// bucket_mb, output, log, eval, checkpoint), as 16 hex digits.
+// xxh3 of what determines the result of a run, so without the keys that a resume may change (paths of data, which has a
+// fingerprint, threads, micro_batch, bucket_mb, output, log, eval, checkpoint), as 16 hex digits. For people: it stands
+// in manifests, and no program compares it.
 std::string config_digest(const Config& config);
-// The keys that differ between a run and its continuation and may not, as "train.seed: 1 became 2".
-std::vector<std::string> resume_conflicts(const Config& before, const Config& now);
 // Text for `--explain key` (one key), `--explain section` or `--explain` (all): type, unit, default, range, meaning;
 // the common keys and then each model's. Errors: usage (64) with the nearest key.
 std::string explain(std::string_view key, const ConfigRegistry& registry);

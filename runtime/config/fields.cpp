@@ -44,6 +44,7 @@ constexpr Field kModel[] = {
     {.key = "init_from",
      .at = leaf<&Config::model, &ModelConfig::init_from>,
      .unit = "path",
+     .resume_may_change = true,
      .meaning =
          "the weights that the run starts from: a safetensors file, the index of one in shards, or a folder with "
          "one of these; empty: random weights from the seed"},
@@ -64,6 +65,7 @@ constexpr Field kData[] = {
      .at = leaf<&Config::data, &DataConfig::train>,
      .unit = "path",
      .required = true,
+     .resume_may_change = true,
      .meaning = "the file or folder to train on; a relative path is relative to the working directory"},
     {.key = "valid",
      .at = leaf<&Config::data, &DataConfig::valid>,
@@ -72,6 +74,7 @@ constexpr Field kData[] = {
      .meaning = "the held-out file or folder of the same format; needed when eval.every is not 0"},
     {.key = "augment",
      .at = leaf<&Config::data, &DataConfig::augment>,
+     .on_purpose = true,
      .meaning =
          "how pictures vary in training. flip: mirrored, every other one; shift: moved at random by up to an eighth of "
          "the sides, black coming in, and flip; resized_crop: a random part, 8 to 100% of the area, 3:4 to 4:3, "
@@ -97,6 +100,7 @@ constexpr Field kTrain[] = {
      .at = leaf<&Config::train, &TrainConfig::steps>,
      .unit = "steps",
      .range = {1, kMaxCount},
+     .on_purpose = true,
      .meaning = "optimizer steps of the whole run; the schedule ends here"},
     {.key = "micro_batch",
      .at = leaf<&Config::train, &TrainConfig::micro_batch>,
@@ -104,6 +108,7 @@ constexpr Field kTrain[] = {
      .range = {1, 1'000'000},
      .resume_may_change = true,
      .shapes_batches = true,
+     .on_purpose = true,
      .meaning =
          "samples a rank computes at once; bounded by memory. With batch norm, which normalises them together, it "
          "must match on resume"},
@@ -111,25 +116,30 @@ constexpr Field kTrain[] = {
      .at = leaf<&Config::train, &TrainConfig::global_batch>,
      .unit = "samples",
      .range = {1, 1'000'000},
+     .on_purpose = true,
      .meaning = "samples of a step over all ranks: micro_batch x ranks x accumulation"},
     {.key = "precision",
      .at = leaf<&Config::train, &TrainConfig::precision>,
+     .on_purpose = true,
      .meaning =
          "number format of parameters and activations; bf16 and fp16 keep fp32 master weights; sums are fp32 in all. "
          "tf32: fp32 with products on tensor cores, CUDA only. On CUDA tf32 and bf16 need compute capability 8.0"},
     {.key = "loss_scale",
      .at = kLossScale,
      .range = {1e-6, 16777216},
+     .on_purpose = true,
      .meaning = "dynamic, or a number that stays: what the loss of an fp16 run is multiplied by before backward; other "
                 "precisions need none"},
     {.key = "loss_scale_init",
      .at = leaf<&Config::train, &TrainConfig::loss_scale_init>,
      .range = {1, 16777216},
+     .on_purpose = true,
      .meaning = "where a dynamic loss scale starts"},
     {.key = "loss_scale_interval",
      .at = leaf<&Config::train, &TrainConfig::loss_scale_interval>,
      .unit = "steps",
      .range = {1, kMaxCount},
+     .on_purpose = true,
      .meaning =
          "updates in a row after which a dynamic loss scale doubles, up to 2^24; a step that is not finite halves "
          "it, down to 1"},
@@ -143,14 +153,17 @@ constexpr Field kTrain[] = {
          "first such step ends a run of another precision"},
     {.key = "grad_dtype",
      .at = leaf<&Config::train, &TrainConfig::grad_dtype>,
+     .on_purpose = true,
      .meaning = "format in which gradients are all-reduced; auto: 16 bits in bf16 and fp16 runs, but fp32 where "
                 "train.deterministic. Sums over micro-batches are fp32 in either"},
     {.key = "seed",
      .at = leaf<&Config::train, &TrainConfig::seed>,
      .range = {0, 9.2e18},
+     .on_purpose = true,
      .meaning = "of initial weights, data order and dropout"},
     {.key = "deterministic",
      .at = leaf<&Config::train, &TrainConfig::deterministic>,
+     .on_purpose = true,
      .meaning =
          "the same bits for every power-of-two number of ranks up to the number of lanes, for more gradient memory"},
     {.key = "cuda_graph",
@@ -169,11 +182,13 @@ constexpr Field kTrain[] = {
      .at = leaf<&Config::train, &TrainConfig::workspace_mb>,
      .unit = "MiB",
      .range = {0, 65536},
+     .on_purpose = true,
      .meaning = "memory of a GPU that cuDNN, and of it up to 32 that cuBLASLt, may use: part of the choice of their "
                 "algorithms; 256 with resnet in fp32 and tf32. Without effect on the CPU"},
     {.key = "clip_norm",
      .at = leaf<&Config::train, &TrainConfig::clip_norm>,
      .range = {0, 1e30},
+     .on_purpose = true,
      .meaning = "gradients are scaled down to this global 2-norm; 0: never"},
     {.key = "bucket_mb",
      .at = leaf<&Config::train, &TrainConfig::bucket_mb>,
@@ -186,6 +201,7 @@ constexpr Field kTrain[] = {
      .unit = "threads",
      .range = {0, 1024},
      .resume_may_change = true,
+     .of_the_place = true,
      .meaning = "compute threads of a rank on the CPU; 0: cores / ranks, at least 1, of the cores that the affinity "
                 "mask and the cgroup's quota leave"},
     {.key = "hang_timeout_s",
@@ -203,33 +219,40 @@ constexpr Field kOptimizer[] = {
     {.key = "lr",
      .at = leaf<&Config::optimizer, &OptimizerConfig::lr>,
      .range = {0, 1e6},
+     .on_purpose = true,
      .meaning = "the highest learning rate, reached at the end of the warm-up"},
     {.key = "betas",
      .at = leaf<&Config::optimizer, &OptimizerConfig::betas>,
      .range = {.min = 0, .max = 1, .without_max = true},
+     .on_purpose = true,
      .meaning = "adamw: decay of the running means of the gradient and of its square"},
     {.key = "eps",
      .at = leaf<&Config::optimizer, &OptimizerConfig::eps>,
      .range = {1e-30, 1},
+     .on_purpose = true,
      .meaning = "adamw: added to the root of the second moment"},
     {.key = "weight_decay",
      .at = leaf<&Config::optimizer, &OptimizerConfig::weight_decay>,
      .range = {0, 1e3},
+     .on_purpose = true,
      .meaning =
          "of matrices and embeddings; biases and norms never decay. sgd adds it to the gradient, where recipes have "
          "1e-5 to 1e-3: there it is 0 unless it is given"},
     {.key = "momentum",
      .at = leaf<&Config::optimizer, &OptimizerConfig::momentum>,
      .range = {.min = 0, .max = 1, .without_max = true},
+     .on_purpose = true,
      .meaning = "sgd: what is kept of the running sum of gradients; 0: none, and no memory for it"},
     {.key = "nesterov",
      .at = leaf<&Config::optimizer, &OptimizerConfig::nesterov>,
+     .on_purpose = true,
      .meaning = "sgd: Nesterov's form of momentum, which looks a step ahead"},
 };
 
 constexpr Field kSchedule[] = {
     {.key = "name",
      .at = leaf<&Config::schedule, &ScheduleConfig::name>,
+     .on_purpose = true,
      .meaning =
          "how the learning rate goes from lr at the end of the warm-up to min_lr at the last step; step: down by gamma "
          "every step_size steps; constant: stays lr"},
@@ -237,23 +260,28 @@ constexpr Field kSchedule[] = {
      .at = leaf<&Config::schedule, &ScheduleConfig::warmup_steps>,
      .unit = "steps",
      .range = {0, kMaxCount},
+     .on_purpose = true,
      .meaning = "the learning rate of step t is lr * t / warmup_steps up to here; at most train.steps"},
     {.key = "min_lr",
      .at = leaf<&Config::schedule, &ScheduleConfig::min_lr>,
      .range = {0, 1e6},
+     .on_purpose = true,
      .meaning = "the learning rate at the last step, and step's lowest; at most optimizer.lr"},
     {.key = "power",
      .at = leaf<&Config::schedule, &ScheduleConfig::power>,
      .range = {0, 100},
+     .on_purpose = true,
      .meaning = "polynomial: min_lr + (lr - min_lr) (1 - progress)^power, progress 0 to 1 after the warm-up"},
     {.key = "step_size",
      .at = leaf<&Config::schedule, &ScheduleConfig::step_size>,
      .unit = "steps",
      .range = {1, kMaxCount},
+     .on_purpose = true,
      .meaning = "step: after each so many steps past the warm-up the learning rate is multiplied by gamma"},
     {.key = "gamma",
      .at = leaf<&Config::schedule, &ScheduleConfig::gamma>,
      .range = {.min = 0, .max = 1, .without_min = true},
+     .on_purpose = true,
      .meaning = "step: see step_size"},
 };
 
@@ -316,6 +344,7 @@ constexpr Field kTop[] = {
      .at = leaf<&Config::output_dir>,
      .unit = "path",
      .resume_may_change = true,
+     .of_the_place = true,
      .meaning = "the run's folder: config.yaml, metrics.jsonl, status.json, logs, checkpoints"},
 };
 
@@ -369,6 +398,10 @@ const Field* find_field(std::span<const KeySection> sections, std::string_view s
 
 std::vector<std::string_view> choices_of(const Field& field, const ConfigRegistry& registry) {
   return field.at.choices == nullptr ? std::vector<std::string_view>() : field.at.choices(registry);
+}
+
+bool determines_result(const Field& field, const Config& config) {
+  return !field.resume_may_change || (field.shapes_batches && model_kind(config).normalises_batches);
 }
 
 std::string full_key(std::string_view section, std::string_view key) {

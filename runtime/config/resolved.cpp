@@ -1,4 +1,4 @@
-// What is done with a resolved configuration: print, compare, hash, explain. All loops over the field tables.
+// What is done with a resolved configuration: print, hash, explain. All loops over the field tables.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -13,10 +13,12 @@
 namespace ddp {
 namespace {
 
-constexpr std::string_view kResumeMayChange = "may change", kResumeMustMatch = "must match";
+// For a terminal: configs/README.md says it once for all paths.
+constexpr std::string_view kPathUnit = "path, in which ~, $NAME and ${NAME} are put in, and $$ is a dollar";
 
 std::string_view resume_text(const Field& field) {
-  return field.resume_may_change ? kResumeMayChange : kResumeMustMatch;
+  if (field.resume_may_change) return "may change";
+  return field.on_purpose ? "on purpose" : "must match";
 }
 
 std::string or_dash(std::string_view text) { return text.empty() ? "-" : std::string(text); }
@@ -64,8 +66,8 @@ class Explainer {
 
   std::string field_text(std::string_view key, const Field& field) const {
     return fmt::format("{}: {}\n  type     {}\n  unit     {}\n  default  {}\n  range    {}\n  resume   {}\n", key,
-                       field.meaning, type_name(field, registry_), or_dash(field.unit), default_text(field),
-                       or_dash(print_range(field, registry_)), resume_text(field));
+                       field.meaning, type_name(field, registry_), or_dash(is_path(field) ? kPathUnit : field.unit),
+                       default_text(field), or_dash(print_range(field, registry_)), resume_text(field));
   }
 
   // A Markdown table that is also readable as plain text; configs/README.md holds it.
@@ -93,10 +95,6 @@ class Explainer {
   const ConfigRegistry& registry_;
 };
 
-bool determines_result(const Field& field, const Config& config) {
-  return !field.resume_may_change || (field.shapes_batches && model_kind(config).normalises_batches);
-}
-
 }  // namespace
 
 std::string to_yaml(const Config& config) {
@@ -118,24 +116,20 @@ std::vector<std::pair<std::string, std::string>> flatten(const Config& config) {
   return leaves;
 }
 
+Defaults defaults_of(const Config& config, const std::string& source) {
+  Defaults defaults{.source = source};
+  for_each_field(sections_of(model_kind(config)), [&](const std::string& key, const Field& field) {
+    if (!field.of_the_place) defaults.values.push_back(key + "=" + print_value(field.at.get(config)));
+  });
+  return defaults;
+}
+
 std::string config_digest(const Config& config) {
   std::string text;
   for_each_field(sections_of(model_kind(config)), [&](const std::string& key, const Field& field) {
     if (determines_result(field, config)) text += fmt::format("{}: {}\n", key, print_value(field.at.get(config)));
   });
   return hash_text(xxh3(std::as_bytes(std::span(text))));
-}
-
-std::vector<std::string> resume_conflicts(const Config& before, const Config& now) {
-  if (before.model.name != now.model.name)  // and the rest means something else
-    return {fmt::format("model.name: {} became {}", before.model.name, now.model.name)};
-  std::vector<std::string> conflicts;
-  for_each_field(sections_of(model_kind(now)), [&](const std::string& key, const Field& field) {
-    const Value old_value = field.at.get(before), new_value = field.at.get(now);
-    if (determines_result(field, now) && old_value != new_value)
-      conflicts.push_back(fmt::format("{}: {} became {}", key, print_value(old_value), print_value(new_value)));
-  });
-  return conflicts;
 }
 
 std::string explain(std::string_view key, const ConfigRegistry& registry) {

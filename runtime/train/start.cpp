@@ -1,8 +1,10 @@
 #include "runtime/train/start.h"
 
 #include <algorithm>
+#include <array>
 #include <filesystem>
 #include <optional>
+#include <span>
 
 #include "runtime/base/cores.h"
 #include "runtime/base/fs.h"
@@ -18,6 +20,8 @@
 namespace ddp {
 namespace {
 
+constexpr const char* kDataKey = "data.train";  // stands for its content
+
 std::optional<Checkpoint> choose_checkpoint(const StartRequest& request) {
   if (request.resume == "none") return std::nullopt;
   const std::filesystem::path folder = std::filesystem::path(request.config.output_dir) / "checkpoints";
@@ -27,22 +31,30 @@ std::optional<Checkpoint> choose_checkpoint(const StartRequest& request) {
   return find_newest_verified(folder, [](const std::string& text) { log::warn("{}", text); });
 }
 
-void check_continues(const StartRequest& request, const TrainingState& state, const std::filesystem::path& path) {
-  const std::string name = (path / kManifestFile).string();
-  const std::vector<std::string> conflicts =
-      resume_conflicts(parse_stored_config(state.config_yaml, name, *request.config.registry), request.config);
-  if (!conflicts.empty()) {
-    std::string all;
-    for (const std::string& c : conflicts) all += (all.empty() ? "" : ", ") + c;
-    throw Error(ExitCode::config, "cannot resume " + path.string() + " with another configuration: " + all,
-                "restore these keys, or start afresh in another output_dir");
-  }
-  if (state.data_fingerprint != request.data_fingerprint)
+// The launcher has compared the configurations too, with those of the checkpoint that it took for the newest good one.
+void check_changes(const StartRequest& request, std::span<const KeyChange> changes, const std::string& checkpoint) {
+  const auto is_of_data = [](const KeyChange& change) { return change.key == kDataKey; };
+  std::vector<KeyChange> conflicts = conflicts_of(changes, request.accepted);
+  const auto data = std::ranges::find_if(conflicts, is_of_data);
+  if (conflicts.size() == 1 && data != conflicts.end())
     throw Error(ExitCode::data,
-                "cannot resume " + path.string() + ": " + request.config.data.train.text() +
-                    " changed since it was written (" + state.data_fingerprint + " became " + request.data_fingerprint +
-                    ")",
-                "restore the file, or start afresh in another output_dir");
+                fmt::format("cannot resume {}: {} changed since it was written, or is other data ({} became {})",
+                            checkpoint, request.config.data.train.text(), data->before, data->after),
+                "restore the data, or go on with it on purpose: add --accept-change data.train to the command");
+  if (conflicts.empty()) return;
+  std::string all;
+  for (const KeyChange& c : conflicts) all += (all.empty() ? "" : ", ") + c.text();
+  throw Error(ExitCode::config, "cannot resume " + checkpoint + " with another configuration: " + all,
+              "restore these keys, or start afresh in another output_dir");
+}
+
+// A loss scale that was found under other rules says nothing under these.
+void restart_loss_scale(const TrainConfig& train, std::span<const KeyChange> changes, StepState& next) {
+  constexpr std::array kRules = {"train.precision", "train.loss_scale", "train.loss_scale_init"};
+  const auto is_rule = [&](const KeyChange& change) { return std::ranges::find(kRules, change.key) != kRules.end(); };
+  if (std::ranges::none_of(changes, is_rule)) return;
+  next.loss_scale = initial_loss_scale(train);
+  next.growth_count = next.floor_skips = 0;
 }
 
 // With a value that is no number every loss would be NaN: in fp16 every step would be skipped, otherwise the first step
@@ -60,8 +72,11 @@ TrainingState load_or_init(const StartRequest& request, const Model& model, Host
   if (checkpoint) {
     // It was verified when it was chosen: hashing gigabytes a second time would only delay the start.
     const std::filesystem::path manifest = checkpoint->path / kManifestFile;
-    check_continues(request, parse_manifest(read_text(manifest), manifest.string()).state, checkpoint->path);
+    const auto written = parse_manifest(read_text(manifest), manifest.string()).state;
+    const std::vector<KeyChange> changes = changes_since(written, request);
+    check_changes(request, changes, checkpoint->path);
     TrainingState state = load_checkpoint(checkpoint->path, host.model_flats(), host.states());
+    restart_loss_scale(request.config.train, changes, state.next);
     check_loaded_model(checkpoint->path, request.config.train, host.model_flats());
     for (const NamedFlat& optimizer_state : host.states())
       check_finite(checkpoint->path, optimizer_state.name + ".", model.layout(), optimizer_state.flat);
@@ -89,6 +104,18 @@ std::vector<std::string> load_init_from(const std::string& source, const ModelFl
   const LoadReport report = load_model(source, model);
   for (const std::string& note : report.notes) log::info("model.init_from: {}", note);
   return report.anew;
+}
+
+std::vector<KeyChange> changes_since(const TrainingState& written, const StartRequest& now) {
+  const Config before =
+      parse_stored_config(written.config_yaml, "the checkpoint's configuration", *now.config.registry);
+  std::vector<KeyChange> changes = resume_changes(before, now.config);
+  if (written.data_fingerprint != now.data_fingerprint)
+    changes.push_back({.key = kDataKey,
+                       .before = written.data_fingerprint,
+                       .after = now.data_fingerprint,
+                       .needs = KeyChange::Needs::consent});
+  return changes;
 }
 
 // Parameters are rounded to the storage type, to infinity where it ends; the model's state is f32.

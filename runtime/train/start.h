@@ -7,20 +7,27 @@
 #include "runtime/checkpoint/checkpoint.h"
 #include "runtime/comm/communicator.h"
 #include "runtime/config/config.h"
+#include "runtime/config/resume_changes.h"
 #include "runtime/train/train_step.h"
 
 namespace ddp {
 
 struct StartRequest {
   const Config& config;
-  std::string resume = "none";   // none | auto | PATH of a checkpoint
-  std::string data_fingerprint;  // of the training data as it is now
+  std::string resume = "none";        // none | auto | PATH of a checkpoint
+  std::vector<std::string> accepted;  // keys of which a run that goes on accepts a change
+  std::string data_fingerprint;       // of the training data as it is now
 };
+
+// What determines the result and is another one since a checkpoint, of which `written` is the state, was written: keys,
+// and data.train where its content is. `now.data_fingerprint` and its configuration are compared, no paths. Errors:
+// config (78) where the checkpoint's configuration cannot be read.
+std::vector<KeyChange> changes_since(const TrainingState& written, const StartRequest& now);
 
 // Fills parameters and optimizer state of every rank and sets the step's scalars. Rank 0 reads, the others receive.
 // Collective; blocks. Returns the state after which the run goes on; step 0 for a fresh start. Errors, on rank 0: data
-// (65) when checkpoints are there but none verifies, or the data changed; config (78) naming the keys or tensors that
-// differ; non_finite (79) naming a tensor that is not finite.
+// (65) when checkpoints are there but none verifies, or the data changed without consent; config (78) naming the keys
+// or tensors that differ; non_finite (79) naming a tensor that is not finite.
 TrainingState start_run(const StartRequest& request, const Model& model, Device& device, Communicator& comm,
                         TrainStep& step, const WaitPolicy& wait);
 

@@ -7,6 +7,11 @@
 
 using namespace ddp;
 
+TEST_CASE("a path is no option") {
+  CHECK(shell_path("-x/a b") == "'./-x/a b'");
+  CHECK(shell_path("a-x") == "a-x");
+}
+
 TEST_CASE("a shell reads a word back as it was, and plain words stay readable") {
   CHECK(shell_word("runs/a-1_b=c,d:e@f%+.") == "runs/a-1_b=c,d:e@f%+.");
   CHECK(shell_word("") == "''");

@@ -104,7 +104,7 @@ TEST_CASE("checkpoint.best is of something that evaluations count") {
   CHECK(uncounted.code == 78);
   CHECK_THAT(uncounted.message, Contains("no evaluation of gpt2 counts") && Contains("set checkpoint.best to loss"));
   CHECK(check({"checkpoint.best=loss", "eval.every=5", "data.valid=v"}).message.empty());
-  CHECK(resume_conflicts(parse(kMinimal), parse(kMinimal, {"checkpoint.best=loss"})).empty());
+  CHECK(change_texts(parse(kMinimal), parse(kMinimal, {"checkpoint.best=loss"})).empty());
 }
 
 TEST_CASE("data.augment is of pictures, and auto means what suits the format") {
@@ -119,5 +119,5 @@ TEST_CASE("data.augment is of pictures, and auto means what suits the format") {
   CHECK(with("idx").data.augment == Augment::none);
   CHECK(with("bytes").data.augment == Augment::automatic);
   CHECK(with("images", "none").data.augment == Augment::none);
-  CHECK(resume_conflicts(with("images"), with("images", "resized_crop")).empty());
+  CHECK(change_texts(with("images"), with("images", "resized_crop")).empty());
 }

@@ -6,6 +6,7 @@
 #include <random>
 
 #include "runtime/base/text_check.h"
+#include "runtime/config/path_text.h"
 #include "tests/config/support.h"
 #include "tests/support/mutated.h"
 
@@ -123,7 +124,7 @@ TEST_CASE("a text value means the same however it is given, and on every way to 
     INFO("seed " << seed);
     Config config;
     try {
-      config = parse_config(kMinimal, "t.yaml", config_registry(), {}, text);
+      config = parse_config(kMinimal, "t.yaml", config_registry(), {}, path_as_text(text));
     } catch (const Error& e) {
       REQUIRE(find_text_flaw(text, TextForm::name));
       REQUIRE(int(e.code()) == 78);
@@ -132,7 +133,8 @@ TEST_CASE("a text value means the same however it is given, and on every way to 
     }
     ++num_accepted;
     REQUIRE_FALSE(find_text_flaw(text, TextForm::name));
-    REQUIRE(config.output_dir == text);
+    REQUIRE(config.output_dir == (text.starts_with('~') ? "./" : "") + text);
+    config.output_dir = text;
     REQUIRE(parse(to_yaml(config)).output_dir == text);
     REQUIRE(parse(kMinimal + "output_dir: \"" + in_yaml_escapes(text) + "\"\n").output_dir == text);
   }

@@ -102,8 +102,8 @@ TEST_CASE("every model's configuration prints and reads back, and its own keys c
   Config other = toy;
   options_of<ToyOptions>(other).smoothing = 0.5;
   CHECK(config_digest(other) != config_digest(toy));
-  CHECK(resume_conflicts(toy, other) == std::vector<std::string>{"train.smoothing: 0.25 became 0.5"});
-  CHECK(resume_conflicts(toy, parse_two(kMinimal)) == std::vector<std::string>{"model.name: toy became gpt2"});
+  CHECK(change_texts(toy, other) == std::vector<std::string>{"train.smoothing: 0.25 became 0.5"});
+  CHECK(change_texts(toy, parse_two(kMinimal)) == std::vector<std::string>{"model.name: toy became gpt2"});
 }
 
 TEST_CASE("explain tells the common keys of a section and each model's") {

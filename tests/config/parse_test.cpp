@@ -288,6 +288,13 @@ TEST_CASE("defaults are for keys that nobody gives") {
     CHECK(options.layers == 24);
     CHECK(options.width == 512);
   }
+  SECTION("unless they are of the same preset, and of what was set beside it") {
+    const Defaults small{"old/config.yaml", {"model.preset=gpt2-medium", "model.layers=3", "model.width=1024"}};
+    const std::string text = kMinimal + "model: {preset: gpt2-medium}";
+    const auto options = options_of<gpt2::Options>(parse_config(text, "t.yaml", config_registry(), {}, {}, small));
+    CHECK(options.layers == 3);
+    CHECK(options.heads == 16);
+  }
   SECTION("and those of another model than the given one are passed over") {
     CHECK(model_kind(parse("data: {train: a, format: idx}\nmodel: {name: resnet}")).name == "resnet");
   }

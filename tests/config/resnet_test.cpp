@@ -64,9 +64,9 @@ TEST_CASE("resnet: one position in all has no variance") {
 
 TEST_CASE("resnet: a resume has the micro-batch of before, since it is normalised as a whole") {
   const Config before = parse(kText), now = parse(kText, {"train.micro_batch=16"});
-  CHECK(resume_conflicts(before, now) == std::vector<std::string>{"train.micro_batch: 8 became 16"});
+  CHECK(change_texts(before, now) == std::vector<std::string>{"train.micro_batch: 8 became 16"});
   CHECK(config_digest(before) != config_digest(now));
   const Config gpt2 = parse(kMinimal), other = parse(kMinimal, {"train.micro_batch=16"});
-  CHECK(resume_conflicts(gpt2, other).empty());
+  CHECK(change_texts(gpt2, other).empty());
   CHECK(config_digest(gpt2) == config_digest(other));
 }

@@ -73,21 +73,27 @@ TEST_CASE("flatten lists every leaf in the order of the YAML") {
 
 TEST_CASE("a resume may change exactly the keys that do not determine the result, and the digest follows") {
   const Config before = parse(kMinimal);
-  std::vector<std::string> free_keys;
+  std::vector<std::string> free_keys, fixed_keys;
   for_each_field(sections_of(model_kind(before)), [&](const std::string& key, const Field& field) {
     const std::string other = other_value(field, before);
     if (other.empty() || key == "model.name") return;  // a single choice; with another model all means something else
     INFO(key << "=" << other);
     Config now = before;
     field.at.set(now, field.at.get(parse(kMinimal, {key + "=" + other})));
-    const std::vector<std::string> conflicts = resume_conflicts(before, now);
-    CHECK((config_digest(before) == config_digest(now)) == conflicts.empty());
-    if (conflicts.empty())
+    const std::vector<KeyChange> changes = resume_changes(before, now);
+    CHECK((config_digest(before) == config_digest(now)) == changes.empty());
+    if (changes.empty())
       free_keys.push_back(key);
     else
-      CHECK_THAT(conflicts.at(0), Catch::StartsWith(key + ": ") && Contains(" became "));
+      CHECK_THAT(changes.at(0).text(), Catch::StartsWith(key + ": ") && Contains(" became "));
+    CHECK(conflicts_of(changes, {}).size() == changes.size());  // nothing changes in silence
+    if (!conflicts_of(changes, std::vector{key}).empty()) fixed_keys.push_back(key);
   });
+  CHECK(fixed_keys == std::vector<std::string>{"model.layers", "model.heads", "model.width", "model.context",
+                                               "model.vocab", "model.tie_embeddings", "data.format", "optimizer.name"});
   CHECK(free_keys == std::vector<std::string>{"model.preset",
+                                              "model.init_from",
+                                              "data.train",
                                               "data.valid",
                                               "data.corrupt",
                                               "data.num_workers",
@@ -107,8 +113,50 @@ TEST_CASE("a resume may change exactly the keys that do not determine the result
                                               "checkpoint.best",
                                               "log.every",
                                               "output_dir"});
-  CHECK(resume_conflicts(before, parse(kMinimal, {"train.seed=2", "train.steps=7"})) ==
+  CHECK(change_texts(before, parse(kMinimal, {"train.seed=2", "train.steps=7"})) ==
         std::vector<std::string>{"train.steps: 400 became 7", "train.seed: 1 became 2"});
+}
+
+TEST_CASE("more steps need no consent where the learning rate of those before does not depend on them") {
+  const auto conflicts = [](const std::string& before, const std::string& now, const std::string& schedule) {
+    const auto with = [&](const std::string& steps) {
+      return parse(kMinimal, {"train.steps=" + steps, "schedule.name=" + schedule});
+    };
+    return conflicts_of(resume_changes(with(before), with(now)), {}).size();
+  };
+  CHECK(conflicts("10", "20", "constant") == 0);
+  CHECK(conflicts("10", "20", "step") == 0);
+  CHECK(conflicts("20", "10", "constant") == 1);
+  for (const char* schedule : {"cosine", "linear", "polynomial"}) CHECK(conflicts("10", "20", schedule) == 1);
+  const Config cosine = parse(kMinimal), constant = parse(kMinimal, {"train.steps=800", "schedule.name=constant"});
+  CHECK(conflicts_of(resume_changes(cosine, constant), std::vector<std::string>{"schedule.name"}).size() == 1);
+}
+
+TEST_CASE("momentum that comes or goes is another optimizer's, whoever accepts it") {
+  const auto with = [](const std::string& momentum) {
+    return parse(kMinimal, {"optimizer.name=sgd", "optimizer.momentum=" + momentum});
+  };
+  const std::vector<std::string> accepted = {"optimizer.momentum"};
+  CHECK(conflicts_of(resume_changes(with("0.9"), with("0.5")), accepted).empty());
+  CHECK(conflicts_of(resume_changes(with("0.9"), with("0")), accepted).size() == 1);
+  CHECK(conflicts_of(resume_changes(with("0"), with("0.9")), accepted).size() == 1);
+}
+
+TEST_CASE("a key that is accepted is one of the model's, or the nearest is named") {
+  check_accepted(std::vector<std::string>{"train.steps", "log.every", "model.width"}, parse(kMinimal));
+  const Failure f = failure_of([] { check_accepted(std::vector<std::string>{"optimizer.lrr"}, parse(kMinimal)); });
+  CHECK(f.code == 64);
+  CHECK_THAT(f.message, Contains("--accept-change") && Contains("optimizer.lr?"));
+}
+
+TEST_CASE("what goes on with a run has all of it but its place") {
+  const Config run = parse(kMinimal, {"train.steps=7", "output_dir=a", "train.threads_per_rank=3", "model.width=96"});
+  const Defaults defaults = defaults_of(run, "run");
+  const Config now = parse_config("", "t.yaml", config_registry(), {}, "b", defaults);
+  CHECK(now.output_dir == "b");
+  CHECK(now.train.threads_per_rank == 0);
+  CHECK(now.data.train == run.data.train);
+  CHECK(change_texts(run, now).empty());
 }
 
 TEST_CASE("explain tells type, unit, default and range of a key, a section or everything") {

@@ -30,6 +30,7 @@ constexpr Field kModel[] = {
      .at = leaf<&Options::context>,
      .unit = "tokens",
      .range = {1, 65536},
+     .on_purpose = true,
      .meaning = "tokens of a sample, with [CLS] and [SEP]"},
     {.key = "positions",
      .at = leaf<&Options::positions>,
@@ -46,6 +47,7 @@ constexpr Field kModel[] = {
      .at = leaf<&Options::predictions>,
      .unit = "tokens",
      .range = {1, 65536},
+     .on_purpose = true,
      .meaning =
          "mlm: places of a sample for masked tokens, of which 15% of the context are taken; near that, 20 at 128 "
          "and 76 at 512, unless given"},
