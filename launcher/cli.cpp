@@ -15,6 +15,7 @@
 #include "runtime/base/text_check.h"
 #include "runtime/board/board.h"
 #include "runtime/config/nearest.h"
+#include "runtime/config/path_text.h"
 
 namespace ddp {
 namespace {
@@ -193,10 +194,16 @@ Command parse_run(std::span<const std::string> args) {
                "ddp-launch");
   app.set_version_flag("--version", "ddp-launch " DDP_VERSION);
   add_train_options(app, command.train);
-  app.add_option(
-         "--resume", command.train.resume,
-         "none: a folder that holds a run is refused (default); auto: its newest good checkpoint; or a checkpoint")
+  app.add_option("--resume", command.train.resume,
+                 "none: a folder that holds a run is refused (default); auto: its newest good checkpoint; or a "
+                 "checkpoint, or a "
+                 "run's folder for its newest")
       ->option_text("auto|none|PATH");
+  CLI::Option* accepted =
+      app.add_option("--accept-change", command.train.accepted,
+                     "Keys that the run goes on with as they are now, where it had another value; may be repeated");
+  accepted->delimiter(',')->check(check_not_empty)->option_text("key.path,...");
+  one_word_each(accepted);
   app.add_option("--stop-after", command.train.stop_after, "Write a checkpoint and exit 75 after step N")
       ->check(whole_number(1))
       ->option_text("N");
@@ -212,6 +219,8 @@ Command parse_run(std::span<const std::string> args) {
   }
   check_train_options(command.train);
   if (command.train.resume.empty()) throw Error(ExitCode::usage, "--resume is empty", "use auto, none or a checkpoint");
+  if (!command.train.accepted.empty() && command.train.resume == "none")
+    throw Error(ExitCode::usage, "--accept-change is for a run that goes on", "add --resume auto, or leave it out");
   return command;
 }
 
@@ -305,6 +314,27 @@ void check_words(std::span<const std::string> args) {
   }
 }
 
+// The command with `inserted` right behind its verb, without the options `left_out` and their values.
+std::string command_with(std::string_view program, std::span<const std::string> args, const std::string& inserted,
+                         std::span<const char* const> left_out) {
+  std::string out = shell_word(program);
+  if (!args.empty() && args.front() == "run") {
+    out += " run";
+    args = args.subspan(1);
+  }
+  out += inserted;
+  for (size_t i = 0; i < args.size(); ++i) {
+    const std::string& word = args[i];
+    const auto is_word = [&](const char* option) { return word == option; };
+    const auto begins_word = [&](const char* option) { return word.starts_with(std::string(option) + "="); };
+    if (std::ranges::any_of(left_out, is_word))
+      ++i;  // and its value
+    else if (std::ranges::none_of(left_out, begins_word))
+      out += " " + shell_word(word);
+  }
+  return out;
+}
+
 }  // namespace
 
 Command parse_command_line(std::span<const std::string> args) {
@@ -346,20 +376,15 @@ int64_t parse_bytes(std::string_view text) {
 }
 
 std::string command_with_resume(std::string_view program, std::span<const std::string> args, std::string_view resume) {
-  std::string out = shell_word(program);
-  if (!args.empty() && args.front() == "run") {
-    out += " run";
-    args = args.subspan(1);
-  }
-  if (!resume.empty()) out += " --resume " + shell_word(resume);
-  for (size_t i = 0; i < args.size(); ++i) {
-    const std::string& word = args[i];
-    if (word == "--resume" || word == "--stop-after")
-      ++i;  // and its value
-    else if (!word.starts_with("--resume=") && !word.starts_with("--stop-after="))
-      out += " " + shell_word(word);
-  }
-  return out;
+  constexpr std::array kReplaced = {"--resume", "--stop-after"};
+  const bool is_path = resume != "auto" && resume != "none";
+  const std::string value = is_path ? shell_path(path_as_text(resume)) : std::string(resume);
+  return command_with(program, args, resume.empty() ? "" : " --resume " + value, kReplaced);
+}
+
+std::string command_with_accepted(std::string_view program, std::span<const std::string> args, std::string_view keys) {
+  constexpr std::array kReplaced = {"--accept-change"};
+  return command_with(program, args, " --accept-change " + shell_word(keys), kReplaced);
 }
 
 }  // namespace ddp

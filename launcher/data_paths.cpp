@@ -64,7 +64,8 @@ void check_paths(const char* key, const PathList& list, DataPath kind) {
     if (kind == DataPath::none || ::stat(path.c_str(), &info) != 0) continue;
     const auto [first, is_new] = seen.try_emplace({info.st_dev, info.st_ino}, &path);
     if (!is_new)
-      throw Error(ExitCode::config, fmt::format("{} names {} and {}, which are the same file", key, *first->second, path),
+      throw Error(ExitCode::config,
+                  fmt::format("{} names {} and {}, which are the same file", key, *first->second, path),
                   "name it once");
   }
 }

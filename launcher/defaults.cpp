@@ -16,15 +16,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Whether the run goes on from a checkpoint.
-bool resumes(const std::string& resume, const fs::path& output_dir) {
-  if (resume != "auto") return resume != "none";
-  std::error_code none;
-  for (fs::directory_iterator at(output_dir / "checkpoints", none), end; !none && at != end; at.increment(none))
-    if (step_of_name(at->path().filename().string()) >= 0) return true;
-  return false;
-}
-
 // Where config.json would lie.
 fs::path beside(const fs::path& weights) {
   std::error_code none;
@@ -57,7 +48,7 @@ const ModelKind* reader_of(const JsonObject& json, const std::string& file, cons
 
 Defaults defaults_beside_weights(const TrainOptions& options, const ConfigRegistry& registry) {
   const Config config = load_config(options.config_file, registry, options.overrides, options.output_dir);
-  if (config.model.init_from.empty() || resumes(options.resume, config.output_dir)) return {};
+  if (config.model.init_from.empty()) return {};
   const fs::path path = beside(config.model.init_from);
   std::error_code none;
   if (!fs::exists(path, none)) return {};

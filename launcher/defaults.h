@@ -6,10 +6,9 @@
 
 namespace ddp {
 
-// Of `run`, `plan` and `eval` of a YAML file that start from model.init_from, and go on from no checkpoint, whose
-// configuration says all: what the config.json of transformers says that lies beside these weights, of which a given
-// key must not say otherwise; nothing where there is none. One line on standard error names its keys that mean nothing
-// here. Errors: those of load_config, no_input (66), config (78).
+// Of a command that starts from model.init_from: what the config.json of transformers says that lies beside these
+// weights, of which a given key must not say otherwise; nothing where there is none. One line on standard error names
+// its keys that mean nothing here. Errors: those of load_config, no_input (66), config (78).
 Defaults defaults_beside_weights(const TrainOptions& options, const ConfigRegistry& registry);
 
 }  // namespace ddp

@@ -5,7 +5,6 @@
 #include <unistd.h>
 
 #include <filesystem>
-#include <nlohmann/json.hpp>
 
 #include "launcher/console.h"
 #include "launcher/cuda_search.h"
@@ -13,6 +12,7 @@
 #include "launcher/defaults.h"
 #include "launcher/devices.h"
 #include "launcher/log_mux.h"
+#include "launcher/past.h"
 #include "launcher/rank_program.h"
 #include "launcher/report.h"
 #include "launcher/run.h"
@@ -33,16 +33,6 @@ struct Subject {
   Config config;
   std::string resume = "none";  // for the ranks: none (model.init_from), a checkpoint, or a folder of them
 };
-
-// The configuration of the run, as a checkpoint keeps it. Whether the manifest is sound is for the ranks to say.
-std::string config_in(const fs::path& manifest) {
-  const std::string text = read_text(manifest);
-  try {
-    return nlohmann::json::parse(text).at("config");
-  } catch (const nlohmann::json::exception& why) {
-    throw Error(ExitCode::data, fmt::format("{} is not a valid manifest: {}", manifest.string(), why.what()));
-  }
-}
 
 Subject read_subject(const TrainOptions& options, const ConfigRegistry& registry) {
   const fs::path path = options.config_file;

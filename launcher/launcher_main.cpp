@@ -7,6 +7,7 @@
 
 #include "launcher/bench_launch.h"
 #include "launcher/cli.h"
+#include "launcher/defaults.h"
 #include "launcher/devices.h"
 #include "launcher/eval_run.h"
 #include "launcher/one_task.h"
@@ -39,7 +40,8 @@ void occupy_standard_descriptors() {
 [[noreturn]] void plan(const Command& command, const ConfigRegistry& registry, const Signals& signals) {
   const Placement placement = place_plan(command.train, probe_host(command.train));
   if (!placement.note.empty()) fmt::print(stderr, "ddp-launch: {}\n", placement.note);
-  const Config config = resolve_config(command.train, placement, registry);
+  const Config config =
+      resolve_config(command.train, placement, registry, defaults_beside_weights(command.train, registry));
   if (placement.device == "cpu") check_precision(config.train.precision, placement, {});  // GPUs may be elsewhere
   std::vector<std::string> args = {"plan", "--ranks", std::to_string(placement.ranks()), "--device", placement.device};
   if (command.plan.memory_bytes > 0) args.insert(args.end(), {"--memory", std::to_string(command.plan.memory_bytes)});
@@ -72,7 +74,9 @@ int run(int argc, char** argv, const ConfigRegistry& registry, int64_t launched_
   switch (command.verb) {
     case Verb::run: {
       check_is_only_task();
-      const auto again = [&](std::string_view resume) { return command_with_resume(argv[0], args, resume); };
+      const CommandAgain again{
+          .with_resume = [&](std::string_view resume) { return command_with_resume(argv[0], args, resume); },
+          .with_accepted = [&](std::string_view keys) { return command_with_accepted(argv[0], args, keys); }};
       return end_as(run_training(command.train, registry, again, launched_ns, signals));
     }
     case Verb::evaluate:

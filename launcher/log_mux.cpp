@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <utility>
@@ -21,6 +23,8 @@ std::string printable(std::string_view line) {
       [](char c) { return ((unsigned char)c < 0x20 && c != '\t') || c == '\x7f'; }, '?');
   return out;
 }
+
+std::string log_name(size_t rank) { return fmt::format("rank-{}.log", rank); }
 
 }  // namespace
 
@@ -47,8 +51,11 @@ void LineSplitter::finish(const Sink& sink) {
 
 LogMux::LogMux(int num_ranks, Fd logs, Console& console)
     : console_(console), logs_(std::move(logs)), splitters_(size_t(num_ranks)) {
-  for (int rank = 0; rank < num_ranks && logs_; ++rank) {
-    const std::string name = fmt::format("rank-{}.log", rank);
+  for (size_t rank = 0; rank < size_t(num_ranks) && logs_; ++rank) {
+    const std::string name = log_name(rank);
+    struct stat before;
+    const bool is_new = ::fstatat(logs_.get(), name.c_str(), &before, AT_SYMLINK_NOFOLLOW) != 0;
+    sizes_before_.push_back(is_new ? -1 : int64_t(before.st_size));
     files_.emplace_back(PatientFile::Options{
         .open =
             [folder = logs_.get(), name] {
@@ -108,6 +115,20 @@ void LogMux::conclude() {
                                  file.is_behind() ? ": " + errno_text(file.error()) : ""));
   }
   if (is_whole) tell_changes();
+}
+
+void LogMux::undo() {
+  for (size_t rank = 0; rank < sizes_before_.size(); ++rank) {
+    const std::string name = log_name(rank);
+    if (sizes_before_[rank] < 0) {
+      ::unlinkat(logs_.get(), name.c_str(), 0);
+      continue;
+    }
+    const Fd file(::openat(logs_.get(), name.c_str(), O_WRONLY | O_CLOEXEC | O_NOFOLLOW));
+    if (!file || ::ftruncate(file.get(), off_t(sizes_before_[rank])) != 0)
+      console_.message(
+          fmt::format("ddp-launch: warning: logs/{} keeps the lines of this start: {}", name, errno_text(errno)));
+  }
 }
 
 // One line for all files.

@@ -40,6 +40,7 @@ class LogMux {
   void finish(int rank);
   void flush();     // tries again what a full disk kept from the files
   void conclude();  // the last try; says what is missing
+  void undo();      // after that: leaves in the files what they held before
 
  private:
   void take(int rank, std::string_view line);
@@ -50,6 +51,7 @@ class LogMux {
   Fd logs_;
   std::vector<LineSplitter> splitters_;
   std::vector<PatientFile> files_;
+  std::vector<int64_t> sizes_before_;  // of the files; -1: there was none
   bool told_behind_ = false;
 };
 

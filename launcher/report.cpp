@@ -75,7 +75,9 @@ std::string final_sentence(const Outcome& outcome, int64_t step, const Placement
 }
 
 StatusFile::StatusFile(const std::filesystem::path& folder, const Placement& placement, Console& console)
-    : path_(folder / "status.json"), placement_(placement), console_(console), started_(utc_now()) {}
+    : path_(folder / "status.json"), placement_(placement), console_(console), started_(utc_now()) {
+  if (::access(path_.c_str(), R_OK) == 0) before_ = read_text(path_);
+}
 
 void StatusFile::update(int64_t step, int64_t now_ns) {
   if (written_ns_ != 0 && now_ns - written_ns_ < kUpdateNs) return;
@@ -116,6 +118,18 @@ void StatusFile::conclude(const Outcome& outcome, int64_t step, const std::strin
     } catch (const Error& e) {
       warn(e, "the run leaves none");
     }
+  }
+}
+
+void StatusFile::undo() {
+  try {
+    if (before_)
+      write_text_atomically(path_, *before_, true);
+    else
+      ::unlink(path_.c_str());
+  } catch (const Error& e) {
+    ::unlink(path_.c_str());  // rather none than one that says that the run goes on
+    warn(e, "the run leaves none");
   }
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <string>
 
 #include "launcher/console.h"
@@ -32,11 +33,13 @@ class StatusFile {
 
   void update(int64_t step, int64_t now_ns);  // writes at most once a second
   void conclude(const Outcome& outcome, int64_t step, const std::string& sentence);
+  void undo();  // puts back what was there before, in the place of conclude()
 
  private:
   void warn(const Error& why, const char* consequence);
 
   std::filesystem::path path_;
+  std::optional<std::string> before_;
   const Placement& placement_;
   Console& console_;
   std::string started_;  // UTC, ISO 8601

@@ -41,6 +41,7 @@ int64_t step_of(std::string_view name) { return step_of_name(name_of_checkpoint(
 struct OwnCheckpoint {
   int64_t step;
   FileId id;
+  fs::path path;
 };
 
 // What lies in a run's folder, as far as a resume goes.
@@ -51,11 +52,9 @@ struct Holdings {
   bool is_run() const { return !checkpoints.empty() || has_best || has_abandoned || has_metrics || has_origin; }
 };
 
-Holdings look_into(const fs::path& folder) {
-  Holdings held;
-  held.has_metrics = ::access((folder / kMetricsFile).c_str(), F_OK) == 0;
-  held.has_origin = ::access((folder / kOriginFile).c_str(), F_OK) == 0;
-  const fs::path checkpoints = folder / "checkpoints";
+bool is_there(const fs::path& path) { return ::access(path.c_str(), F_OK) == 0; }
+
+void look_into_checkpoints(const fs::path& checkpoints, Holdings& held) {
   std::error_code error;
   for (fs::directory_iterator at(checkpoints, error), end; !error && at != end; at.increment(error)) {
     const std::string name = at->path().filename().string();
@@ -64,13 +63,20 @@ Holdings look_into(const fs::path& folder) {
     const int64_t step = step_of(name);
     std::error_code no_folder;
     if (step < 0 || !at->is_directory(no_folder)) continue;
-    if (const auto id = file_id(at->path())) held.checkpoints.push_back({step, *id});
+    if (const auto id = file_id(at->path())) held.checkpoints.push_back({step, *id, at->path()});
   }
   // What cannot be read must not look like a run without checkpoints.
   if (error && error != std::errc::no_such_file_or_directory)
     throw cannot_create("cannot read " + checkpoints.string(), error.value());
   std::sort(held.checkpoints.begin(), held.checkpoints.end(),
             [](const OwnCheckpoint& a, const OwnCheckpoint& b) { return a.step < b.step; });
+}
+
+Holdings look_into(const fs::path& folder) {
+  Holdings held;
+  held.has_metrics = is_there(folder / kMetricsFile);
+  held.has_origin = is_there(folder / kOriginFile);
+  look_into_checkpoints(folder / "checkpoints", held);
   return held;
 }
 
@@ -101,9 +107,26 @@ Error another_run(const std::string& what, const std::string& with_auto) {
 
 }  // namespace
 
+std::vector<fs::path> checkpoints_in(const fs::path& folder) {
+  Holdings held;
+  look_into_checkpoints(folder, held);
+  std::vector<fs::path> paths;
+  for (const OwnCheckpoint& checkpoint : held.checkpoints) paths.push_back(checkpoint.path);
+  return paths;
+}
+
+std::optional<std::string> origin_of(const fs::path& run_folder) {
+  if (!is_there(run_folder / kOriginFile)) return std::nullopt;
+  std::string origin = read_origin(run_folder);
+  check_is_there(origin, run_folder);
+  return origin;
+}
+
 Resume::Resume(const fs::path& folder, const std::string& wanted, const std::string& with_auto)
     : folder_(folder), wanted_(wanted), for_ranks_(wanted), source_(Source::none) {
   const Holdings held = look_into(folder);
+  enters_run_ = held.is_run();
+  if (held.has_origin) origin_before_ = read_text(folder / kOriginFile);
   if (wanted == "none") {
     if (held.is_run()) throw another_run(folder.string() + " already holds a run", with_auto);
     return;
@@ -112,8 +135,7 @@ Resume::Resume(const fs::path& folder, const std::string& wanted, const std::str
     source_ = Source::newest;
     if (held.checkpoints.empty() && held.has_origin) {
       source_ = Source::elsewhere;
-      for_ranks_ = read_origin(folder);
-      check_is_there(for_ranks_, folder);
+      for_ranks_ = origin_of(folder).value_or(wanted);
     }
     return;
   }
@@ -151,10 +173,14 @@ void Resume::record_origin() const {
 }
 
 void Resume::forget_origin() const {
-  if (source_ != Source::elsewhere || origin_.empty()) return;
+  if (origin_.empty()) return;
+  const fs::path file = folder_ / kOriginFile;
   try {
     const Holdings held = look_into(folder_);
-    if (held.checkpoints.empty() && !held.has_abandoned && !held.has_metrics) ::unlink((folder_ / kOriginFile).c_str());
+    if (origin_before_)
+      write_text_atomically(file, *origin_before_);
+    else if (source_ == Source::abandoned || (held.checkpoints.empty() && !held.has_abandoned && !held.has_metrics))
+      ::unlink(file.c_str());
   } catch (const Error&) {  // then it stays
   }
 }

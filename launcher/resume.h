@@ -15,6 +15,7 @@
 #include <set>
 #include <string>
 #include <utility>
+#include <vector>
 
 namespace ddp {
 
@@ -24,9 +25,16 @@ struct Continuation {
   std::string resume;  // auto, PATH; empty: none given
 };
 
+// The checkpoints of a folder by their names, oldest first, with those that a commit which was killed left aside.
+// Errors: cannot_create (73) where it cannot be read.
+std::vector<std::filesystem::path> checkpoints_in(const std::filesystem::path& folder);
+
+// The checkpoint elsewhere that a run came from. Errors: data (65), no_input (66) where that is gone.
+std::optional<std::string> origin_of(const std::filesystem::path& run_folder);
+
 class Resume {
  public:
-  // `wanted` is what --resume says: auto, none, PATH of a checkpoint; `with_auto` the same command with auto, for
+  // `wanted` is what --resume says: auto, none, the path of a checkpoint; `with_auto` the same command with auto, for
   // errors. The folder exists and is locked. Errors: cannot_create (73) where it holds a run that this would not go on
   // with, or cannot be read; os_resource (71) where descriptors run out; data (65) where its origin is damaged;
   // no_input (66) where its origin or PATH is gone.
@@ -34,13 +42,15 @@ class Resume {
 
   // What the ranks are told: auto, none, or the path of a checkpoint.
   const std::string& for_ranks() const { return for_ranks_; }
+  // Whether the folder held a run already.
+  bool enters_run() const { return enters_run_; }
 
   // Before the ranks are started: remembers, durably, where the run comes from, if not from its own checkpoints.
   // Errors: io (74).
   void record_origin() const;
 
-  // After a start that nothing came of: undoes record_origin() where the folder holds nothing else of a run, so that it
-  // is open to the next attempt, from another checkpoint, too.
+  // After a start that nothing came of: undoes record_origin(), unless it is all that the folder knows of where its run
+  // came from. Where it holds nothing else of a run it is open to the next attempt, from another checkpoint, too.
   void forget_origin() const;
 
   // Once the ranks are gone: what goes on from where they got, as the folder is now. Nothing where nothing would.
@@ -56,9 +66,11 @@ class Resume {
   std::filesystem::path folder_;
   std::string wanted_, for_ranks_;
   Source source_;
-  std::string origin_;          // absolute, to be recorded; empty: nothing to record
-  int64_t from_step_ = -1;      // of an own or abandoned PATH, by its name; -1: `best`, of whichever step
-  FileId from_id_{};            // of PATH
+  bool enters_run_ = false;
+  std::string origin_;                        // absolute, to be recorded; empty: nothing to record
+  std::optional<std::string> origin_before_;  // what the file held
+  int64_t from_step_ = -1;                    // of an own or abandoned PATH, by its name; -1: `best`, of whichever step
+  FileId from_id_{};                          // of PATH
   std::set<FileId> passed_by_;  // checkpoints of later steps, or in the way of PATH, that were there before
 };
 

@@ -12,6 +12,7 @@
 #include "launcher/defaults.h"
 #include "launcher/devices.h"
 #include "launcher/log_mux.h"
+#include "launcher/past.h"
 #include "launcher/rank_program.h"
 #include "launcher/report.h"
 #include "launcher/resume.h"
@@ -21,21 +22,47 @@
 #include "runtime/base/cores.h"
 #include "runtime/base/error.h"
 #include "runtime/base/weights_file.h"
+#include "runtime/config/resume_changes.h"
 
 namespace ddp {
 namespace {
 
-void check_inputs(const Config& config, const std::string& resume) {
+// A typing error is worth a line also where the file is not read yet; a run that goes on has had its chance.
+void check_inputs(const Config& config, bool goes_on) {
   const DataPath kind = data_format(config).path;
   check_paths("data.train", config.data.train, kind);
-  check_paths("data.valid", config.data.valid, kind);
-  check_init_from(config);
-  if (resume == "auto" || resume == "none") return;
-  const std::string manifest = resume + "/manifest.json";  // what a checkpoint has
-  if (::access(manifest.c_str(), R_OK) != 0)
-    throw Error(ExitCode::no_input, fmt::format("--resume: cannot open {}: {}", manifest, errno_text(errno)),
-                "use auto, none or a folder like runs/x/checkpoints/step-00000100");
+  if (!goes_on || config.eval.every > 0) check_paths("data.valid", config.data.valid, kind);
+  if (!goes_on) check_init_from(config);
 }
+
+// What a run goes on from, and the configuration that it goes on with.
+struct Beginning {
+  std::string resume;  // auto, none, or the path of a checkpoint
+  std::optional<Past> past;
+  Config config;
+};
+
+// Looks and starts nothing.
+Beginning find_beginning(const TrainOptions& train, const Placement& placement, const ConfigRegistry& registry,
+                         const CommandAgain& again) {
+  Beginning begin{.resume = resume_source(train.resume), .past = {}, .config = {}};
+  if (begin.resume != "none") {
+    const std::string folder = load_output_dir(train.config_file, registry, train.overrides, train.output_dir);
+    begin.past = find_past(folder, begin.resume, registry);
+  }
+  const Defaults defaults = begin.past ? defaults_of(begin.past->config, begin.past->checkpoint.string())
+                                       : defaults_beside_weights(train, registry);
+  begin.config = resolve_config(train, placement, registry, defaults);
+  expand_patterns("data.train", begin.config.data.train);
+  expand_patterns("data.valid", begin.config.data.valid);
+  check_config(begin.config, placement.ranks());  // again: a pattern may stand for several files
+  check_accepted(train.accepted, begin.config);
+  if (begin.past) check_changes(*begin.past, begin.config, train.accepted, again.with_accepted);
+  return begin;
+}
+
+// Whether a rank found all that it begins with; nothing of the run's past was touched before.
+bool has_begun(const Board& board) { return board->ranks.front().loaded_ns.load() != 0; }
 
 void record_origin(const Resume& resume, Console& console) {
   try {
@@ -51,14 +78,14 @@ void record_origin(const Resume& resume, Console& console) {
 std::string advice(const Resume& resume, const CommandAgain& again) {
   const std::optional<Continuation> next = resume.continuation();
   if (!next) return {};
-  return (next->has_checkpoint ? "resume: " : "no checkpoint yet, start again: ") + again(next->resume);
+  return (next->has_checkpoint ? "resume: " : "no checkpoint yet, start again: ") + again.with_resume(next->resume);
 }
 
 }  // namespace
 
-Config resolve_config(const TrainOptions& train, const Placement& placement, const ConfigRegistry& registry) {
-  const Config config = load_config(train.config_file, registry, train.overrides, train.output_dir,
-                                    defaults_beside_weights(train, registry));
+Config resolve_config(const TrainOptions& train, const Placement& placement, const ConfigRegistry& registry,
+                      const Defaults& defaults) {
+  const Config config = load_config(train.config_file, registry, train.overrides, train.output_dir, defaults);
   check_config(config, placement.ranks());
   return config;
 }
@@ -111,12 +138,10 @@ Outcome run_training(const TrainOptions& train, const ConfigRegistry& registry, 
                      int64_t launched_ns, const Signals& signals) {
   const HostDevices host = probe_host(train);
   const Placement placement = place_ranks(train, host);
-  Config config = resolve_config(train, placement, registry);
-  expand_patterns("data.train", config.data.train);
-  expand_patterns("data.valid", config.data.valid);
-  check_config(config, placement.ranks());  // again: a pattern may stand for several files
+  Beginning begin = find_beginning(train, placement, registry, again);
+  Config& config = begin.config;
   check_precision(config.train.precision, placement, host);
-  check_inputs(config, train.resume);
+  check_inputs(config, begin.past.has_value());
   const std::filesystem::path program = find_rank_program();
   std::string site_packages;
   if (placement.device == "cuda")
@@ -124,7 +149,7 @@ Outcome run_training(const TrainOptions& train, const ConfigRegistry& registry, 
         search_cuda_libraries(program, {.nccl = placement.ranks() > 1, .cudnn = model_kind(config).convolves});
   const RunFolder folder(config.output_dir);
   const std::string given_dir = std::exchange(config.output_dir, folder.path().string());
-  const Resume resume(folder.path(), train.resume, again("auto"));
+  const Resume resume(folder.path(), begin.resume, again.with_resume("auto"));
 
   Board board = Board::create(placement.ranks());
   board->job = uint32_t(Job::train);
@@ -144,6 +169,7 @@ Outcome run_training(const TrainOptions& train, const ConfigRegistry& registry, 
     env.tty = console.is_terminal();
     env.stop_after = train.stop_after;
     env.resume = resume.for_ranks();
+    env.accepted = train.accepted;
   }
   RankGroup ranks(program, envs, board);
   Supervision job{board, ranks, logs, console, signals, {}, {}};
@@ -151,11 +177,17 @@ Outcome run_training(const TrainOptions& train, const ConfigRegistry& registry, 
   job.on_tick = [&](int64_t now_ns) { status.update(newest_step(board), now_ns); };
   const Outcome outcome = supervise(job);
   const bool is_final = outcome.state == RunState::failed && !is_worth_repeating(outcome.exit_code);
-  if (is_final) resume.forget_origin();
+  const bool is_refused = is_final && !has_begun(board);
+  if (is_refused) resume.forget_origin();
   const int64_t step = newest_step(board);
   const std::string sentence = final_sentence(outcome, step, placement, is_final ? "" : advice(resume, again));
   logs.conclude();
-  status.conclude(outcome, step, sentence);
+  if (is_refused && resume.enters_run()) {  // what it says of itself stays what it was
+    logs.undo();
+    status.undo();
+  } else {
+    status.conclude(outcome, step, sentence);
+  }
   console.status({});
   if (!sentence.empty()) console.message(sentence);
   return outcome;

@@ -17,7 +17,8 @@
 namespace ddp {
 
 // The configuration of `run` and `plan`, checked against the number of ranks. Errors: no_input (66), config (78).
-Config resolve_config(const TrainOptions& train, const Placement& placement, const ConfigRegistry& registry);
+Config resolve_config(const TrainOptions& train, const Placement& placement, const ConfigRegistry& registry,
+                      const Defaults& defaults);
 
 // Opens the file or folder that `key` names, so that a typing error costs a second and not a rendezvous. Errors:
 // no_input (66), os_resource (71) without descriptors.
@@ -33,8 +34,11 @@ std::vector<RankEnv> rank_environments(const Placement& placement, const Board& 
 // 1 where the threads of all ranks are more than the cores: waits do not spin then.
 uint32_t is_oversubscribed(const Config& config, const Placement& placement);
 
-// The command with another --resume; empty: without one.
-using CommandAgain = std::function<std::string(std::string_view resume)>;
+// The command that was typed, once more.
+struct CommandAgain {
+  std::function<std::string(std::string_view resume)> with_resume;  // another; empty: none
+  std::function<std::string(std::string_view keys)> with_accepted;  // a change of these keys, "a,b"
+};
 
 // Says and writes how the run ended, and by which command it goes on, before it returns. Errors: all that is found
 // before the first fork, and os_resource (71) when the ranks cannot be started.

@@ -2,7 +2,9 @@
 
 #include <fcntl.h>
 
+#include <algorithm>
 #include <cstdlib>
+#include <string_view>
 
 #include "runtime/base/error.h"
 #include "runtime/base/number.h"
@@ -37,6 +39,22 @@ int descriptor_of(const char* name) {
   return fd;
 }
 
+std::vector<std::string> split_list(std::string_view text) {
+  std::vector<std::string> words;
+  while (!text.empty()) {
+    const size_t comma = std::min(text.find(','), text.size());
+    words.emplace_back(text.substr(0, comma));
+    text.remove_prefix(std::min(comma + 1, text.size()));
+  }
+  return words;
+}
+
+std::string joined(const std::vector<std::string>& words) {
+  std::string text;
+  for (const std::string& word : words) text += (text.empty() ? "" : ",") + word;
+  return text;
+}
+
 }  // namespace
 
 RankEnv read_rank_env() {
@@ -55,6 +73,7 @@ RankEnv read_rank_env() {
   env.tty = number_of("DDP_TTY", 0, 1) == 1;
   env.resume = text_of("DDP_RESUME");
   if (env.resume.empty()) throw Error(ExitCode::usage, "DDP_RESUME is empty", kHint);
+  env.accepted = split_list(text_of("DDP_ACCEPTED"));
   env.stop_after = number_of("DDP_STOP_AFTER", 0, INT64_MAX);
   env.shares_gpu = number_of("DDP_SHARE_GPU", 0, 1) == 1;
   return env;
@@ -71,6 +90,8 @@ std::vector<std::pair<std::string, std::string>> to_environment(const RankEnv& e
                                                           {"DDP_DEVICE_INDEX", std::to_string(env.device_index)},
                                                           {"DDP_TTY", env.tty ? "1" : "0"},
                                                           {"DDP_RESUME", env.resume},
+                                                          {"DDP_ACCEPTED", joined(env.accepted)},
+                                                          {"DDP_ACCEPTED", joined(env.accepted)},
                                                           {"DDP_STOP_AFTER", std::to_string(env.stop_after)},
                                                           {"DDP_SHARE_GPU", env.shares_gpu ? "1" : "0"}};
   if (!env.site_packages.empty()) out.emplace_back("DDP_SITE_PACKAGES", env.site_packages);

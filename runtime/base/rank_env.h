@@ -21,8 +21,9 @@ struct RankEnv {
   int device_index = 0;         // DDP_DEVICE_INDEX: the GPU; on the CPU the number of the rank
   bool tty = false;             // DDP_TTY: the launcher's stdout is a terminal, so transient status lines are welcome
   std::string resume = "none";  // DDP_RESUME: auto | none | PATH of a checkpoint
-  int64_t stop_after = 0;       // DDP_STOP_AFTER: commit and exit with stopped_early (75) after this step; 0: never
-  bool shares_gpu = false;      // DDP_SHARE_GPU: other ranks are on the same GPU, in a test
+  std::vector<std::string> accepted = {};  // DDP_ACCEPTED, "a,b": the keys of which a resume accepts a change
+  int64_t stop_after = 0;          // DDP_STOP_AFTER: commit and exit with stopped_early (75) after this step; 0: never
+  bool shares_gpu = false;         // DDP_SHARE_GPU: other ranks are on the same GPU, in a test
   std::string site_packages = {};  // DDP_SITE_PACKAGES: Python's, where NVIDIA's libraries are found only there
   std::string visible_gpu = {};    // CUDA_VISIBLE_DEVICES: the UUID of the rank's one GPU; empty: left as it is
 };

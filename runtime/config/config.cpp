@@ -8,8 +8,8 @@
 
 #include "runtime/base/fs.h"
 #include "runtime/config/fields.h"
-#include "runtime/config/synonyms.h"
 #include "runtime/config/path_text.h"
+#include "runtime/config/synonyms.h"
 #include "runtime/config/value.h"
 #include "runtime/config/yaml_tree.h"
 

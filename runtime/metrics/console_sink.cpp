@@ -71,6 +71,10 @@ void ConsoleSink::write(const EvalRecord& r) {
   line(fmt::format("eval at step {}: {}{}", r.step, eval_text(r), r.is_best ? ", the best so far" : ""));
 }
 
+void ConsoleSink::write(const ChangeRecord& r) {
+  line(fmt::format("from step {} on {}: {} became {}", r.step, r.key, r.before, r.after));
+}
+
 void ConsoleSink::checkpoint(int64_t step, int64_t bytes, double ms) {
   line(fmt::format("checkpoint of step {}: {} in {} ms", step, bytes_text(bytes), brief_ms_text(ms)));
 }
@@ -95,7 +99,7 @@ void ConsoleSink::summary(const RunEnd& end) {
   line(fmt::format("  checkpoint  {}", end.checkpoint.string()));
   if (end.example_prompt.empty()) return;
   line(fmt::format("  sample      ddp-launch sample {} --prompt \"{}\" --tokens 200",
-                   shell_word(end.run_folder.string()), end.example_prompt));
+                   shell_path(end.run_folder.string()), end.example_prompt));
 }
 
 void ConsoleSink::line(std::string_view text) { put(kConsoleMark, text); }

@@ -47,6 +47,7 @@ class ConsoleSink {
   void start_up(const StartUp& budget);
   void write(const StepRecord& record);
   void write(const EvalRecord& record);
+  void write(const ChangeRecord& record);
   void checkpoint(int64_t step, int64_t bytes, double ms);
   void warning(std::string_view text) { line("warning: " + std::string(text)); }
   void line(std::string_view text);

@@ -9,9 +9,11 @@
 #include <charconv>
 #include <cmath>
 #include <limits>
+#include <nlohmann/json.hpp>
 #include <string_view>
 #include <utility>
 
+#include "runtime/base/clock.h"
 #include "runtime/base/error.h"
 #include "runtime/metrics/text.h"
 
@@ -151,6 +153,12 @@ std::string json_line(const EvalRecord& r) {
   return fmt::format(R"({{"type":"eval","step":{},"samples":{},"loss":{},"bits_per_byte":{}{}{},"time":"{}"}})", r.step,
                      r.samples, exact(r.loss), exact(r.bits_per_byte), shares, r.is_best ? R"(,"best":true)" : "",
                      time_text(r.time_ms));
+}
+
+std::string json_line(const ChangeRecord& r) {
+  return nlohmann::ordered_json{{"type", "change"},   {"step", r.step},   {"key", r.key},
+                                {"before", r.before}, {"after", r.after}, {"time", utc_text("%Y-%m-%dT%H:%M:%SZ")}}
+      .dump();
 }
 
 std::map<int64_t, double> evaluations(const std::filesystem::path& path, std::string_view key, int64_t last_step) {

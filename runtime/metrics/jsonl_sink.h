@@ -1,5 +1,6 @@
-// metrics.jsonl: one line of JSON a step and an evaluation, for plots and comparisons. Losses have 17 digits, so that
-// two runs can be compared bit for bit with cmp. Lines that were lost, to a full disk, are a line of their own:
+// metrics.jsonl: one line of JSON a step, an evaluation and a change of the run, for plots and comparisons. Losses have
+// 17 digits, so that two runs can be compared bit for bit with cmp. Lines that were lost, to a full disk, are a line of
+// their own:
 // {"type":"gap","from":STEP,"to":STEP}, some or all lines about these steps are missing.
 #pragma once
 
@@ -19,6 +20,7 @@ namespace ddp {
 // One line each, without newline; a number that is not finite is null.
 std::string json_line(const StepRecord& record);
 std::string json_line(const EvalRecord& record);
+std::string json_line(const ChangeRecord& record);  // with the time as it is now
 
 // Whether the file holds step `step`, or a gap there, but no evaluation of it. Errors: no_input (66) where it cannot be
 // read.
@@ -43,6 +45,7 @@ class JsonlSink {
   // Appends a line; what cannot be written waits.
   void write(const StepRecord& record) { append(json_line(record), record.step); }
   void write(const EvalRecord& record) { append(json_line(record), record.step); }
+  void write(const ChangeRecord& record) { append(json_line(record), record.step); }
   void flush();     // tries again what waits
   void conclude();  // the last try; says what is missing
 

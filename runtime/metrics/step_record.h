@@ -42,6 +42,12 @@ struct StepRecord {
   double work_per_s() const { return work / step_ms * 1e3; }
 };
 
+// What determines the result of a run, and that it goes on with as another value.
+struct ChangeRecord {
+  int64_t step = 0;  // the first one with the new value
+  std::string key, before, after;
+};
+
 struct EvalRecord {
   int64_t step = 0;
   int64_t samples = 0;       // that were evaluated

@@ -79,10 +79,14 @@ void Trainer::load() {
                                       .wait = parts_.wait});
     evaluator_.emplace(parts_.device, parts_.comm, step_, step_.reducer().comm_stream(), *eval_batches_);
   }
-  const std::string data = train_source_->fingerprint();
-  state_ = start_run({.config = config, .resume = parts_.env.resume, .data_fingerprint = data}, parts_.model,
-                     parts_.device, parts_.comm, step_, parts_.wait);
-  state_.data_fingerprint = data;
+  const StartRequest request{.config = config,
+                             .resume = parts_.env.resume,
+                             .accepted = parts_.env.accepted,
+                             .data_fingerprint = train_source_->fingerprint()};
+  state_ = start_run(request, parts_.model, parts_.device, parts_.comm, step_, parts_.wait);
+  std::vector<KeyChange> changes;
+  if (is_first_rank() && state_.step() > 0) changes = changes_since(state_, request);
+  state_.data_fingerprint = request.data_fingerprint;
   state_.config_digest = config_digest(config);
   state_.config_yaml = to_yaml(config);
   first_step_ = state_.step() + 1;
@@ -94,13 +98,13 @@ void Trainer::load() {
                                       .first_position = state_.samples_seen,
                                       .num_workers = config.data.num_workers,
                                       .wait = parts_.wait});
-  if (is_first_rank()) open_outlets();
+  if (is_first_rank()) open_outlets(changes);
   if (config.checkpoint.best != BestBy::none) find_best_so_far();
   status().memory_bytes.store(parts_.plan.device_bytes());
   status().loaded_ns.store(monotonic_ns());
 }
 
-void Trainer::open_outlets() {
+void Trainer::open_outlets(std::span<const KeyChange> changes) {
   outlets_.emplace(RunOutlets::Run{.folder = run_folder(),
                                    .config_yaml = state_.config_yaml,
                                    .resume = parts_.env.resume,
@@ -110,6 +114,7 @@ void Trainer::open_outlets() {
     outlets_->console().line(
         "train.cuda_graph has no effect on this device, which has no graphs: the results are the same");
   if (state_.step() > 0) outlets_->console().line(fmt::format("resumed after step {}", state_.step()));
+  for (const KeyChange& c : changes) outlets_->write(ChangeRecord{first_step_, c.key, c.before, c.after});
   if (std::filesystem::exists(checkpoints() / step_name(state_.step()))) committed_step_ = state_.step();
 }
 
@@ -132,8 +137,8 @@ ExitCode Trainer::run() {
   const int64_t last = asked > 0 ? std::min(asked, config.train.steps) : config.train.steps;
   started_ns_ = last_end_ns_ = monotonic_ns();
   if (first_step_ > last && outlets_)
-    outlets_->console().line(
-        fmt::format("nothing to do: the run is at step {}, and was to go to {}", state_.step(), last));
+    outlets_->console().line(fmt::format("nothing to do: the run is at step {}, and was to go to {}{}", state_.step(),
+                                         last, last == config.train.steps ? "; raise train.steps for more" : ""));
   if (state_.step() > 0) make_up_evaluation();
   for (int64_t step = first_step_; step <= last && !stop_; ++step) {
     enqueue(step);

@@ -6,10 +6,12 @@
 
 #include <memory>
 #include <optional>
+#include <span>
 
 #include "runtime/base/rank_env.h"
 #include "runtime/board/board.h"
 #include "runtime/checkpoint/manifest.h"
+#include "runtime/config/resume_changes.h"
 #include "runtime/data/eval_batches.h"
 #include "runtime/data/prefetcher.h"
 #include "runtime/train/best_so_far.h"
@@ -52,7 +54,7 @@ class Trainer {
   std::unique_ptr<DataSource> open(Split split);  // collective where the format has something to prepare
   void meet();                                    // a barrier of all ranks; blocks
   void load();
-  void open_outlets();
+  void open_outlets(std::span<const KeyChange> changes);  // since the checkpoint that the run goes on from
   void enqueue(int64_t step);
   void finish(int64_t step);  // waits for the step, reports it, notes what it decided
   std::optional<SkippedUpdate> skipped_update(const StepMetrics& m) const;

@@ -125,10 +125,7 @@ class ResumePaths(harness.IntegrationTest):
     def test_a_refused_resume_moves_nothing(self):
         before = self.contents("whole")
         self.start("whole", "--resume", self.checkpoint("whole", 10), "--set", "optimizer.lr=1e-3", expect=78)
-        after = self.contents("whole")
-        for volatile in ["status.json", "logs/rank-0.log", "logs/rank-1.log"]:
-            before.pop(volatile), after.pop(volatile)
-        self.assertEqual(after, before)
+        self.assertEqual(self.contents("whole"), before)
 
     def test_an_abandoned_past_is_taken_up_again_with_its_metrics(self):
         name = "again"
@@ -187,6 +184,9 @@ class ResumePaths(harness.IntegrationTest):
 
     def test_a_start_from_elsewhere_that_is_refused_leaves_its_folder_open(self):
         self.start("new", "--resume", self.source, "--set", "optimizer.lr=1e-3", expect=78)
+        self.assertFalse(os.path.exists(self.run_folder("new")))
+        other = self.write("other.txt", "other data " * 1000)
+        self.start("new", "--resume", self.source, "--set", f"data.train={other}", expect=65)
         self.assertEqual(sorted(os.listdir(self.run_folder("new"))), ["logs", "status.json"])
         self.start("new", "--resume", self.checkpoint("whole", 20))
         self.assert_is_whole("new", 21)
@@ -265,8 +265,8 @@ class ResumePaths(harness.IntegrationTest):
         nan = self.launch("--nproc", "2", "--set", "optimizer.lr=1e6", "--set", "train.clip_norm=0", "--output-dir", self.run_folder("nan"),
                           expect=79)
         other = self.start("whole", "--resume", "auto", "--set", "train.seed=9", expect=78)
+        self.assertIn("FAILED", nan.last_line)
         for refused in [nan, other]:
-            self.assertIn("FAILED", refused.last_line)
             self.assertNotIn("resume: ", refused.last_line)
             self.assertNotIn("start again", refused.last_line)
 

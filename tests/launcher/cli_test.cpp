@@ -3,6 +3,7 @@
 #include "launcher/cli.h"
 #include "launcher/devices.h"
 #include "runtime/base/error.h"
+#include "tests/support/failure.h"
 
 using namespace ddp;
 
@@ -233,6 +234,23 @@ TEST_CASE("the command that resumes keeps everything but --resume and --stop-aft
   const std::vector<std::string> args = {"--resume", "a b", "a.yaml"};
   CHECK(command_with_resume("./my launch", args, "a b") == "'./my launch' --resume 'a b' a.yaml");
   CHECK(command_with_resume("ddp-launch", args, "") == "ddp-launch a.yaml");
+  CHECK(command_with_resume("ddp-launch", args, "-$x/~") == "ddp-launch --resume './-$$x/~' a.yaml");
+}
+
+TEST_CASE("the command that accepts changes is the command that was typed, but for that") {
+  const std::vector<std::string> args = {
+      "run", "--resume", "auto", "--accept-change", "a.b", "--accept-change=c", "--stop-after", "5", "my config.yaml"};
+  CHECK(command_with_accepted("ddp-launch", args, "c,d.e") ==
+        "ddp-launch run --accept-change c,d.e --resume auto --stop-after 5 'my config.yaml'");
+}
+
+TEST_CASE("what a resume may change is a list, and for a run that goes on") {
+  const auto accepted = [](std::vector<std::string> args) { return parse_command_line(args).train.accepted; };
+  CHECK(accepted({"--resume", "auto", "--accept-change", "train.steps,optimizer.lr", "--accept-change", "train.seed",
+                  "a.yaml"}) == std::vector<std::string>{"train.steps", "optimizer.lr", "train.seed"});
+  for (const std::vector<std::string>& args : std::vector<std::vector<std::string>>{
+           {"--accept-change", "train.steps", "a.yaml"}, {"--resume", "auto", "--accept-change", "", "a.yaml"}})
+    CHECK(test::failure_of([&] { parse_command_line(args); }).code == 64);
 }
 
 TEST_CASE("words that are not text on one line are 64, but for the lines of a prompt") {

@@ -21,6 +21,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <nlohmann/json.hpp>
 #include <set>
 #include <string>
 #include <vector>
@@ -125,7 +126,8 @@ void carry_out(const std::string& word, const RankEnv& env, Board& board) {
   if (verb == "commit") {
     const std::string folder = fmt::format("out/checkpoints/step-{:08}", std::stoi(value));
     std::filesystem::create_directories(folder);
-    write_text_atomically(folder + "/manifest.json", "{}");
+    const nlohmann::json manifest = {{"files", nlohmann::json::object()}, {"config", board.config()}};
+    write_text_atomically(folder + "/manifest.json", manifest.dump());
   }
   if (verb == "say") fmt::print("{}\n", value);
   if (verb == "env") fmt::print("{}={}\n", value, ::getenv(value.c_str()));

@@ -175,6 +175,7 @@ TEST_CASE("a folder that holds a run is refused, naming how to go on, unless it 
   const char* holds = GENERATE("out/metrics.jsonl/", "out/checkpoints/step-00000100/");
   const Workplace place;
   std::filesystem::create_directories(place.path(holds));
+  if (place.has("out/checkpoints")) place.make_checkpoint(holds);
   Launched fresh(place, kFour);
   CHECK(fresh.end() == 73);
   CHECK_THAT(fresh.err(), Contains("already holds a run") && Contains("--resume auto"));
@@ -186,10 +187,8 @@ TEST_CASE("a folder that holds a run is refused, naming how to go on, unless it 
 
 TEST_CASE("a checkpoint of another run is refused where a folder holds a run, and nothing is touched") {
   const Workplace place;
-  for (const char* checkpoint : {"other/checkpoints/step-00000010", "out/checkpoints/step-00000020"}) {
-    std::filesystem::create_directories(place.path(checkpoint));
-    write_text_atomically(place.path(checkpoint) + "/manifest.json", "{}");
-  }
+  for (const char* checkpoint : {"other/checkpoints/step-00000010", "out/checkpoints/step-00000020"})
+    place.make_checkpoint(checkpoint);
   Launched refused(place, with({"--resume", "other/checkpoints/step-00000010"}));
   CHECK(refused.end() == 73);
   CHECK_THAT(refused.last_error_line(), Contains("out holds a run, and other/checkpoints/step-00000010 is not of") &&
@@ -202,8 +201,7 @@ TEST_CASE("a checkpoint of another run is refused where a folder holds a run, an
 TEST_CASE("a run from elsewhere is told so again by auto, until it has a checkpoint of its own") {
   const Workplace place;
   const std::string source = "other/checkpoints/step-00000010";
-  std::filesystem::create_directories(place.path(source));
-  write_text_atomically(place.path(source) + "/manifest.json", "{}");
+  place.make_checkpoint(source);
   const std::string origin = std::filesystem::canonical(place.path(source)).string();
   Launched killed(place, with({"--resume", source, "--stop-after", "9"}), "0:env=DDP_RESUME,1:signal=9,*:train");
   CHECK(killed.end() == 137);
@@ -220,8 +218,7 @@ TEST_CASE("a run from elsewhere is told so again by auto, until it has a checkpo
 
 TEST_CASE("an origin that cannot be written is a warning, and the run starts") {
   const Workplace place;
-  std::filesystem::create_directories(place.path("other"));
-  write_text_atomically(place.path("other/manifest.json"), "{}");
+  place.make_checkpoint("other");
   std::filesystem::create_directories(place.path("out/resumed_from.tmp"));
   Launched run(place, with({"--resume", "other"}), "*:exit=74");
   CHECK(run.end() == 74);

@@ -12,6 +12,7 @@
 #include <catch2/catch.hpp>
 #include <fstream>
 #include <iterator>
+#include <nlohmann/json.hpp>
 
 #include "runtime/base/clock.h"
 
@@ -41,6 +42,13 @@ Workplace::Workplace() {
              "data: {format: bytes, train: data.txt, valid: data.txt}\n"
              "train: {steps: 4, micro_batch: 1, global_batch: 12}\n"
              "output_dir: out\n");
+}
+
+std::string Workplace::make_checkpoint(const std::string& name) const {
+  std::filesystem::create_directories(path(name));
+  const nlohmann::json manifest = {{"files", nlohmann::json::object()}, {"config", read("train.yaml")}};
+  write_text_atomically(path(name) + "/manifest.json", manifest.dump());
+  return path(name);
 }
 
 Launched::Launched(const Workplace& place, const std::vector<std::string>& args, const Options& options) {

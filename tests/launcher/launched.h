@@ -20,6 +20,8 @@ class Workplace {
   Workplace();
   std::string path(const std::string& name) const { return folder_.path / name; }
   std::string read(const std::string& name) const { return read_text(path(name)); }
+  // A checkpoint of a run of this configuration, as far as the launcher looks into one. Returns its folder.
+  std::string make_checkpoint(const std::string& name) const;
   bool has(const std::string& name) const { return std::filesystem::exists(path(name)); }
 
  private:

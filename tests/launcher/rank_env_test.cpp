@@ -29,7 +29,8 @@ int code_of_reading() {
 
 TEST_CASE("a rank reads what the launcher wrote") {
   const Fd board(::open("/dev/null", O_RDWR | O_CLOEXEC)), segment(::open("/dev/null", O_RDWR | O_CLOEXEC));
-  const RankEnv written{2, 1, 4, 2, board.get(), segment.get(), "cuda", 3, true, "runs/a b", 50, true};
+  const RankEnv written{
+      2, 1, 4, 2, board.get(), segment.get(), "cuda", 3, true, "runs/a b", {"train.steps", "optimizer.lr"}, 50, true};
   set_environment(written);
   const RankEnv read = read_rank_env();
   CHECK(read.rank == 2);
@@ -42,6 +43,7 @@ TEST_CASE("a rank reads what the launcher wrote") {
   CHECK(read.device_index == 3);
   CHECK(read.tty);
   CHECK(read.resume == "runs/a b");
+  CHECK(read.accepted == std::vector<std::string>{"train.steps", "optimizer.lr"});
   CHECK(read.stop_after == 50);
   CHECK(read.shares_gpu);
 }
@@ -50,7 +52,8 @@ TEST_CASE("an environment that ddp-launch did not make is refused") {
   const Fd board(::open("/dev/null", O_RDWR | O_CLOEXEC));
   RankEnv env;
   env.board_fd = env.segment_fd = board.get();
-  for (const char* name : {"RANK", "WORLD_SIZE", "DDP_BOARD_FD", "DDP_SEGMENT_FD", "DDP_DEVICE", "DDP_RESUME"}) {
+  for (const char* name :
+       {"RANK", "WORLD_SIZE", "DDP_BOARD_FD", "DDP_SEGMENT_FD", "DDP_DEVICE", "DDP_RESUME", "DDP_ACCEPTED"}) {
     INFO(name);
     set_environment(env);
     CHECK(code_of_reading() == 0);
