@@ -55,6 +55,11 @@ def tokenize(tokenizer, corpus, files):
         files[name].add(ids + [end] * ends, len(text.encode()), ends)
 
 
+def typed(path):
+    """As ddp-launch reads a path: $$ is a dollar, and ~ is the home folder."""
+    return ("./" if str(path).startswith("~") else "") + str(path).replace("$", "$$")
+
+
 def report(tokenizer, how, files, folder):
     print(f"tokenizer: {tokenizer.kind}, {tokenizer.vocab} tokens, {how}")
     for name, file in files.items():
@@ -64,8 +69,8 @@ def report(tokenizer, how, files, folder):
         likeliest, share, nats = baselines(files[TRAIN].counts, files[VALID].counts)
         print(f"to be beaten on {VALID}: {100 * share:.1f}% by always saying {tokenizer.word(likeliest)!r}, the most frequent token of "
               f"{TRAIN}; {nats:.3f} nats a token by how often {TRAIN} has each")
-    keys = {"model.vocab": tokenizer.vocab, "data.format": "tokens", "data.train": folder / TRAIN}
-    keys |= {"data.valid": folder / VALID} if VALID in files else {"eval.every": 0}
+    keys = {"model.vocab": tokenizer.vocab, "data.format": "tokens", "data.train": typed(folder / TRAIN)}
+    keys |= {"data.valid": typed(folder / VALID)} if VALID in files else {"eval.every": 0}
     print("configuration:", " ".join("--set " + shlex.quote(f"{key}={value}") for key, value in keys.items()))
 
 
