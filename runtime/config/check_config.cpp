@@ -6,7 +6,9 @@
 
 #include "runtime/base/check.h"
 #include "runtime/config/config.h"
+#include "runtime/config/fields.h"
 #include "runtime/config/mismatch.h"
+#include "runtime/config/value.h"
 
 namespace ddp {
 namespace {
@@ -21,34 +23,26 @@ void check_precision(const Config& config) {
                  "remove train.loss_scale, or set train.precision to fp16");
 }
 
-// A key that the chosen optimizer does not read would be a setting without effect.
+// A key that the chosen optimizer or schedule does not read would be a setting without effect.
+void check_readers(const Config& config) {
+  for (const KeySection& section : sections_of(model_kind(config)))
+    for (const Field* field : section.fields) {
+      if (is_read(section.name, *field, config) || field->at.get(config) == field->at.initial(*config.registry))
+        continue;
+      const std::string key = full_key(section.name, field->key);
+      throw mismatch(fmt::format("{} is set, which is {}'s, and {}.name is {}", key, field->reader, section.name,
+                                 print_value(section.fields.front()->at.get(config))),  // its name
+                     fmt::format("remove {}, or set {}.name to {}", key, section.name, field->reader));
+    }
+}
+
 void check_optimizer(const Config& config) {
-  const OptimizerConfig &o = config.optimizer, defaults;
-  const auto check_owner = [&](const char* key, OptimizerName owner, bool is_set) {
-    if (is_set && o.name != owner)
-      throw mismatch(
-          fmt::format("{} is set, which is {}'s, and optimizer.name is {}", key, name_of(owner), name_of(o.name)),
-          fmt::format("remove {}, or set optimizer.name to {}", key, name_of(owner)));
-  };
-  check_owner("optimizer.betas", OptimizerName::adamw, o.betas != defaults.betas);
-  check_owner("optimizer.eps", OptimizerName::adamw, o.eps != defaults.eps);
-  check_owner("optimizer.momentum", OptimizerName::sgd, o.momentum != defaults.momentum);
-  check_owner("optimizer.nesterov", OptimizerName::sgd, o.nesterov != defaults.nesterov);
+  const OptimizerConfig& o = config.optimizer;
   if (o.nesterov && o.momentum == 0.0)
     throw mismatch("optimizer.nesterov without optimizer.momentum", "set optimizer.momentum, or nesterov to false");
 }
 
 void check_schedule(const Config& config) {
-  const ScheduleConfig &s = config.schedule, defaults;
-  const auto check_owner = [&](const char* key, ScheduleName owner, bool is_set) {
-    if (is_set && s.name != owner)
-      throw mismatch(fmt::format("{} is set, which is of schedule {}, and schedule.name is {}", key, name_of(owner),
-                                 name_of(s.name)),
-                     fmt::format("remove {}, or set schedule.name to {}", key, name_of(owner)));
-  };
-  check_owner("schedule.power", ScheduleName::polynomial, s.power != defaults.power);
-  check_owner("schedule.step_size", ScheduleName::step, s.step_size != defaults.step_size);
-  check_owner("schedule.gamma", ScheduleName::step, s.gamma != defaults.gamma);
   if (config.schedule.min_lr > config.optimizer.lr)
     throw mismatch(
         fmt::format("schedule.min_lr {} is above optimizer.lr {}", config.schedule.min_lr, config.optimizer.lr),
@@ -133,6 +127,7 @@ void check_config(const Config& config, int ranks) {
   DDP_CHECK(ranks >= 1, "{} ranks", ranks);
   model_kind(config).check(config);
   check_precision(config);
+  check_readers(config);
   check_optimizer(config);
   check_schedule(config);
   check_data(config);

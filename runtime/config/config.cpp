@@ -134,7 +134,8 @@ class Builder {
       Override usual(text, defaults.source);
       const auto [section, key] = split(usual.key);
       const Field* field = find_field(sections_, section, key);
-      if (field == nullptr) continue;  // of another model than the one that was given
+      // Another model, optimizer or schedule than theirs may have been given.
+      if (field == nullptr || !is_read(section, *field, config_)) continue;
       const auto bond = std::find_if(defaults.bonds.begin(), defaults.bonds.end(),
                                      [&](const Defaults::Bond& b) { return b.key == usual.key; });
       if (bond != defaults.bonds.end()) usual.where = bond->says;

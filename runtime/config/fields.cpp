@@ -225,11 +225,13 @@ constexpr Field kOptimizer[] = {
      .at = leaf<&Config::optimizer, &OptimizerConfig::betas>,
      .range = {.min = 0, .max = 1, .without_max = true},
      .on_purpose = true,
+     .reader = "adamw",
      .meaning = "adamw: decay of the running means of the gradient and of its square"},
     {.key = "eps",
      .at = leaf<&Config::optimizer, &OptimizerConfig::eps>,
      .range = {1e-30, 1},
      .on_purpose = true,
+     .reader = "adamw",
      .meaning = "adamw: added to the root of the second moment"},
     {.key = "weight_decay",
      .at = leaf<&Config::optimizer, &OptimizerConfig::weight_decay>,
@@ -242,10 +244,12 @@ constexpr Field kOptimizer[] = {
      .at = leaf<&Config::optimizer, &OptimizerConfig::momentum>,
      .range = {.min = 0, .max = 1, .without_max = true},
      .on_purpose = true,
+     .reader = "sgd",
      .meaning = "sgd: what is kept of the running sum of gradients; 0: none, and no memory for it"},
     {.key = "nesterov",
      .at = leaf<&Config::optimizer, &OptimizerConfig::nesterov>,
      .on_purpose = true,
+     .reader = "sgd",
      .meaning = "sgd: Nesterov's form of momentum, which looks a step ahead"},
 };
 
@@ -271,17 +275,20 @@ constexpr Field kSchedule[] = {
      .at = leaf<&Config::schedule, &ScheduleConfig::power>,
      .range = {0, 100},
      .on_purpose = true,
+     .reader = "polynomial",
      .meaning = "polynomial: min_lr + (lr - min_lr) (1 - progress)^power, progress 0 to 1 after the warm-up"},
     {.key = "step_size",
      .at = leaf<&Config::schedule, &ScheduleConfig::step_size>,
      .unit = "steps",
      .range = {1, kMaxCount},
      .on_purpose = true,
+     .reader = "step",
      .meaning = "step: after each so many steps past the warm-up the learning rate is multiplied by gamma"},
     {.key = "gamma",
      .at = leaf<&Config::schedule, &ScheduleConfig::gamma>,
      .range = {.min = 0, .max = 1, .without_min = true},
      .on_purpose = true,
+     .reader = "step",
      .meaning = "step: see step_size"},
 };
 
@@ -400,7 +407,14 @@ std::vector<std::string_view> choices_of(const Field& field, const ConfigRegistr
   return field.at.choices == nullptr ? std::vector<std::string_view>() : field.at.choices(registry);
 }
 
-bool determines_result(const Field& field, const Config& config) {
+bool is_read(std::string_view section, const Field& field, const Config& config) {
+  if (field.reader.empty()) return true;
+  const Field* name = find_field(sections_of(model_kind(config)), section, "name");
+  return name->at.get(config) == Value(std::string(field.reader));
+}
+
+bool determines_result(std::string_view section, const Field& field, const Config& config) {
+  if (!is_read(section, field, config)) return false;
   return !field.resume_may_change || (field.shapes_batches && model_kind(config).normalises_batches);
 }
 

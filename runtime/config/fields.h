@@ -52,6 +52,7 @@ struct Field {
   bool resume_may_change = false;  // it does not determine the result, so the digest leaves it out as well;
   bool shapes_batches = false;     // but of a model that normalises batches it does
   bool on_purpose = false;         // a resume that accepts it changes it; else a run's state would not fit
+  std::string_view reader = {};    // the only value of its section's `name` under which the key is read; empty: any
   bool of_the_place = false;       // where the run is, not what it is: a resume does not take it from the run
   std::string_view meaning;
 };
@@ -143,8 +144,10 @@ struct KeySection {
 std::vector<KeySection> sections_of(const ModelKind& model);
 
 const Field* find_field(std::span<const KeySection> sections, std::string_view section, std::string_view key);
+// Whether the configuration's choice in the section reads the key.
+bool is_read(std::string_view section, const Field& field, const Config& config);
 // Whether a run's result depends on it, so that a resume keeps it and the digest holds it.
-bool determines_result(const Field& field, const Config& config);
+bool determines_result(std::string_view section, const Field& field, const Config& config);
 // What names files, in which ~ and $NAME mean something where somebody types it.
 inline bool is_path(const Field& field) { return field.unit == "path"; }
 // The words that are allowed beside the default; empty: any.

@@ -126,9 +126,10 @@ Defaults defaults_of(const Config& config, const std::string& source) {
 
 std::string config_digest(const Config& config) {
   std::string text;
-  for_each_field(sections_of(model_kind(config)), [&](const std::string& key, const Field& field) {
-    if (determines_result(field, config)) text += fmt::format("{}: {}\n", key, print_value(field.at.get(config)));
-  });
+  for (const KeySection& section : sections_of(model_kind(config)))
+    for (const Field* field : section.fields)
+      if (determines_result(section.name, *field, config))
+        text += fmt::format("{}: {}\n", full_key(section.name, field->key), print_value(field->at.get(config)));
   return hash_text(xxh3(std::as_bytes(std::span(text))));
 }
 

@@ -32,14 +32,16 @@ std::vector<KeyChange> resume_changes(const Config& before, const Config& now) {
   if (before.model.name != now.model.name)
     return {{.key = "model.name", .before = before.model.name, .after = now.model.name}};
   std::vector<KeyChange> changes;
-  for_each_field(sections_of(model_kind(now)), [&](const std::string& key, const Field& field) {
-    const Value old_value = field.at.get(before), new_value = field.at.get(now);
-    if (!determines_result(field, now) || old_value == new_value) return;
-    changes.push_back({.key = key,
-                       .before = print_value(old_value),
-                       .after = print_value(new_value),
-                       .needs = needs_of(key, field, before, now)});
-  });
+  for (const KeySection& section : sections_of(model_kind(now)))
+    for (const Field* field : section.fields) {
+      const Value old_value = field->at.get(before), new_value = field->at.get(now);
+      if (!determines_result(section.name, *field, now) || old_value == new_value) continue;
+      const std::string key = full_key(section.name, field->key);
+      changes.push_back({.key = key,
+                         .before = print_value(old_value),
+                         .after = print_value(new_value),
+                         .needs = needs_of(key, *field, before, now)});
+    }
   return changes;
 }
 

@@ -105,6 +105,11 @@ TEST_CASE("a resume may change exactly the keys that do not determine the result
                                               "train.bucket_mb",
                                               "train.threads_per_rank",
                                               "train.hang_timeout_s",
+                                              "optimizer.momentum",  // of another optimizer
+                                              "optimizer.nesterov",
+                                              "schedule.power",  // of other schedules
+                                              "schedule.step_size",
+                                              "schedule.gamma",
                                               "eval.every",
                                               "eval.samples",
                                               "checkpoint.every",
@@ -157,6 +162,17 @@ TEST_CASE("what goes on with a run has all of it but its place") {
   CHECK(now.train.threads_per_rank == 0);
   CHECK(now.data.train == run.data.train);
   CHECK(change_texts(run, now).empty());
+}
+
+TEST_CASE("a given schedule or optimizer takes no default that it does not read") {
+  const Config run = parse(kMinimal, {"schedule.name=step", "schedule.step_size=7", "schedule.warmup_steps=3"});
+  const Defaults defaults = defaults_of(run, "run");
+  const Config now = parse_config("schedule: {name: constant}", "t.yaml", config_registry(), {}, {}, defaults);
+  CHECK(now.schedule.step_size == ScheduleConfig().step_size);
+  CHECK(now.schedule.warmup_steps == 3);
+  CHECK_NOTHROW(check_config(now, 1));
+  CHECK(change_texts(run, now) == std::vector<std::string>{"schedule.name: step became constant"});
+  CHECK(parse_config("", "t.yaml", config_registry(), {}, {}, defaults).schedule.step_size == 7);
 }
 
 TEST_CASE("explain tells type, unit, default and range of a key, a section or everything") {

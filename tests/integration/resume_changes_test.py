@@ -261,6 +261,13 @@ class ResumeChanges(harness.IntegrationTest):
                 self.assertTrue(all(loss is not None and 1 < loss < 7 for loss in losses), losses)
                 shutil.rmtree(self.run_folder("fork"))
 
+    def test_another_schedule_does_not_inherit_what_it_does_not_read(self):
+        self.start("run", *self.sets(**{"train.steps": STEPS, "schedule.name": "step", "schedule.step_size": "3", "schedule.gamma": "0.5"}),
+                   "--stop-after", "8", expect=75)
+        self.start("run", "--resume", "auto", "--set", "schedule.name=polynomial", "--set", "schedule.power=3", "--accept-change",
+                   "schedule.name,schedule.power", "--stop-after", "10", expect=75)
+        self.assertEqual([key for _, key, _, _ in self.changes("run")], ["schedule.name", "schedule.power"])
+
     def test_a_loss_scale_starts_anew_under_other_rules(self):
         self.stopped("run", "--set", "train.precision=fp16")
         self.assertEqual(self.records("run")[-1]["loss_scale"], 65536)
