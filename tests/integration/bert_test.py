@@ -3,6 +3,7 @@
 from masked language modelling to fine-tuning."""
 import json
 import os
+import shutil
 
 import bert_case
 from harness import IntegrationTest, main
@@ -89,6 +90,9 @@ class Bert(IntegrationTest):
 
     def test_the_data_is_known_again_by_a_resume(self):
         self.train_ranks("run", 1, "--stop-after", "2", expect=75)
+        shutil.copytree(self.folder, os.path.join(self.folder, "moved"), ignore=shutil.ignore_patterns("run", "moved"))
+        self.train_ranks("run", 1, "--resume", "auto", "--stop-after", "3", "--set", f"data.train={self.folder}/moved/train.bin",
+                         expect=75)
         meta = os.path.join(self.folder, "meta.json")
         with open(meta, encoding="utf-8") as file:
             text = json.load(file)

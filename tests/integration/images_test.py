@@ -162,7 +162,11 @@ class Images(IntegrationTest):
         added = self.write("train/class-2/more.png", png(1, 1, b"abc"))
         self.assertIn("changed since", self.train("run", 2, "--resume", "auto", expect=65).last_line)
         os.remove(added)
-        self.train("run", 2, "--resume", "auto")
+        self.train("run", 2, "--resume", "auto", "--stop-after", "6", expect=75)
+        for split in ("train", "val"):  # the same in another place
+            os.rename(os.path.join(self.folder, split), os.path.join(self.folder, "moved-" + split))
+        self.train("run", 2, "--resume", "auto", "--set", f"data.train={self.folder}/moved-train", "--set",
+                   f"data.valid={self.folder}/moved-val")
 
 
 if __name__ == "__main__":
