@@ -24,6 +24,7 @@ enum Update : uint32_t {
   kApplied,
   kNotFinite,       // skipped: a gradient, a statistic or the loss is not finite
   kNothingCounted,  // skipped: no target was counted, so there is nothing to learn from
+  kVoid,            // skipped: a rank had no batch for it
 };
 
 // What kernels of a step read and write on the device instead of host values, so that a step has no data-dependent host
@@ -61,7 +62,7 @@ struct LossScaling {
 
 // What ranks sum beside the gradients, f64: a head of LossSum and these | from kFirstMark on each rank's mark, set by
 // that rank alone: what find_non_finite says of its gradients before the sum | statistics.
-enum StepSum : int64_t { kStopVotes = kNumTrainSums, kCheckpointVotes, kFirstMark };
+enum StepSum : int64_t { kStopVotes = kNumTrainSums, kCheckpointVotes, kVoidVotes, kFirstMark };
 
 // What the host reads of a step, one step late.
 struct StepMetrics {
@@ -128,11 +129,15 @@ constexpr void advance_loss_scale(StepState& s, bool skipped, const LossScaling&
 constexpr bool is_finite(double x) { return x - x == 0.0; }
 
 // Decides the update that follows, and counts the step. A loss may be infinite though its gradients are finite: where a
-// target's logit is -infinity. `lr` is the rate of the next update. A step in which nothing was counted leaves all but
-// the number of attempts as it was.
+// target's logit is -infinity. `lr` is the rate of the next update. A step in which nothing was counted, and one
+// that is void, leave all but the number of attempts as it was.
 constexpr void decide_update(StepScalars& s, const StepEvidence& step, float lr, const StepRule& rule) {
   ++s.state.attempted_step;
   s.lr = lr;
+  if (step.sums[kVoidVotes] > 0.0) {
+    s.update = kVoid;
+    return;
+  }
   if (step.sums[kCountedTargets] == 0.0) {
     s.update = kNothingCounted;
     return;

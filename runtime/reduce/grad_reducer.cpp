@@ -54,6 +54,7 @@ GradReducer::GradReducer(Device& device, const OpTable& table, Communicator& com
       grads_ready_(device),
       reduced_(device),
       step_sources_{StepSource(device, comm.size()), StepSource(device, comm.size())},
+      one_(device, 1),
       comm_stream_(device, StreamRole::communication),
       announced_(layout.params().size()),
       num_pending_(buckets_.size()) {
@@ -78,6 +79,7 @@ GradReducer::GradReducer(Device& device, const OpTable& table, Communicator& com
     lane_grads_.emplace_back(device, layout.flat_elements());
     comm_stream_.zero(lane_grads_.back().view());  // the padding
   }
+  *one_.data() = 1.0;
   comm_stream_.synchronize(options_.wait);
 }
 
@@ -128,6 +130,11 @@ void GradReducer::begin_step(const Votes& votes, const LearningRates& rates, Str
   values[kCheckpointVotes] = double(votes.checkpoint);
   compute.copy(rates_, source.block.data(), source.block.bytes());
   source.copied.record(compute);
+}
+
+void GradReducer::make_void(Stream& compute) {
+  DDP_CHECK(next_micro_step_ < options_.num_micro_steps, "a step is made void after its last micro-step");
+  compute.copy(vector_ + kVoidVotes, one_.data(), one_.bytes());
 }
 
 GradReducer::Target GradReducer::begin_micro_step(int i) {

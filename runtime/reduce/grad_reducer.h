@@ -68,6 +68,9 @@ class GradReducer {
   // Brings the votes and the learning rates to the device, in one copy. It is the only call whose work depends on the
   // step: the others may be captured.
   void begin_step(const Votes& votes, const LearningRates& rates, Stream& compute);
+  // Makes the step void on all ranks, so that it leaves parameters and states as they are: this rank has no batch for
+  // it. Before its last micro-step is enqueued.
+  void make_void(Stream& compute);
   // Micro-steps come in order, from 0. Those before the last only accumulate, the last one's announcements launch
   // buckets.
   Target begin_micro_step(int i);
@@ -139,7 +142,8 @@ class GradReducer {
     Event copied;
   };
   std::array<StepSource, 2> step_sources_;
-  Stream comm_stream_;  // after all that its queued work refers to
+  HostBuffer<double> one_;  // what make_void copies from
+  Stream comm_stream_;      // after all that its queued work refers to
 
   int64_t num_steps_ = 0;
   int next_micro_step_ = 0;

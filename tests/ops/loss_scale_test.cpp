@@ -32,7 +32,7 @@ constexpr double kSquares = 16.0;
 // Runs a step for each outcome, right after one another; true: a gradient overflows.
 std::vector<StepMetrics> run_steps(const Scaling& scaling, const std::vector<bool>& overflows) {
   const std::vector<double> finite = {4.0, kSquares - 4.0}, infinite = {4.0, std::numeric_limits<double>::infinity()};
-  const std::vector<double> sums = {1.0, 1.0, 0.0, 0.0};  // a loss, and its one target
+  const std::vector<double> sums = {1.0, 1.0, 0.0, 0.0, 0.0};  // a loss, and its one target
   const auto n = int64_t(overflows.size());
   std::vector<LearningRates> rates;  // that of the update after i is i
   uint32_t applied = 0;
@@ -147,7 +147,7 @@ TEST_CASE("step_finalize: the loss scale by hand") {
 TEST_CASE("step_finalize: the first rank whose own gradients overflow is named, else the chunk of the sum") {
   const auto blame = [](const std::vector<double>& marks) {
     const std::vector<double> partials = {1.0, 1.0, std::nan("")};
-    std::vector<double> sums = {1.0, 1.0, 0.0, 0.0};
+    std::vector<double> sums = {1.0, 1.0, 0.0, 0.0, 0.0};
     sums.insert(sums.end(), marks.begin(), marks.end());
     const LearningRates rates;
     StepScalars scalars;

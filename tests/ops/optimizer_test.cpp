@@ -18,12 +18,12 @@ struct Finalized {
 constexpr double kFull = 48;  // targets of a full global batch
 
 struct Step {
-  double loss_sum = 12.5, counted = kFull;
+  double loss_sum = 12.5, counted = kFull, void_votes = 0;
   std::vector<double> statistics = {};
 };
 
 Finalized finalize(StepScalars scalars, const std::vector<double>& partials, double clip_norm, const Step& step = {}) {
-  const std::vector<double> sums = {step.loss_sum, step.counted, 1.0, 2.0};
+  const std::vector<double> sums = {step.loss_sum, step.counted, 1.0, 2.0, step.void_votes};
   Finalized out{scalars, {}};
   Run run;
   const auto chunks = int64_t(partials.size());
@@ -110,6 +110,20 @@ TEST_CASE("step_finalize: a step in which nothing counts changes nothing but the
   }
 }
 
+TEST_CASE(
+    "step_finalize: a step that one rank makes void changes nothing but the number of attempts, whatever it sums") {
+  for (const double loss : {12.5, std::nan("")}) {
+    const auto [s, metrics] = finalize(kSecondStep, {9.0}, 1.0, {.loss_sum = loss, .void_votes = 1});
+    CHECK(s.update == kVoid);
+    CHECK(s.skips());
+    StepState want = kSecondStep.state;
+    ++want.attempted_step;
+    CHECK(s.state == want);
+    CHECK(metrics.next == want);
+    CHECK(metrics.update == kVoid);
+  }
+}
+
 TEST_CASE("step_finalize: a statistic that is not finite skips the update and is found, among many too") {
   for (const int64_t n : {1, 7, 60'000})
     for (const double bad : {std::numeric_limits<double>::infinity(), std::nan("")}) {
@@ -130,7 +144,7 @@ TEST_CASE("update_state: moves towards the mean of the observations, and not on 
     const Floats before = randoms(3, n);
     const Floats observed = randoms(4, n);
     const std::vector<double> statistics(observed.begin(), observed.end());
-    for (const Update update : {kApplied, kNotFinite, kNothingCounted}) {
+    for (const Update update : {kApplied, kNotFinite, kNothingCounted, kVoid}) {
       StepScalars scalars;
       scalars.update = update;
       lend_to_device(&scalars);

@@ -136,6 +136,7 @@ void run_steps(RankContext& c, const OpTable& table, int lanes) {
     reducer.begin_step({.stop = true, .checkpoint = c.comm.rank() == 0 && step == 1}, rates, compute);
     for (int i = 0; i < micro_steps; ++i) {
       const int micro = step * kMicrosPerStep + c.comm.rank() * micro_steps + i;
+      if (step == 1 && c.comm.rank() == 0 && i == micro_steps - 1) reducer.make_void(compute);
       const GradReducer::Target target = reducer.begin_micro_step(i);
       write_sums(compute, target, micro);
       for (int p = 0; p < int(layout.params().size()); ++p) {
@@ -150,7 +151,7 @@ void run_steps(RankContext& c, const OpTable& table, int lanes) {
     c.done.synchronize(c.wait);
     StepResult want = expected_step(layout, step, lanes);
     want.sums[kStopVotes] = c.comm.size();
-    want.sums[kCheckpointVotes] = step == 1;
+    want.sums[kCheckpointVotes] = want.sums[kVoidVotes] = step == 1;
     expect_equal(reducer.gradients().as<float>(), want.grads, "gradient");
     expect_equal(reducer.sums().as<double>(), want.sums, "sum");
     expect_equal(reducer.statistics().as<double>(), want.statistics, "statistic");
