@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -48,6 +49,20 @@ Fd open_input(const std::filesystem::path& path) {
   if (!file && (errno == EMFILE || errno == ENFILE)) throw os_error("cannot open " + path.string(), errno);
   if (!file) throw Error(ExitCode::no_input, "cannot open " + path.string() + ": " + errno_text(errno));
   return file;
+}
+
+void reserve_descriptors(int64_t n) {
+  constexpr rlim_t kOwn = 256;  // of devices, communication, logs, checkpoints
+  rlimit limit;
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  const rlim_t wanted = rlim_t(n) + kOwn;
+  if (limit.rlim_max < wanted)
+    throw Error(
+        ExitCode::os_resource,
+        std::to_string(n) + " files are to be open at once, and a process may hold " + std::to_string(limit.rlim_max),
+        "raise the limit (ulimit -Hn), or join files");
+  limit.rlim_cur = limit.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &limit);  // within the hard limit it does not fail
 }
 
 int64_t file_size(const Fd& file, const std::filesystem::path& path) {

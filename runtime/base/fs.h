@@ -37,6 +37,9 @@ bool is_disk_trouble(int error);
 // Opens for reading (O_CLOEXEC). Errors: no_input (66) naming the path and the reason, os_resource (71) without
 // descriptors.
 Fd open_input(const std::filesystem::path& path);
+// Lets this process hold as many open files as its hard limit allows. Errors: os_resource (71) where these are not `n`
+// and some of its own.
+void reserve_descriptors(int64_t n);
 // Size in bytes of an open regular file. Errors: no_input (66) when it is not one.
 int64_t file_size(const Fd& file, const std::filesystem::path& path);
 // Reads exactly `out.size()` bytes at `offset`; retries EINTR and short reads. Errors: data (65) naming the path at end

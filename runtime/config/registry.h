@@ -63,8 +63,8 @@ struct DataFormat {
   std::optional<Augment> augment = {};  // of pictures: what data.augment auto means; nothing: there is none to choose
 };
 inline constexpr DataFormat kDataFormats[] = {
-    {.name = "bytes", .vocab = 256},
-    {.name = "tokens"},
+    {.name = "bytes", .vocab = 256, .has_shards = true},
+    {.name = "tokens", .has_shards = true},
     {.name = "labelled"},
     {.name = "images", .path = DataPath::folder, .augment = Augment::resized_crop},
     {.name = "idx", .augment = Augment::none},

@@ -34,17 +34,31 @@ MaskedSource::Rules rules_of(const TextMeta& meta, const std::string& file) {
   return rules;
 }
 
+MaskedSource::Rules rules_beside(const TokenFile& file, int64_t vocab) {
+  const std::string meta_path = text_meta_path(file.path()).string();
+  const std::optional<TextMeta> meta = read_text_meta(file.path(), file.num_tokens());
+  if (!meta)
+    throw Error(ExitCode::no_input,
+                meta_path + " is missing, which names the special tokens of " + file.path().string(),
+                "scripts/prepare_text.py writes it");
+  if (meta->vocab > vocab)
+    throw Error(ExitCode::config,
+                fmt::format("{} is of {} tokens, and model.vocab is {}", meta_path, meta->vocab, vocab),
+                fmt::format("set model.vocab to {}", meta->vocab));
+  return rules_of(*meta, meta_path);
+}
+
 }  // namespace
 
-MaskedSource::MaskedSource(TokenFile file, int64_t context, Rules rules, Split split, uint64_t seed)
-    : DataSource(split, seed), file_(std::move(file)), text_tokens_(context - kFrame), rules_(std::move(rules)) {}
+MaskedSource::MaskedSource(TokenFiles files, Rules rules, Split split, uint64_t seed)
+    : DataSource(split, seed), files_(std::move(files)), rules_(std::move(rules)) {}
 
-std::string MaskedSource::fingerprint() const { return file_.fingerprint() + ", " + rules_.special_ids; }
+std::string MaskedSource::fingerprint() const { return files_.fingerprint() + ", " + rules_.special_ids; }
 
 void MaskedSource::fill_sample(HostBatch& batch, int64_t i, const Draw& draw) const {
   const std::span<int32_t> tokens = batch.sample<int32_t>("tokens", i);
   tokens.front() = rules_.cls;
-  file_.read(draw.sample, draw.sample * text_tokens_, tokens.subspan(1, size_t(text_tokens_)), batch.raw);
+  files_.read(draw.sample, tokens.subspan(1, tokens.size() - kFrame), batch.raw);
   tokens.back() = rules_.sep;
   std::ranges::fill(batch.sample<int32_t>("types", i), 0);
   mask_tokens(rules_.masking, seed(), {split() == Split::train ? draw.epoch : 0, draw.sample}, tokens,
@@ -58,20 +72,16 @@ std::unique_ptr<DataSource> open_masked(const SourceRequest& request) {
                 shape_of("targets") == shape_of("positions"),
             "tokens {}, types {}, positions {} and targets {}", shape.text(), shape_of("types").text(),
             shape_of("positions").text(), shape_of("targets").text());
-  const int64_t context = shape[1], vocab = request.batch.find("tokens")->input.limit;
-  TokenFile file(request.path(), TokenFormat::tokens, context - kFrame, vocab);
-  const std::string meta_path = text_meta_path(request.path()).string();
-  const std::optional<TextMeta> meta = read_text_meta(request.path(), file.num_tokens());
-  if (!meta)
-    throw Error(ExitCode::no_input,
-                meta_path + " is missing, which names the special tokens of " + request.path().string(),
-                "scripts/prepare_text.py writes it");
-  if (meta->vocab > vocab)
-    throw Error(ExitCode::config,
-                fmt::format("{} is of {} tokens, and model.vocab is {}", meta_path, meta->vocab, vocab),
-                fmt::format("set model.vocab to {}", meta->vocab));
-  return std::make_unique<MaskedSource>(std::move(file), context, rules_of(*meta, meta_path), request.split,
-                                        request.seed);
+  const int64_t text_tokens = shape[1] - kFrame, vocab = request.batch.find("tokens")->input.limit;
+  TokenFiles files(request, TokenFormat::tokens, {.stride = text_tokens, .tokens = text_tokens});
+  const MaskedSource::Rules rules = rules_beside(files.files().front(), vocab);
+  for (const TokenFile& file : files.files())
+    if (rules_beside(file, vocab).special_ids != rules.special_ids)
+      throw Error(ExitCode::data,
+                  fmt::format("{} and {} are of different vocabularies, as their meta.json say",
+                              files.files().front().path().string(), file.path().string()),
+                  "prepare all files with one tokenizer");
+  return std::make_unique<MaskedSource>(std::move(files), rules, request.split, request.seed);
 }
 
 }  // namespace ddp

@@ -92,20 +92,18 @@ std::optional<TextMeta> read_text_meta(const std::filesystem::path& tokens, int6
   std::string text(size_t(size), '\0');
   read_exact(fd, std::as_writable_bytes(std::span(text)), 0, path);
   TextMeta meta = parse_text_meta(text, path.string());
-  const auto file = meta.files.find(tokens.filename().string());
-  if (file != meta.files.end() && file->second.tokens != num_tokens)
+  const TextMeta::File* file = meta.find(tokens);
+  if (file != nullptr && file->tokens != num_tokens)
     throw Error(ExitCode::data,
-                fmt::format("{} says that {} has {} tokens, it holds {}", path.string(), file->first,
-                            file->second.tokens, num_tokens),
+                fmt::format("{} says that {} has {} tokens, it holds {}", path.string(), tokens.filename().string(),
+                            file->tokens, num_tokens),
                 "write both anew with scripts/prepare_text.py, or move the file to a folder of its own");
   return meta;
 }
 
-double bytes_per_token(const std::optional<TextMeta>& meta, const std::filesystem::path& tokens) {
-  if (!meta) return 0;
-  const auto file = meta->files.find(tokens.filename().string());
-  if (file == meta->files.end()) return 0;
-  return double(file->second.bytes) / double(file->second.tokens);
+const TextMeta::File* TextMeta::find(const std::filesystem::path& tokens) const {
+  const auto file = files.find(tokens.filename().string());
+  return file == files.end() ? nullptr : &file->second;
 }
 
 }  // namespace ddp

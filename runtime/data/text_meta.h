@@ -24,6 +24,8 @@ struct TextMeta {
   int64_t vocab = 0;
   std::map<std::string, int32_t, std::less<>> special;  // ids, below vocab
   std::map<std::string, File, std::less<>> files;       // by name
+
+  const File* find(const std::filesystem::path& tokens) const;  // by its name; nullptr where it is not there
 };
 
 // `file` stands for the file in errors. Errors: data (65).
@@ -35,8 +37,5 @@ std::filesystem::path text_meta_path(const std::filesystem::path& tokens);
 // That of a file of `num_tokens` tokens; nothing where there is none. Errors: no_input (66) where it cannot be read;
 // data (65), also where it knows the file with another number of tokens: what it says is then of another file.
 std::optional<TextMeta> read_text_meta(const std::filesystem::path& tokens, int64_t num_tokens);
-
-// Bytes of text that a token of the file stands for; 0 where meta.json does not know.
-double bytes_per_token(const std::optional<TextMeta>& meta, const std::filesystem::path& tokens);
 
 }  // namespace ddp

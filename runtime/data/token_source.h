@@ -1,28 +1,27 @@
-// A token file as a DataSource, for models that take `tokens` and `targets`, (T) i32 a sample: the targets are the
+// Token files as a DataSource, for models that take `tokens` and `targets`, (T) i32 a sample: the targets are the
 // tokens shifted by one.
 #pragma once
 
 #include "runtime/data/data_source.h"
-#include "runtime/data/token_file.h"
+#include "runtime/data/token_files.h"
 
 namespace ddp {
 
 class TokenSource final : public DataSource {
  public:
-  // Sample i: tokens [i * context, (i + 1) * context) of the file, and as targets the same shifted by one.
-  // `bytes_per_token`: 0 where it is not known.
-  TokenSource(TokenFile file, int64_t context, double bytes_per_token, Split split, uint64_t seed);
+  // Sample i of a file: its tokens [i * context, (i + 1) * context), and as targets the same shifted by one: a window
+  // of context + 1. `bytes_per_token`: 0 where it is not known.
+  TokenSource(TokenFiles files, double bytes_per_token, Split split, uint64_t seed);
 
-  int64_t num_samples() const override { return (file_.num_tokens() - 1) / context_; }
-  std::string fingerprint() const override { return file_.fingerprint(); }
+  int64_t num_samples() const override { return files_.num_samples(); }
+  std::string fingerprint() const override { return files_.fingerprint(); }
   double bytes_per_target() const override { return bytes_per_token_; }
-  std::string example_prompt() const override { return file_.is_bytes() ? "In the beginning" : "0"; }
+  std::string example_prompt() const override { return files_.files().front().is_bytes() ? "In the beginning" : "0"; }
 
  private:
   void fill_sample(HostBatch& batch, int64_t i, const Draw& draw) const override;
 
-  TokenFile file_;
-  int64_t context_;
+  TokenFiles files_;
   double bytes_per_token_;
 };
 
