@@ -65,6 +65,10 @@ void check_data(const Config& config) {
   };
   check_paths("data.train", config.data.train);
   check_paths("data.valid", config.data.valid);
+  if (config.data.token_bytes != TokenBytes::automatic && config.data.format != "tokens")
+    throw mismatch(fmt::format("data.token_bytes is set, which is of data.format tokens, and data.format is {}",
+                               config.data.format),
+                   "remove data.token_bytes");
   if (config.data.augment == Augment::automatic || data_format(config).augment) return;
   throw mismatch(fmt::format("data.augment is {}, and data.format {} has no pictures to vary",
                              name_of(config.data.augment), config.data.format),

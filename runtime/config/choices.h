@@ -78,6 +78,16 @@ enum class OnCorrupt : uint8_t { skip, stop };
 inline constexpr Named<OnCorrupt> kOnCorruptNames[] = {{OnCorrupt::skip, "skip"}, {OnCorrupt::stop, "stop"}};
 constexpr std::span<const Named<OnCorrupt>> names_of(OnCorrupt) { return kOnCorruptNames; }
 
+// The width of the tokens of a file that has no header to say it.
+enum class TokenBytes : uint8_t {
+  automatic,  // by the vocabulary, and refused where the bytes show another kind of file
+  two,
+  four,
+};
+inline constexpr Named<TokenBytes> kTokenBytesNames[] = {
+    {TokenBytes::automatic, "auto"}, {TokenBytes::two, "2"}, {TokenBytes::four, "4"}};
+constexpr std::span<const Named<TokenBytes>> names_of(TokenBytes) { return kTokenBytesNames; }
+
 // Which number of an evaluation says that a checkpoint is the run's best.
 enum class BestBy : uint8_t { none, loss, accuracy };
 inline constexpr Named<BestBy> kBestByNames[] = {

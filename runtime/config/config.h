@@ -39,6 +39,7 @@ inline constexpr size_t kMaxPaths = 4096;  // of a list
 struct DataConfig {
   std::string format = "tokens";  // of a format of the registry
   PathList train, valid;          // relative paths are relative to the working directory
+  TokenBytes token_bytes = TokenBytes::automatic;
   Augment augment = Augment::automatic;
   OnCorrupt corrupt = OnCorrupt::skip;
   int64_t num_workers = 1;

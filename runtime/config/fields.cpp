@@ -66,12 +66,23 @@ constexpr Field kData[] = {
      .unit = "path",
      .required = true,
      .resume_may_change = true,
-     .meaning = "the file or folder to train on; a relative path is relative to the working directory"},
+     .meaning =
+         "the file or folder to train on; of bytes, tokens and labelled also several files, which are read as "
+         "one in this order: a list of them, or a pattern, as shards/*.bin, whose matches are sorted. A relative "
+         "path is relative to the working directory"},
     {.key = "valid",
      .at = leaf<&Config::data, &DataConfig::valid>,
      .unit = "path",
      .resume_may_change = true,
-     .meaning = "the held-out file or folder of the same format; needed when eval.every is not 0"},
+     .meaning = "the held-out file, files or folder of the same format; needed when eval.every is not 0"},
+    {.key = "token_bytes",
+     .at = leaf<&Config::data, &DataConfig::token_bytes>,
+     .unit = "bytes",
+     .on_purpose = true,
+     .meaning =
+         "format tokens, of a token in a file without a header. auto: 2, or 4 when the vocabulary is above 65536, and "
+         "a file whose bytes show that it holds something else (wider integers, text) ends the run with exit code 65; "
+         "2 and 4 are taken at their word"},
     {.key = "augment",
      .at = leaf<&Config::data, &DataConfig::augment>,
      .on_purpose = true,

@@ -65,7 +65,7 @@ struct DataFormat {
 inline constexpr DataFormat kDataFormats[] = {
     {.name = "bytes", .vocab = 256, .has_shards = true},
     {.name = "tokens", .has_shards = true},
-    {.name = "labelled"},
+    {.name = "labelled", .has_shards = true},
     {.name = "images", .path = DataPath::folder, .augment = Augment::resized_crop},
     {.name = "idx", .augment = Augment::none},
     {.name = "cifar10", .path = DataPath::file_or_folder, .augment = Augment::shift},

@@ -3,6 +3,7 @@
 // batch. Host memory only; the trainer copies to the device.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -27,6 +28,14 @@ struct Draw {
   int64_t sample = 0;
 };
 
+// How all of the data is looked through.
+struct DataCheck {
+  std::filesystem::path verdict = {};  // a file of the run's folder, which remembers the outcome; empty: none does
+  int threads = 1;
+  std::function<void()> still_alive = [] {};  // as SourceRequest's
+  const std::atomic<bool>* stop = nullptr;    // where set: whether to leave off
+};
+
 class DataSource {
  public:
   DataSource(Split split, uint64_t seed) : split_(split), seed_(seed) {}
@@ -44,6 +53,11 @@ class DataSource {
 
   // What a checkpoint keeps, to notice that the data changed between runs; one line. Errors: data (65), io (74).
   virtual std::string fingerprint() const = 0;
+  // Bytes that check() has to read: of data whose values fill() may yet refuse. 0: there is none, or the file `verdict`
+  // says that this very data is good. Errors: data (65), where it says what is not, and that is so.
+  virtual int64_t unchecked_bytes([[maybe_unused]] const std::filesystem::path& verdict) const { return 0; }
+  // Looks at all values that fill() may refuse. Errors: data (65) naming file, place and value; io (74).
+  virtual void check([[maybe_unused]] const DataCheck& check) const {}
   // Bytes of the data that a target stands for on average; 0 where that is not known, or means nothing.
   virtual double bytes_per_target() const { return 0; }
   // What `sample` can go on from, as --prompt takes it; empty where there is no such thing.
@@ -64,7 +78,8 @@ struct SourceRequest {
   std::vector<std::filesystem::path> paths = {};  // one, but for a format that has shards
   Split split = Split::train;
   uint64_t seed = 0;
-  const BatchLayout& batch;         // what is to be filled
+  const BatchLayout& batch;  // what is to be filled
+  TokenBytes token_bytes = TokenBytes::automatic;
   Augment augment = Augment::none;  // not automatic
   OnCorrupt corrupt = OnCorrupt::skip;
   std::filesystem::path training = {};  // path of the training data: where folders are the classes, it numbers them

@@ -7,6 +7,8 @@
 
 #include "runtime/base/check.h"
 #include "runtime/base/error.h"
+#include "runtime/base/file_kind.h"
+#include "runtime/base/fs.h"
 #include "runtime/base/hash.h"
 #include "runtime/state/safetensors.h"
 
@@ -33,7 +35,20 @@ std::vector<int32_t> read_tensor(const SafetensorsReader& file, const char* name
   return values;
 }
 
-TextSet read_texts(const SafetensorsReader& file) {
+void check_is_safetensors(const std::filesystem::path& path) {
+  const Fd file = open_input(path);
+  std::vector<std::byte> first(size_t(std::min(file_size(file, path), int64_t(kKindBytes))));
+  read_exact(file, first, 0, path);
+  const std::string_view kind = kind_of_file(first);
+  if (kind.empty() || kind == kSafetensors) return;
+  throw Error(ExitCode::data, fmt::format("{} is {}, and no safetensors file", path.string(), kind),
+              kind == kLfsPointer ? "fetch it with git lfs pull"
+                                  : "data.format labelled takes what scripts/prepare_text.py or safetensors writes");
+}
+
+TextSet read_texts(const std::filesystem::path& path) {
+  check_is_safetensors(path);
+  const SafetensorsReader file(path);
   const std::vector<int64_t>& shape = find_tensor(file, "tokens").shape;
   if (shape.size() != 2 || shape[0] < 1 || shape[1] < 1)
     throw Error(ExitCode::data, fmt::format("{}: tensor tokens has the shape {}, and not that of N texts of W tokens",
@@ -46,6 +61,35 @@ TextSet read_texts(const SafetensorsReader& file) {
           .types = read_tensor(file, "types", shape),
           .lengths = read_tensor(file, "lengths", {shape[0]}),
           .labels = read_tensor(file, "labels", {shape[0]})};
+}
+
+// Rows of values, each filled up with zeros to a greater width.
+std::vector<int32_t> widened(const std::vector<int32_t>& values, int64_t width, int64_t to) {
+  std::vector<int32_t> wide(values.size() / size_t(width) * size_t(to));
+  for (size_t row = 0; row * size_t(width) < values.size(); ++row)
+    std::copy_n(values.begin() + int64_t(row) * width, width, wide.begin() + int64_t(row) * to);
+  return wide;
+}
+
+void append(TextSet& all, TextSet more, const std::string& file) {
+  const int64_t width = std::max(all.width, more.width), rows = int64_t(all.labels.size() + more.labels.size());
+  if (rows * (width + 1) * 2 * int64_t(sizeof(int32_t)) > kMaxBytes)
+    throw Error(ExitCode::data, fmt::format("the files up to {} hold more than {} bytes together, which data.format "
+                                            "labelled reads into memory at most",
+                                            file, kMaxBytes));
+  for (TextSet* set : {&all, &more}) {
+    if (set->width == width) continue;
+    set->tokens = widened(set->tokens, set->width, width);
+    set->types = widened(set->types, set->width, width);
+    set->width = width;
+  }
+  const auto join = [](std::vector<int32_t>& to, const std::vector<int32_t>& from) {
+    to.insert(to.end(), from.begin(), from.end());
+  };
+  join(all.tokens, more.tokens);
+  join(all.types, more.types);
+  join(all.lengths, more.lengths);
+  join(all.labels, more.labels);
 }
 
 // What the values of a file have to be below.
@@ -114,13 +158,16 @@ std::unique_ptr<DataSource> open_labelled(const SourceRequest& request) {
                 field("label").shape.rank == 1,
             "tokens {}, types {}, lengths {} and label {}", shape.text(), field("types").shape.text(),
             field("lengths").shape.text(), field("label").shape.text());
-  TextSet texts = read_texts(SafetensorsReader(request.path()));
-  check_texts(texts,
-              {.context = shape[1],
-               .tokens = field("tokens").input.limit,
-               .types = field("types").input.limit,
-               .labels = field("label").input.limit},
-              request.path().string());
+  const Limits limits{.context = shape[1],
+                      .tokens = field("tokens").input.limit,
+                      .types = field("types").input.limit,
+                      .labels = field("label").input.limit};
+  TextSet texts;
+  for (const std::filesystem::path& path : request.paths) {
+    TextSet more = read_texts(path);
+    check_texts(more, limits, path.string());
+    texts.width == 0 ? void(texts = std::move(more)) : append(texts, std::move(more), path.string());
+  }
   return std::make_unique<LabelledTexts>(std::move(texts), request.split, request.seed);
 }
 

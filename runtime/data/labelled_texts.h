@@ -6,7 +6,8 @@
 //   lengths (N)    1 to W
 //   labels (N)
 //
-// Other tensors are passed over. The file is from a stranger: all that a sample can show is checked when it is opened.
+// Other tensors are passed over. The texts of several files follow one another. A file is from a stranger: all that a
+// sample can show is checked when it is opened.
 #pragma once
 
 #include "runtime/data/data_source.h"
@@ -33,8 +34,8 @@ class LabelledTexts final : public DataSource {
   TextSet texts_;
 };
 
-// Reads the whole file. Errors: no_input (66); data (65) where it is malformed, larger than 2 GiB, or holds what the
-// model has no place for; config (78) where a text is longer than its context.
+// Reads the whole files. Errors: no_input (66); data (65) where one is of another kind, malformed, larger than 2 GiB,
+// or holds what the model has no place for; config (78) where a text is longer than its context.
 std::unique_ptr<DataSource> open_labelled(const SourceRequest& request);
 
 }  // namespace ddp

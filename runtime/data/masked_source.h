@@ -5,6 +5,7 @@
 #include "runtime/data/data_source.h"
 #include "runtime/data/masking.h"
 #include "runtime/data/token_files.h"
+#include "runtime/data/token_scan.h"
 
 namespace ddp {
 
@@ -23,6 +24,10 @@ class MaskedSource final : public DataSource {
 
   int64_t num_samples() const override { return files_.num_samples(); }
   std::string fingerprint() const override;
+  int64_t unchecked_bytes(const std::filesystem::path& verdict) const override {
+    return ddp::unchecked_bytes(files_.files(), verdict);
+  }
+  void check(const DataCheck& check) const override { check_tokens(files_.files(), check); }
 
  private:
   void fill_sample(HostBatch& batch, int64_t i, const Draw& draw) const override;

@@ -16,7 +16,7 @@ TokenFiles::TokenFiles(const SourceRequest& request, TokenFormat format, SampleW
   const int64_t vocab = request.batch.find("tokens")->input.limit;
   first_sample_.push_back(0);
   for (const std::filesystem::path& path : request.paths) {
-    const TokenFile& file = files_.emplace_back(path, format, window.tokens, vocab);
+    const TokenFile& file = files_.emplace_back(path, format, window.tokens, vocab, request.token_bytes);
     first_sample_.push_back(first_sample_.back() + (file.num_tokens() - window.tokens) / window.stride + 1);
   }
 }
@@ -25,7 +25,7 @@ void TokenFiles::read(int64_t sample, std::span<int32_t> out, std::vector<std::b
   DDP_CHECK(int64_t(out.size()) == window_.tokens, "{} tokens of {}", out.size(), window_.tokens);
   const auto next = std::ranges::upper_bound(first_sample_, sample);
   const int64_t in_file = sample - next[-1];
-  files_[size_t(next - first_sample_.begin()) - 1].read(in_file, in_file * window_.stride, out, scratch);
+  files_[size_t(next - first_sample_.begin()) - 1].read(in_file * window_.stride, out, scratch);
 }
 
 std::string TokenFiles::fingerprint() const {

@@ -4,6 +4,7 @@
 
 #include "runtime/data/data_source.h"
 #include "runtime/data/token_files.h"
+#include "runtime/data/token_scan.h"
 
 namespace ddp {
 
@@ -15,6 +16,10 @@ class TokenSource final : public DataSource {
 
   int64_t num_samples() const override { return files_.num_samples(); }
   std::string fingerprint() const override { return files_.fingerprint(); }
+  int64_t unchecked_bytes(const std::filesystem::path& verdict) const override {
+    return ddp::unchecked_bytes(files_.files(), verdict);
+  }
+  void check(const DataCheck& check) const override { check_tokens(files_.files(), check); }
   double bytes_per_target() const override { return bytes_per_token_; }
   std::string example_prompt() const override { return files_.files().front().is_bytes() ? "In the beginning" : "0"; }
 

@@ -14,6 +14,7 @@ inline SourceRequest source_request(const Config& config, Split split, const Bat
           .split = split,
           .seed = uint64_t(config.train.seed),
           .batch = batch,
+          .token_bytes = data.token_bytes,
           .augment = data.augment,
           .corrupt = data.corrupt,
           .training = data.train.paths.front()};

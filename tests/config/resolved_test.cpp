@@ -89,8 +89,9 @@ TEST_CASE("a resume may change exactly the keys that do not determine the result
     CHECK(conflicts_of(changes, {}).size() == changes.size());  // nothing changes in silence
     if (!conflicts_of(changes, std::vector{key}).empty()) fixed_keys.push_back(key);
   });
-  CHECK(fixed_keys == std::vector<std::string>{"model.layers", "model.heads", "model.width", "model.context",
-                                               "model.vocab", "model.tie_embeddings", "data.format", "optimizer.name"});
+  CHECK(fixed_keys == std::vector<std::string>{"model.layers", "model.heads", "model.width", "model.mlp_width",
+                                               "model.context", "model.vocab", "model.activation", "model.norm_eps",
+                                               "model.tie_embeddings", "data.format", "optimizer.name"});
   CHECK(free_keys == std::vector<std::string>{"model.preset",
                                               "model.init_from",
                                               "data.train",

@@ -112,6 +112,43 @@ TEST_CASE("labelled: tensors stand in any order, and others are passed over") {
   CHECK(c.open(layout)->fingerprint() == print);
 }
 
+TEST_CASE("labelled: the texts of several files follow one another, whatever their widths") {
+  const Case c;
+  const auto other = c.folder.path / "more.safetensors";
+  const std::string more = safetensors_bytes({{"tokens", {2, 6}, {1, 2, 3, 4, 5, 9, 6, 99, 99, 99, 99, 99}},
+                                              {"types", {2, 6}, {0, 0, 1, 1, 1, 9, 1, 9, 9, 9, 9, 9}},
+                                              {"lengths", {2}, {5, 1}},
+                                              {"labels", {2}, {1, 0}}});
+  c.write(safetensors_bytes(three_texts()));
+  write_file(other, std::as_bytes(std::span(more)));
+  const BatchLayout layout = layout_of(5, 5);
+  const auto open = [&](std::vector<std::filesystem::path> paths) {
+    return open_labelled({.paths = std::move(paths), .split = Split::valid, .batch = layout});
+  };
+  const Shown a[] = {{{7, 0, 0, 0, 0}, {0, 0, 0, 0, 0}, 1, 0},
+                     {{5, 6, 9, 0, 0}, {0, 1, 1, 0, 0}, 3, 2},
+                     {{8, 0, 0, 0, 0}, {1, 0, 0, 0, 0}, 2, 1}};
+  const Shown b[] = {{{1, 2, 3, 4, 5}, {0, 0, 1, 1, 1}, 5, 1}, {{6, 0, 0, 0, 0}, {1, 0, 0, 0, 0}, 1, 0}};
+  CHECK(shown(*open({c.path, other}), layout) == std::vector<Shown>{a[0], a[1], a[2], b[0], b[1]});
+  CHECK(shown(*open({other, c.path}), layout) == std::vector<Shown>{b[0], b[1], a[0], a[1], a[2]});
+  CHECK(open({c.path, other})->fingerprint() != open({other, c.path})->fingerprint());
+}
+
+TEST_CASE("labelled: a file of another kind is named") {
+  const Case c;
+  for (const auto& [bytes, kind] :
+       {std::pair<std::string, const char*>{std::string("\x1f\x8b\x08\0abc", 7), "a gzip archive"},
+        {std::string("PK\3\4\0\0\0\0", 8), "a zip archive"},
+        {std::string("\x80\2}q\0(abcdefgh", 14), "a pickle"},
+        {"<!doctype html><html>", "a web page"},
+        {"version https://git-lfs.github.com/spec/v1\noid", "git lfs pull"}}) {
+    c.write(bytes);
+    const Failure f = c.failure(layout_of(4));
+    CHECK(f.code == 65);
+    CHECK_THAT(f.message, Contains("sst2.safetensors is ") && Contains(kind));
+  }
+}
+
 TEST_CASE("labelled: the fingerprint notices another value in any tensor") {
   const Case c;
   const BatchLayout layout = layout_of(4);
