@@ -108,6 +108,8 @@ Evaluation EvalRun::run() {
     set_phase(Phase::evaluate);
     return true;
   });
+  if (evaluator.failure()) std::rethrow_exception(evaluator.failure());
+  if (!sums) meet();  // until the rank whose data failed has said so
   DDP_CHECK(sums.has_value(), "an evaluation that nobody broke off has no sums");
   Evaluation done{.record = eval_record(step, batches_->num_samples(), *sums, data_->bytes_per_target()),
                   .source = source_,
@@ -117,6 +119,11 @@ Evaluation EvalRun::run() {
   if (const int64_t n = data_->num_corrupt(); n > 0)
     log::warn("{}: {} of the files that this rank read are corrupt, and are named above", config.data.valid.text(), n);
   return done;
+}
+
+void EvalRun::meet() {
+  parts_.comm.barrier(communication_);
+  communication_.synchronize(parts_.wait);
 }
 
 int64_t EvalRun::load() {

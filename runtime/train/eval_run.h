@@ -44,6 +44,7 @@ class EvalRun {
   Evaluation run();
 
  private:
+  void meet();     // a barrier of all ranks; blocks
   int64_t load();  // returns the step, on every rank
   void set_phase(Phase phase);
 

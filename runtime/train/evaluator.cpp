@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "runtime/base/error.h"
+
 namespace ddp {
 
 Evaluator::Evaluator(Device& device, Communicator& comm, EvalStep& step, Stream& communication, EvalBatches& batches)
@@ -20,12 +22,13 @@ std::optional<std::vector<double>> Evaluator::run(const WaitPolicy& wait, const 
   std::fill_n(sums_.data(), sums_.count(), 0.0);
   batches_.start();
   for (int64_t i = batches_.begin(); i < batches_.end(); ++i) {
-    if (!goes_on()) {
+    const HostBatch* batch = goes_on() ? next_batch() : nullptr;
+    if (batch == nullptr) {
       sums_.data()[broke_off] = 1;
       break;
     }
     // Waits for earlier batches, since there are few buffers to stage them in: it is never far ahead of the device.
-    step_.enqueue_eval(batches_.next());
+    step_.enqueue_eval(*batch);
     compute.copy(sums_.data() + i * of_batch, step_.eval_sums().data, of_batch * int64_t(sizeof(double)));
   }
   add_those_of_other_ranks(wait);
@@ -33,6 +36,16 @@ std::optional<std::vector<double>> Evaluator::run(const WaitPolicy& wait, const 
   std::vector<double> totals(size_t(num_sums), 0.0);
   for (int64_t i = 0; i < broke_off; ++i) totals[size_t(i % num_sums)] += sums_of_all_.data()[i];
   return totals;
+}
+
+const HostBatch* Evaluator::next_batch() {
+  try {
+    return &batches_.next();
+  } catch (const Error& e) {
+    if (e.code() == ExitCode::hang) throw;
+    failure_ = std::current_exception();
+    return nullptr;
+  }
 }
 
 // Piece by piece, so that the device needs no memory for all samples, of which the plan does not know how many there

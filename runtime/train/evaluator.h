@@ -4,6 +4,7 @@
 // it where they gather.
 #pragma once
 
+#include <exception>
 #include <functional>
 #include <optional>
 #include <vector>
@@ -20,11 +21,15 @@ class Evaluator {
   Evaluator(Device& device, Communicator& comm, EvalStep& step, Stream& communication, EvalBatches& batches);
 
   // By LossSum, of the parameters as of the work enqueued so far; empty, on every rank, where some rank was not to go
-  // on, after which there is no other evaluation. Collective; blocks. `goes_on` is asked before each micro-batch, and
-  // is where a rank gives a sign of life: an evaluation may last longer than a hang is waited for.
+  // on, or had no data (failure()), after which there is no other evaluation. Collective; blocks. `goes_on` is asked
+  // before each micro-batch, and is where a rank gives a sign of life: an evaluation may last longer than a hang is
+  // waited for.
   std::optional<std::vector<double>> run(const WaitPolicy& wait, const std::function<bool()>& goes_on);
+  // Why this rank's data ended the evaluation; nullptr: they did not.
+  std::exception_ptr failure() const { return failure_; }
 
  private:
+  const HostBatch* next_batch();  // nullptr where there is none: failure_ says why
   void add_those_of_other_ranks(const WaitPolicy& wait);
 
   Communicator& comm_;
@@ -35,6 +40,7 @@ class Evaluator {
   // broke off: what this rank adds, the others' samples being zero, and what all have added.
   HostBuffer<double> sums_, sums_of_all_;
   Event evaluated_;
+  std::exception_ptr failure_;
 };
 
 }  // namespace ddp

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "runtime/base/clock.h"
+#include "runtime/base/cores.h"
 #include "runtime/base/log.h"
 #include "runtime/checkpoint/checkpoint.h"
 #include "runtime/metrics/text.h"
@@ -67,6 +68,32 @@ void Trainer::meet() {
   stream.synchronize(parts_.wait);
 }
 
+std::filesystem::path Trainer::verdict_of(Split split) const {
+  return run_folder() / (split == Split::train ? "train.checked" : "valid.checked");
+}
+
+void Trainer::check_data() {
+  if (!is_first_rank()) return;
+  std::vector<const DataSource*> unchecked;
+  int64_t bytes = 0;
+  for (const DataSource* source : {train_source_.get(), valid_source_.get()}) {
+    const int64_t more = source == nullptr ? 0 : source->unchecked_bytes(verdict_of(source->split()));
+    if (more > 0) unchecked.push_back(source);
+    bytes += more;
+  }
+  const auto check = [this, unchecked](DataCheck how) {
+    for (const DataSource* source : unchecked) {
+      how.verdict = verdict_of(source->split());
+      source->check(how);
+    }
+  };
+  if (bytes <= parts_.checked_first_bytes)
+    check({.threads = usable_cores(),  // also the other ranks', which only wait
+           .still_alive = [this] { status().heartbeat_ns.store(monotonic_ns(), std::memory_order_relaxed); }});
+  else
+    check_.emplace([check](const std::atomic<bool>& stop) { check({.stop = &stop}); });
+}
+
 void Trainer::load() {
   const Config& config = parts_.config;
   if (config.eval.every > 0) {
@@ -79,6 +106,7 @@ void Trainer::load() {
                                       .wait = parts_.wait});
     evaluator_.emplace(parts_.device, parts_.comm, step_, step_.reducer().comm_stream(), *eval_batches_);
   }
+  check_data();
   const StartRequest request{.config = config,
                              .resume = parts_.env.resume,
                              .accepted = parts_.env.accepted,
@@ -146,6 +174,7 @@ ExitCode Trainer::run() {
     const bool commit_due = is_due(config.checkpoint.every, step), eval_due = is_evaluation_due(config, step);
     if (step != first_step_ && step != last && !stop_ && !checkpoint_asked_ && !eval_due && !commit_due) continue;
     finish(step);  // may decide to stop here
+    if (is_void_) break;
     if (step == config.train.steps) check_progress();
     const bool is_last = step == last || stop_;
     const bool is_end_committed = is_last && (config.checkpoint.last || stop_ || step == asked);
@@ -153,8 +182,11 @@ ExitCode Trainer::run() {
     if (eval_due) evaluate(step);  // may stop here
     if (stop_) commit(step, true);
   }
+  if (is_void_ && state_.step() > 0) commit(state_.step(), true);
   // A run that was resumed at or past its end has nothing to do, but what it would leave is there already.
-  meet();
+  meet();  // what is to be committed is
+  if (data_error_) fail_of_data();
+  meet();  // or another rank's data failed
   tell_corrupt();
   const bool complete = state_.step() >= config.train.steps && !owes_evaluation_;
   conclude();
@@ -168,17 +200,41 @@ void Trainer::enqueue(int64_t step) {
   status().bucket.store(-1, std::memory_order_relaxed);
   double& wait_ms = data_wait_ms_[size_t(step) % data_wait_ms_.size()];
   wait_ms = 0;
-  const auto next = [&]() -> const HostBatch& {
-    set_phase(Phase::data_wait);
-    const Prefetcher::Next n = prefetcher_->next();
-    wait_ms += n.wait_ms;
-    set_phase(Phase::forward);
-    return n.batch;
-  };
-  step_.enqueue(step, next,
-                {.stop = parts_.board->stop_requested.load(std::memory_order_relaxed) != 0,
-                 .checkpoint = is_checkpoint_requested()},
-                state_.next);
+  if (check_ && !data_error_) data_error_ = check_->failure();
+  step_.enqueue(
+      step, [&]() -> const HostBatch& { return next_batch(wait_ms); },
+      {.stop = data_error_ || parts_.board->stop_requested.load(std::memory_order_relaxed) != 0,
+       .checkpoint = is_checkpoint_requested()},
+      state_.next);
+}
+
+// Only this rank knows that it has no batch: the others are in the step, which none of them must leave. So it takes
+// part, and all learn from the metrics that the step is void.
+const HostBatch& Trainer::next_batch(double& wait_ms) {
+  set_phase(Phase::data_wait);
+  const HostBatch* batch = nullptr;
+  if (!blank_) try {
+      const Prefetcher::Next n = prefetcher_->next();
+      wait_ms += n.wait_ms;
+      batch = &n.batch;
+    } catch (const Error& e) {
+      if (e.code() == ExitCode::hang) throw;
+      data_error_ = std::current_exception();
+      blank_.emplace(step_.batch_layout());
+    }
+  if (blank_) step_.reducer().make_void(step_.compute());
+  set_phase(Phase::forward);
+  return blank_ ? *blank_ : *batch;
+}
+
+void Trainer::fail_of_data() {
+  set_phase(Phase::data_wait);
+  const int64_t step = state_.step();
+  try {
+    std::rethrow_exception(data_error_);
+  } catch (const Error& e) {
+    throw Error(e.code(), e.what(), step > 0 ? fmt::format("step {} is committed", step) : "");
+  }
 }
 
 void Trainer::finish(int64_t step) {
@@ -188,6 +244,10 @@ void Trainer::finish(int64_t step) {
   entry.end.synchronize(parts_.wait);
   const StepMetrics& m = *entry.host.data();
   DDP_CHECK(m.step() == step, "metrics of step {} where step {} was expected", m.step(), step);
+  if (m.update == kVoid) {
+    is_void_ = stop_ = true;
+    return;
+  }
   const std::optional<SkippedUpdate> skipped = skipped_update(m);
   if (skipped) stop_at_collapse(m, *skipped);
 
@@ -287,6 +347,7 @@ void Trainer::evaluate(int64_t step) {
   };
   const std::optional<std::vector<double>> sums = stop_ ? std::nullopt : evaluator_->run(parts_.wait, goes_on);
   stop_ = owes_evaluation_ = !sums;
+  if (!sums && evaluator_->failure()) data_error_ = evaluator_->failure();
   if (!sums && outlets_)
     outlets_->console().line(fmt::format("no evaluation at step {}: the resume makes it up", step));
   if (!sums) return;

@@ -1,9 +1,11 @@
 // The training loop of one rank, on the host: feeds steps to the device one ahead of their metrics, and between steps
 // commits checkpoints, evaluates, reports, and stops when asked. What all ranks must decide alike they decide from
 // reduced values. A commit comes before the evaluation of the same step: whoever asks for a stop may not have the
-// patience for an evaluation, which a stop skips or breaks off, and the resume makes up.
+// patience for an evaluation, which a stop skips or breaks off, and the resume makes up. Where data turn out to be bad
+// in the middle of a run, what was trained is committed before the rank that met them fails.
 #pragma once
 
+#include <exception>
 #include <memory>
 #include <optional>
 #include <span>
@@ -14,6 +16,7 @@
 #include "runtime/config/resume_changes.h"
 #include "runtime/data/eval_batches.h"
 #include "runtime/data/prefetcher.h"
+#include "runtime/train/background_check.h"
 #include "runtime/train/best_so_far.h"
 #include "runtime/train/dry_run.h"
 #include "runtime/train/evaluator.h"
@@ -36,6 +39,8 @@ class Trainer {
     SourceMakers sources;  // of each value of data.format
     const DryRun& plan;
     WaitPolicy wait;
+    // Up to so many bytes of data are looked through before the first step, more beside the steps.
+    int64_t checked_first_bytes = int64_t{1} << 30;
   };
   // Opens the training data and allocates what a step needs. Collective. Errors: data (65), no_input (66), os_resource
   // (71).
@@ -53,10 +58,14 @@ class Trainer {
  private:
   std::unique_ptr<DataSource> open(Split split);  // collective where the format has something to prepare
   void meet();                                    // a barrier of all ranks; blocks
+  void check_data();                              // rank 0; the others wait for it in what follows
+  std::filesystem::path verdict_of(Split split) const;
   void load();
   void open_outlets(std::span<const KeyChange> changes);  // since the checkpoint that the run goes on from
   void enqueue(int64_t step);
-  void finish(int64_t step);  // waits for the step, reports it, notes what it decided
+  const HostBatch& next_batch(double& wait_ms);  // a blank one of a step that is made void, where there is none
+  void finish(int64_t step);                     // waits for the step, reports it, notes what it decided
+  [[noreturn]] void fail_of_data();              // once what was trained is committed
   std::optional<SkippedUpdate> skipped_update(const StepMetrics& m) const;
   // Throws where the run has no more hope (non_finite, 79). Every rank does, since all have the same metrics.
   void stop_at_collapse(const StepMetrics& m, const SkippedUpdate& skipped) const;
@@ -88,10 +97,14 @@ class Trainer {
   TrainingState state_;            // of the last finished step
   std::optional<BestSoFar> best_;  // where checkpoint.best asks for it
   std::optional<Prefetcher> prefetcher_;
-  std::optional<RunOutlets> outlets_;  // of rank 0
+  std::optional<BackgroundCheck> check_;  // of rank 0
+  std::optional<RunOutlets> outlets_;     // of rank 0
 
   int64_t first_step_ = 1;
   bool stop_ = false, checkpoint_asked_ = false;  // decided by the finished steps, and by evaluations broken off
+  std::exception_ptr data_error_;                 // that this rank is to end with
+  std::optional<HostBatch> blank_;                // of a rank that lacks a batch, and has none from there on
+  bool is_void_ = false;                          // decided likewise: the step after state_ was made void
   bool owes_evaluation_ = false;                  // one that was due was left to the resume
   int64_t committed_step_ = 0;                    // the newest, on rank 0
   uint32_t checkpoints_served_ = 0;

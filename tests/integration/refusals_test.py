@@ -34,7 +34,7 @@ class Refusals(harness.IntegrationTest):
         self.write("train.txt", "too short")
         self.refused(code=65, says=["train.txt", "9"])
 
-    def test_a_token_outside_the_vocabulary_in_the_batch_that_meets_it(self):
+    def test_a_token_outside_the_vocabulary(self):
         tokens = [i % 50 for i in range(3200)]
         tokens[1500] = 51
         self.write("train.txt", struct.pack(f"<{len(tokens)}H", *tokens))

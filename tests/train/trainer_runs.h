@@ -27,6 +27,7 @@ struct TrainerRuns {
     std::string resume = "none";
     int64_t stop_after = 0;
     std::optional<ExitCode> ends_with = {};  // checked on each rank
+    int64_t checked_first_bytes = int64_t{1} << 30;
   };
 
   TemporaryFolder folder;
@@ -84,7 +85,8 @@ struct TrainerRuns {
                                     .model = *model,
                                     .sources = known.sources,
                                     .plan = plan,
-                                    .wait = c.wait})
+                                    .wait = c.wait,
+                                    .checked_first_bytes = how.checked_first_bytes})
                                .run();
       if (how.ends_with) expect(end == *how.ends_with, "ended with {} and not {}", int(end), int(*how.ends_with));
     };
