@@ -153,6 +153,13 @@ class Images(IntegrationTest):
         self.assertFalse(os.path.exists(os.path.join(told, "valid.index")))
         self.refused(78, "train has 4 classes and model.classes is 3; set model.classes to 4", sets=("model.classes=3",))
         self.refused(65, "train/class-1/3.png: ", "set data.corrupt to skip", sets=("data.corrupt=stop",))
+        # What was trained before it is met is committed, whichever rank meets it.
+        settings = ("--set", "data.corrupt=stop", "--set", "train.seed=4")
+        line = self.train("corrupt", 2, *settings, expect=65).last_line
+        steps = len(self.records("corrupt"))
+        self.assertIn(f"step {steps} is committed", line)
+        self.train("before", 2, *settings, "--stop-after", str(steps), expect=75)
+        self.assertEqual(self.weights_hash(steps, "corrupt"), self.weights_hash(steps, "before"))
 
     def test_a_resume_notices_another_file_in_a_folder(self):
         self.write_folders("train", 12)

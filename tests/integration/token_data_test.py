@@ -92,6 +92,10 @@ class TokenData(harness.IntegrationTest):
         self.refused(f"data.train=[{self.folder}/train.txt, {path}]", code=65, says=says, name="second")
         self.refused(f"data.valid={path}", "eval.every=2", code=65, says=says, name="valid")
         self.run_with(f"data.valid={path}", "train.steps=1", name="not evaluated")
+        for ranks in ("1", "3"):  # an evaluation alone meets it in a batch, of the last rank
+            result = self.launch("eval", "--device", "cpu", "--nproc", ranks, "--set", "eval.samples=0",
+                                 config=self.run_folder("not evaluated"), expect=65)
+            self.assertIn(says[0], result.last_line)
         bad[3900] = 0
         self.write("bad.bin", bad.tobytes())
         self.run_with(f"data.train={path}", verb=("--resume", "auto"))
