@@ -75,6 +75,14 @@ void record_origin(const Resume& resume, Console& console) {
   }
 }
 
+// Where the same command would fail again: the one that consents, if that is all it takes.
+std::string consent(const Board& board, const TrainOptions& train, const CommandAgain& again) {
+  if (board->refuses_data.load() == 0) return {};
+  std::vector<std::string> keys = train.accepted;
+  keys.emplace_back("data.train");
+  return "or change it from here on: " + again.with_accepted(fmt::format("{}", fmt::join(keys, ",")));
+}
+
 std::string advice(const Resume& resume, const CommandAgain& again) {
   const std::optional<Continuation> next = resume.continuation();
   if (!next) return {};
@@ -180,7 +188,8 @@ Outcome run_training(const TrainOptions& train, const ConfigRegistry& registry, 
   const bool is_refused = is_final && !has_begun(board);
   if (is_refused) resume.forget_origin();
   const int64_t step = newest_step(board);
-  const std::string sentence = final_sentence(outcome, step, placement, is_final ? "" : advice(resume, again));
+  const std::string next = is_final ? consent(board, train, again) : advice(resume, again);
+  const std::string sentence = final_sentence(outcome, step, placement, next);
   logs.conclude();
   if (is_refused && resume.enters_run()) {  // what it says of itself stays what it was
     logs.undo();

@@ -98,6 +98,7 @@ struct BoardLayout {
   uint32_t config_bytes;
   std::array<char, kMaxConfigBytes> config;  // the resolved YAML
   std::array<RankStatus, kMaxRanks> ranks;
+  std::atomic<uint32_t> refuses_data;        // 1: rank 0 goes on with the run's data alone (--accept-change data.train)
   uint32_t wants_json;                       // of Job::evaluate: the form of its result
   std::array<char, kMaxResultBytes> result;  // of Job::evaluate, by rank 0: what the launcher prints, NUL-terminated
 };

@@ -37,10 +37,10 @@ void check_changes(const StartRequest& request, std::span<const KeyChange> chang
   std::vector<KeyChange> conflicts = conflicts_of(changes, request.accepted);
   const auto data = std::ranges::find_if(conflicts, is_of_data);
   if (conflicts.size() == 1 && data != conflicts.end())
-    throw Error(ExitCode::data,
-                fmt::format("cannot resume {}: {} changed since it was written, or is other data ({} became {})",
-                            checkpoint, request.config.data.train.text(), data->before, data->after),
-                "restore the data, or go on with it on purpose: add --accept-change data.train to the command");
+    throw OtherData(ExitCode::data,
+                    fmt::format("cannot resume {}: {} changed since it was written, or is other data ({} became {})",
+                                checkpoint, request.config.data.train.text(), data->before, data->after),
+                    "restore the data");
   if (conflicts.empty()) return;
   std::string all;
   for (const KeyChange& c : conflicts) all += (all.empty() ? "" : ", ") + c.text();

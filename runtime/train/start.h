@@ -12,6 +12,11 @@
 
 namespace ddp {
 
+// The data is not the run's, and nobody consented to that: data (65).
+struct OtherData : Error {
+  using Error::Error;
+};
+
 struct StartRequest {
   const Config& config;
   std::string resume = "none";        // none | auto | PATH of a checkpoint

@@ -111,7 +111,12 @@ void Trainer::load() {
                              .resume = parts_.env.resume,
                              .accepted = parts_.env.accepted,
                              .data_fingerprint = train_source_->fingerprint()};
-  state_ = start_run(request, parts_.model, parts_.device, parts_.comm, step_, parts_.wait);
+  try {
+    state_ = start_run(request, parts_.model, parts_.device, parts_.comm, step_, parts_.wait);
+  } catch (const OtherData&) {
+    parts_.board->refuses_data.store(1);
+    throw;
+  }
   std::vector<KeyChange> changes;
   if (is_first_rank() && state_.step() > 0) changes = changes_since(state_, request);
   state_.data_fingerprint = request.data_fingerprint;

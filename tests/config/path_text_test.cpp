@@ -81,8 +81,8 @@ TEST_CASE("paths are read so where somebody types them, and nothing that is stor
   };
   const Config config = load({}, {});
   CHECK(config.model.init_from == "/d $DATA/w");
-  CHECK(config.data.train == "/d $DATA/t");
-  CHECK(config.data.valid == "/d $DATA");
+  CHECK(config.data.train.text() == "/d $DATA/t");
+  CHECK(config.data.valid.text() == "/d $DATA");
   CHECK(config.output_dir == "/home/ada/x");
   CHECK(load({"output_dir=~/y"}, {}).output_dir == "/home/ada/y");
   CHECK(load({"output_dir=~/y"}, "~/z").output_dir == "/home/ada/z");
@@ -94,7 +94,7 @@ TEST_CASE("paths are read so where somebody types them, and nothing that is stor
   const Defaults defaults = defaults_of(config, "run");
   CHECK(parse_config("", "t", config_registry(), {}, {}, defaults).data.train == config.data.train);
   const std::vector<std::string> typed = {"data.valid=~/v"};
-  CHECK(parse_stored_config(to_yaml(config), "c", config_registry(), typed).data.valid == "/home/ada/v");
+  CHECK(parse_stored_config(to_yaml(config), "c", config_registry(), typed).data.valid.text() == "/home/ada/v");
 
   const EnvironmentVariable no_data("DATA", std::nullopt);
   const Failure f = failure_of([&] { load({}, {}); });

@@ -140,7 +140,7 @@ TEST_CASE("a preset by the name that Hugging Face gives it") {
 TEST_CASE("a file of another editor is read, or told what is wrong with it") {
   CHECK(parse("\xEF\xBB\xBF"
               "data: {train: a}")
-            .data.train == "a");
+            .data.train.text() == "a");
   CHECK(parse("data:\r\n  train: a\r\ntrain:\r\n  steps: 5\r\n").train.steps == 5);
   CHECK(parse("{\"data\": {\"train\": \"a\"}, \"train\": {\"steps\": 5}}").train.steps == 5);
   CHECK(parse("data: {train: a}\ntrain:\n  steps:\t5\n").train.steps == 5);  // no indentation

@@ -54,7 +54,7 @@ TEST_CASE("auto looks at the newest checkpoint that has the sizes of its manifes
   runs.commit("step-00000020", 20);
   runs.commit("best", 30);
   CHECK(find_past(runs.run, "auto", config_registry())->config.train.steps == 20);
-  CHECK(find_past(runs.run, "auto", config_registry())->config.data.train == "$A");  // as it was stored
+  CHECK(find_past(runs.run, "auto", config_registry())->config.data.train.text() == "$A");  // as it was stored
   runs.commit("step-00000020", 20, 1);
   CHECK(find_past(runs.run, "auto", config_registry())->config.train.steps == 10);
   write_text_atomically(runs.run / "checkpoints/step-00000010/manifest.json", "{}");
