@@ -130,7 +130,7 @@ std::string_view kind_of_file(std::span<const std::byte> first_bytes) {
   if (is_safetensors(bytes)) return kSafetensors;
   if (is_arrow_stream(bytes)) return "a stream of Arrow (.arrow)";
   if (is_jpeg(bytes)) return "a JPEG picture";
-  if (is_utf16(bytes)) return "text in UTF-16";
+  if (is_utf16(bytes)) return kUtf16;
   return {};
 }
 

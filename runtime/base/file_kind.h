@@ -10,6 +10,7 @@ namespace ddp {
 
 inline constexpr size_t kKindBytes = 512;  // that are looked at; a shorter file has fewer
 inline constexpr std::string_view kSafetensors = "a safetensors file";
+inline constexpr std::string_view kUtf16 = "text in UTF-16";
 inline constexpr std::string_view kLfsPointer = "a Git LFS pointer, which stands for a file that was not fetched";
 
 // With its article: "a gzip archive". Empty: no kind that is known here. Of magic numbers and signatures alone; a kind

@@ -128,10 +128,11 @@ void TokenFile::check_kind(TokenBytes width) const {
     read_exact(file_, out, (size_bytes_ - block) / (kLookedAtBlocks - 1) * i / 8 * 8, path_);
     blocks.push_back(out);
   }
-  const std::string_view kind = blocks.empty() ? "" : kind_of_file(blocks.front());
-  const bool is_readable =
-      is_bytes() && kind != kLfsPointer && is_text(blocks.empty() ? std::span<std::byte>() : blocks.front());
-  if (!kind.empty() && !is_readable)
+  if (blocks.empty()) return;
+  const std::span<const std::byte> first = blocks.front().first(std::min(blocks.front().size(), kKindBytes));
+  const std::string_view kind = kind_of_file(first);
+  const bool is_some_text = kind == kUtf16 || (is_text(first) && kind != kLfsPointer);
+  if (!kind.empty() && !(is_bytes() && is_some_text))
     throw corrupt(path_, fmt::format("is {}, and no file of {}", kind, is_bytes() ? "text" : "tokens"),
                   kind == kLfsPointer ? "fetch it with git lfs pull" : "unpack or convert it first");
   if (is_bytes() || width != TokenBytes::automatic) return;

@@ -217,19 +217,21 @@ void Trainer::enqueue(int64_t step) {
 // part, and all learn from the metrics that the step is void.
 const HostBatch& Trainer::next_batch(double& wait_ms) {
   set_phase(Phase::data_wait);
-  const HostBatch* batch = nullptr;
-  if (!blank_) try {
+  if (!blank_) {
+    try {
       const Prefetcher::Next n = prefetcher_->next();
       wait_ms += n.wait_ms;
-      batch = &n.batch;
+      set_phase(Phase::forward);
+      return n.batch;
     } catch (const Error& e) {
       if (e.code() == ExitCode::hang) throw;
       data_error_ = std::current_exception();
       blank_.emplace(step_.batch_layout());
     }
-  if (blank_) step_.reducer().make_void(step_.compute());
+  }
+  step_.reducer().make_void(step_.compute());
   set_phase(Phase::forward);
-  return blank_ ? *blank_ : *batch;
+  return *blank_;
 }
 
 void Trainer::fail_of_data() {

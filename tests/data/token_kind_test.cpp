@@ -195,6 +195,12 @@ TEST_CASE("archives and other containers are refused by name as tokens and as te
   for (const char* text : {"{\"text\": 1}\n{\"text\": 2}\n", "<!doctype html><p>", "PAR1", "plain", "caf\xc3\xa9",
                            "caf\xe9 in Latin-1, as it was written once", "\xd0\xbf\xd1\x80\xd0\xb8"})
     CHECK(refusal(text_bytes(repeated(text, 300)), as_text) == "");
+  const std::string utf16("\xff\xfeH\0e\0l\0l\0o\0", 12);
+  CHECK(refusal(text_bytes(repeated(utf16, 300)), as_text) == "");
+  CHECK_THAT(refusal(text_bytes(repeated(utf16, 300))), Contains("UTF-16"));
+  std::string stray = repeated("{\"text\": 1}\n", 3000);  // one byte that is no text makes it no other kind
+  stray[2000] = '\0';
+  CHECK(refusal(text_bytes(stray), as_text) == "");
   CHECK_THAT(refusal(text_bytes(repeated("{\"text\": 1}\n", 300))), Contains("JSON"));
   CHECK_THAT(refusal(text_bytes(repeated("<!doctype html>\n", 300))), Contains("HTML"));
 }
