@@ -225,8 +225,8 @@ class FullDisk(harness.IntegrationTest):
         self.assertEqual([name for name in os.listdir(self.root) if name.startswith("status.json")], [])
 
     def test_a_limit_too_small_for_shared_memory_is_named_in_one_line(self):
-        self.config(steps=5)
-        for kib, whose in ((0, "the board's memory"), (8, "the board's memory"), (256, "shared memory for 2 ranks")):
+        self.config(steps=5, width=256)
+        for kib, whose in ((0, "the board's memory"), (8, "the board's memory"), (1200, "shared memory for 2 ranks")):
             limited = ("prlimit", f"--fsize={kib * KIB}:")
             run = subprocess.run([*limited, *self.command("--nproc", "2")], capture_output=True, text=True, stdin=subprocess.DEVNULL,
                                  check=False, timeout=harness.PATIENCE_S)
