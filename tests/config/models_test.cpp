@@ -1,5 +1,10 @@
 // Several models in one registry: whose keys there are, formats of data, keys of the past.
+#include <fmt/core.h>
+
+#include <algorithm>
 #include <catch2/catch.hpp>
+#include <map>
+#include <set>
 #include <sstream>
 
 #include "runtime/base/fs.h"
@@ -172,4 +177,31 @@ TEST_CASE("a user who counts an evaluation's micro-batches, as earlier versions 
   CHECK(f.code == 78);
   CHECK_THAT(f.message, Catch::StartsWith("--set eval.batches=2: eval.batches is a key of earlier versions") &&
                             Contains("use eval.samples: this value times train.micro_batch"));
+}
+
+TEST_CASE("what a preset sets is said by its model's list, and counts as given where it is the initial value too") {
+  const ConfigRegistry& registry = config_registry();
+  for (const ModelKind* model : registry.models) {
+    const auto sections = sections_of(*model);
+    const std::string base = fmt::format("data: {{train: a}}\nmodel: {{name: {}", model->name);
+    const auto of_model = [&](const std::string& text) {
+      std::map<std::string, std::string> values;
+      for (const auto& [key, value] : flatten(parse(text + "}\n")))
+        if (key.starts_with("model.")) values[key] = value;
+      return values;
+    };
+    std::set<std::string> set, listed;
+    for (const std::string_view word : choices_of(*find_field(sections, "model", "preset"), registry)) {
+      const std::string preset = fmt::format("{}, preset: {}", base, word);
+      const auto with = of_model(preset);
+      for (const auto& [key, value] : of_model(base))
+        if (with.at(key) != value && key != "model.preset") set.insert(key);
+    }
+    for (const std::string_view key : model->preset_keys) listed.insert(full_key("model", key));
+    CAPTURE(model->name);
+    CHECK(std::ranges::includes(listed, set));  // GPT-2's context and vocab are what they are without
+  }
+  const Defaults deeper{"c", {"model.layers=24"}};
+  const Config c = parse_config(kMinimal + "model: {preset: gpt2-small}", "t.yaml", config_registry(), {}, {}, deeper);
+  CHECK(options_of<gpt2::Options>(c).layers == 12);
 }
