@@ -171,6 +171,7 @@ void ConfigJson::fail(std::string_view theirs, const JsonValue& found, const std
 }
 
 ImportedConfig ConfigJson::take() {
+  if (seen_.empty()) defaults_ = {};  // another program's file of this name: what it lacks means nothing
   ImportedConfig imported{.defaults = std::move(defaults_), .unknown = {}};
   for (const auto& [key, value] : json_) {
     const bool is_known =

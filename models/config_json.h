@@ -39,6 +39,7 @@ class ConfigJson {
   void pass_over(std::initializer_list<std::string_view> theirs);
 
   [[noreturn]] void fail(std::string_view theirs, const JsonValue& found, const std::string& hint) const;
+  // Nothing where the file has no key of such a model.
   ImportedConfig take();
 
  private:

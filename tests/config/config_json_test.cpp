@@ -70,7 +70,7 @@ TEST_CASE("what is exported imports to the same options, but for dropout") {
 }
 
 TEST_CASE("published files import, with what they leave out as their writers mean it") {
-  for (const std::string& text : {kGpt2, std::string("{}")}) {
+  for (const std::string& text : {kGpt2, std::string(R"({"model_type": "gpt2"})")}) {
     const Config c = parse_with(gpt2::import_json(text, "config.json").defaults);
     CHECK(flatten(c) == flatten(parse(kMinimal)));
   }
@@ -83,7 +83,15 @@ TEST_CASE("published files import, with what they leave out as their writers mea
 
 TEST_CASE("a config.json without a vocabulary means its writers' and not that of the data's format") {
   const std::string bytes = "data: {train: a.bin, format: bytes}\n";
-  CHECK(options_of<gpt2::Options>(parse_with(gpt2::import_json("{}", "c").defaults, bytes)).vocab == 50257);
+  CHECK(options_of<gpt2::Options>(parse_with(gpt2::import_json(R"({"n_layer": 12})", "c").defaults, bytes)).vocab ==
+        50257);
+}
+
+TEST_CASE("another program's config.json says nothing") {
+  const ImportedConfig imported = gpt2::import_json(R"({"learning_rate": 0.1, "layers": 3})", "config.json");
+  CHECK(imported.defaults.values.empty());
+  CHECK(imported.defaults.bonds.empty());
+  CHECK(imported.unknown == std::vector<std::string>{"layers", "learning_rate"});
 }
 
 TEST_CASE("activations that are one function under several names import as one") {
