@@ -82,6 +82,7 @@ Outcome run_evaluation(const Command& command, const ConfigRegistry& registry, i
   const HostDevices host = probe_host(command.train);
   const Placement placement = place_ranks(command.train, host);
   Subject subject = read_subject(command.train, registry);
+  print_notes(subject.config);
   check_subject(subject.config, placement.ranks());
   check_precision(subject.config.train.precision, placement, host);
   const fs::path program = find_rank_program();

@@ -91,9 +91,14 @@ std::string advice(const Resume& resume, const CommandAgain& again) {
 
 }  // namespace
 
+void print_notes(const Config& config) {
+  for (const std::string& note : config.notes) fmt::print(stderr, "ddp-launch: {}\n", note);
+}
+
 Config resolve_config(const TrainOptions& train, const Placement& placement, const ConfigRegistry& registry,
                       const Defaults& defaults) {
   const Config config = load_config(train.config_file, registry, train.overrides, train.output_dir, defaults);
+  print_notes(config);
   check_config(config, placement.ranks());
   return config;
 }

@@ -16,9 +16,13 @@
 
 namespace ddp {
 
-// The configuration of `run` and `plan`, checked against the number of ranks. Errors: no_input (66), config (78).
+// The configuration of `run` and `plan`, checked against the number of ranks. Prints its notes.
+// Errors: no_input (66), config (78).
 Config resolve_config(const TrainOptions& train, const Placement& placement, const ConfigRegistry& registry,
                       const Defaults& defaults);
+
+// The configuration's notes, a line each on standard error.
+void print_notes(const Config& config);
 
 // Opens the file or folder that `key` names, so that a typing error costs a second and not a rendezvous. Errors:
 // no_input (66), os_resource (71) without descriptors.

@@ -294,9 +294,14 @@ class Builder {
     const std::string path = full_key(section, key);
     const Field* field = find_field(sections_, section, key);
     if (field == nullptr) {
-      const bool may_be_retired = author_ == Author::perhaps_an_older_program;
-      const RetiredKey* retired = may_be_retired ? find_retired(path) : nullptr;
-      if (retired == nullptr) fail_unknown(where, path);
+      const RetiredKey* retired = author_ == Author::program ? nullptr : find_retired(path);
+      const bool is_typed = author_ == Author::person;
+      if (retired == nullptr || (is_typed && retired->times.empty())) fail_unknown(where, path);
+      if (is_typed) {
+        config_.notes.push_back(
+            fmt::format("{}: {} is a key of earlier versions and has no effect ({})", where, path, advice(*retired)));
+        return;
+      }
       if (retired->now.empty()) return;
       if (!retired->times.empty()) to_multiply_.push_back(retired);
       const SplitKey now = split(retired->now);

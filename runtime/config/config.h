@@ -107,6 +107,8 @@ struct Config {
   CheckpointConfig checkpoint;
   LogConfig log;
   std::string output_dir = "runs/default";
+  // A line each, for who typed it: of keys of the past that are without effect.
+  std::vector<std::string> notes = {};
 };
 
 // The options of the configuration's model, which are of this type.
@@ -157,7 +159,7 @@ struct ImportedConfig {
 // range, choice). In paths ~ and $NAME mean what path_text.h says, but for those of `defaults`. model.name comes first,
 // wherever it is given: it says which keys there are. Errors: no_input (66) when the file is missing; config (78) as
 // "file:line:column: ..." with the nearest known key for an unknown one, the model that a key of another model belongs
-// to, the new key for a retired one, and both sides of a bond that does not hold.
+// to, the new key for a retired one that only has another name, and both sides of a bond that does not hold.
 Config load_config(const std::filesystem::path& file, const ConfigRegistry& registry,
                    std::span<const std::string> overrides = {}, const std::string& output_dir = {},
                    const Defaults& defaults = {});

@@ -78,7 +78,7 @@ constexpr Field kData[] = {
     {.key = "token_bytes",
      .at = leaf<&Config::data, &DataConfig::token_bytes>,
      .unit = "bytes",
-     .on_purpose = true,
+     .resume_may_change = true,
      .meaning =
          "format tokens, of a token in a file without a header. auto: 2, or 4 when the vocabulary is above 65536, and "
          "a file whose bytes show that it holds something else (wider integers, text) ends the run with exit code 65; "

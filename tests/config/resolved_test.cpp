@@ -96,6 +96,7 @@ TEST_CASE("a resume may change exactly the keys that do not determine the result
                                               "model.init_from",
                                               "data.train",
                                               "data.valid",
+                                              "data.token_bytes",
                                               "data.corrupt",
                                               "data.num_workers",
                                               "train.micro_batch",
