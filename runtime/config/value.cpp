@@ -72,13 +72,15 @@ class ValueReader {
   void read(std::vector<double>& out) const { read_list(out, "finite numbers, as [0.5, 0.25],"); }
   // An empty text is no path, and an empty list none; only a key that may be left out may say so.
   void read(PathList& out) const {
-    constexpr std::string_view kWanted = "a path, or a list of paths, as [a.bin, b.bin]";
+    const std::string wanted =
+        fmt::format("a path, or a list of paths, as [a.bin, b.bin]{}", field_.required ? "" : "; \"\" for none");
     const bool is_list = node_.kind == YamlNode::Kind::list;
-    if (!is_list && node_.kind != YamlNode::Kind::scalar) fail_type(node_, kWanted);
+    if (!is_list && node_.kind != YamlNode::Kind::scalar) fail_type(node_, wanted);
     const std::span<const YamlNode> given = is_list ? std::span(node_.children) : std::span(&node_, 1);
     if (given.size() > kMaxPaths) fail_type(node_, fmt::format("a list of at most {}", kMaxPaths));
     for (const YamlNode& node : given) {
-      if (node.kind != YamlNode::Kind::scalar || (is_list && node.text.empty())) fail_type(node, kWanted);
+      const bool is_none = is_plain(node) && node.text == "None";
+      if (node.kind != YamlNode::Kind::scalar || is_none || (is_list && node.text.empty())) fail_type(node, wanted);
       check_line(node);
       if (!node.text.empty()) out.paths.push_back(node.text);
     }

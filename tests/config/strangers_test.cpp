@@ -120,7 +120,7 @@ TEST_CASE("a number that is written in another way is taken, or told as it is wr
                          {"train.seed=None", "give an integer"},
                          {"train.seed=null", "nothing"},
                          {"output_dir=None", "text that is not empty"},
-                         {"data.valid=None", "give text (\"\" for none)"},
+                         {"data.valid=None", "give a path, or a list of paths"},
                          {"data.valid=~", "nothing"}}) {
     INFO(row.given);
     check_one_line(parse_failure(kMinimal, {row.given}), "--set " + row.given + ": ", row.says);
