@@ -297,11 +297,9 @@ class Builder {
       const RetiredKey* retired = author_ == Author::program ? nullptr : find_retired(path);
       const bool is_typed = author_ == Author::person;
       if (retired == nullptr || (is_typed && retired->times.empty())) fail_unknown(where, path);
-      if (is_typed) {
+      if (is_typed)
         config_.notes.push_back(
-            fmt::format("{}: {} is a key of earlier versions and has no effect ({})", where, path, advice(*retired)));
-        return;
-      }
+            fmt::format("{}: {} is a key of earlier versions, and read so ({})", where, path, advice(*retired)));
       if (retired->now.empty()) return;
       if (!retired->times.empty()) to_multiply_.push_back(retired);
       const SplitKey now = split(retired->now);

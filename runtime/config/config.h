@@ -107,7 +107,7 @@ struct Config {
   CheckpointConfig checkpoint;
   LogConfig log;
   std::string output_dir = "runs/default";
-  // A line each, for who typed it: of keys of the past that are without effect.
+  // A line each, for who typed it: of keys of the past.
   std::vector<std::string> notes = {};
 };
 

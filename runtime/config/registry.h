@@ -73,7 +73,7 @@ inline constexpr DataFormat kDataFormats[] = {
     {.name = "synthetic", .path = DataPath::none}};
 
 // A key of the past. In a stored text (a manifest, a run's config.yaml) it means what it says here; a user is told the
-// new key: by an error, or, where its value would not say the same any more (`times`), by a note, and it has no effect.
+// new key: by an error, or, where more than its name has changed (`times`), by a note, and it means that there too.
 struct RetiredKey {
   std::string_view key;
   std::string_view now;         // the key that takes its value; empty: it has no effect any more

@@ -149,7 +149,7 @@ TEST_CASE("a retired key means in a stored text what it means now, and a user is
   CHECK_THAT(message(kMinimal, {"schedule.decay=9"}), Contains("it has no effect any more"));
   const std::vector<std::string> batches = {"log.batches=9"};
   const Config noted = parse_config(kMinimal, "t.yaml", kTwo, batches);
-  CHECK(noted.log.every == Config().log.every);
+  CHECK(noted.log.every == 9 * noted.train.micro_batch);
   REQUIRE(noted.notes.size() == 1);
   CHECK_THAT(noted.notes[0], Contains("use log.every: this value times train.micro_batch"));
   const std::vector<std::string> typed = {"train.seed_value=3"};
@@ -178,11 +178,11 @@ TEST_CASE("the text that an old run stored reads and prints to itself, but for k
 
 TEST_CASE("a user who counts an evaluation's micro-batches, as earlier versions did, is told to count samples") {
   const Config config = parse(kMinimal, {"eval.batches=2"});
-  CHECK(config.eval.samples == 512);  // whatever the micro-batch
+  CHECK(config.eval.samples == 2 * config.train.micro_batch);
   REQUIRE(config.notes.size() == 1);
   CHECK(config.notes[0] ==
-        "--set eval.batches=2: eval.batches is a key of earlier versions and has no effect (use eval.samples: this "
-        "value times train.micro_batch)");
+        "--set eval.batches=2: eval.batches is a key of earlier versions, and read so (use eval.samples: this value "
+        "times train.micro_batch)");
 }
 
 TEST_CASE("what a preset sets is said by its model's list, and counts as given where it is the initial value too") {
