@@ -12,6 +12,7 @@
 
 #include "runtime/base/error.h"
 #include "runtime/base/fs.h"
+#include "runtime/base/start_thread.h"
 
 namespace ddp {
 namespace {
@@ -52,10 +53,14 @@ class Scan {
       : files_(files), check_(check), pieces_(pieces_of(files)), end_(pieces_.size()) {}
 
   std::optional<Bad> run() {
-    std::vector<std::thread> others;
-    for (int i = 1; i < check_.threads; ++i) others.emplace_back([this] { work(); });
-    work();
-    for (std::thread& other : others) other.join();
+    {
+      std::vector<std::jthread> others;
+      try {
+        for (int i = 1; i < check_.threads; ++i)
+          others.push_back(start_thread<std::jthread>("a scanning thread", [this] { work(); }));
+      } catch (const Error&) {}  // those that did start will do
+      work();
+    }
     if (error_) std::rethrow_exception(error_);
     return bad_;
   }

@@ -3,29 +3,23 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include <string>
-#include <system_error>
 #include <utility>
 
-#include "runtime/base/error.h"
+#include "runtime/base/start_thread.h"
 
 namespace ddp {
 
 BackgroundCheck::BackgroundCheck(std::function<void(const std::atomic<bool>& stop)> check) {
   constexpr int kLowestPriority = 19;
-  try {
-    thread_ = std::thread([this, check = std::move(check)] {
-      ::setpriority(PRIO_PROCESS, id_t(::gettid()), kLowestPriority);  // on Linux of this thread alone
-      try {
-        check(stop_);
-      } catch (...) {
-        failure_ = std::current_exception();
-        has_failed_.store(true, std::memory_order_release);
-      }
-    });
-  } catch (const std::system_error& e) {
-    throw Error(ExitCode::os_resource, std::string("cannot start a thread that checks the data: ") + e.what());
-  }
+  thread_ = start_thread("a thread that checks the data", [this, check = std::move(check)] {
+    ::setpriority(PRIO_PROCESS, id_t(::gettid()), kLowestPriority);  // on Linux of this thread alone
+    try {
+      check(stop_);
+    } catch (...) {
+      failure_ = std::current_exception();
+      has_failed_.store(true, std::memory_order_release);
+    }
+  });
 }
 
 BackgroundCheck::~BackgroundCheck() {
