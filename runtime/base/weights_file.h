@@ -2,10 +2,9 @@
 // Hugging Face keeps models. The launcher looks before the fork, by the same lines as the rank that reads.
 #pragma once
 
+#include <cstddef>
 #include <filesystem>
-#include <string>
-
-#include "runtime/base/fs.h"
+#include <span>
 
 namespace ddp {
 
@@ -18,10 +17,8 @@ struct WeightsFile {
 // to be.
 WeightsFile find_weights(const std::filesystem::path& named);
 
-// The first bytes of a file, as many as recognise_foreign looks at. Errors: no_input (66), io (74).
-std::string first_bytes(const Fd& file, const std::filesystem::path& path);
-
-// What is not a safetensors file is one error: data (65) naming the file, what it seems to be, and what to do.
-void check_not_foreign(std::string_view beginning, const std::filesystem::path& path);
+// A file that begins so may be a safetensors file. Errors: data (65) naming the file, what it seems to be, and what to
+// do where weights are wanted; without it a web page is "a header of 2336927755350992246 bytes".
+void check_may_be_safetensors(std::span<const std::byte> first_bytes, const std::filesystem::path& path);
 
 }  // namespace ddp

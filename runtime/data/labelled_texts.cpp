@@ -35,19 +35,18 @@ std::vector<int32_t> read_tensor(const SafetensorsReader& file, const char* name
   return values;
 }
 
-void check_is_safetensors(const std::filesystem::path& path) {
-  const Fd file = open_input(path);
-  std::vector<std::byte> first(size_t(std::min(file_size(file, path), int64_t(kKindBytes))));
-  read_exact(file, first, 0, path);
-  const std::string_view kind = kind_of_file(first);
-  if (kind.empty() || kind == kSafetensors) return;
-  throw Error(ExitCode::data, fmt::format("{} is {}, and no safetensors file", path.string(), kind),
-              kind == kLfsPointer ? "fetch it with git lfs pull"
-                                  : "data.format labelled takes what scripts/prepare_text.py or safetensors writes");
+// As the reader does, which says what to do for weights.
+void check_may_be_texts(const std::filesystem::path& path) {
+  const FileKind kind = kind_if_not_safetensors(first_bytes(open_input(path), path));
+  if (kind.type == FileClass::unknown) return;
+  throw Error(ExitCode::data, fmt::format("{} is {}, and no safetensors file", path.string(), kind.name),
+              kind.type == FileClass::lfs_pointer
+                  ? kFetchPointer
+                  : "data.format labelled takes what scripts/prepare_text.py or safetensors writes");
 }
 
 TextSet read_texts(const std::filesystem::path& path) {
-  check_is_safetensors(path);
+  check_may_be_texts(path);
   const SafetensorsReader file(path);
   const std::vector<int64_t>& shape = find_tensor(file, "tokens").shape;
   if (shape.size() != 2 || shape[0] < 1 || shape[1] < 1)

@@ -130,11 +130,12 @@ void TokenFile::check_kind(TokenBytes width) const {
   }
   if (blocks.empty()) return;
   const std::span<const std::byte> first = blocks.front().first(std::min(blocks.front().size(), kKindBytes));
-  const std::string_view kind = kind_of_file(first);
-  const bool is_some_text = kind == kUtf16 || (is_text(first) && kind != kLfsPointer);
-  if (!kind.empty() && !(is_bytes() && is_some_text))
-    throw corrupt(path_, fmt::format("is {}, and no file of {}", kind, is_bytes() ? "text" : "tokens"),
-                  kind == kLfsPointer ? "fetch it with git lfs pull" : "unpack or convert it first");
+  const FileKind kind = kind_of_file(first);
+  const bool is_pointer = kind.type == FileClass::lfs_pointer;
+  const bool is_some_text = kind.type == FileClass::text || (is_text(first) && !is_pointer);
+  if (kind.type != FileClass::unknown && !(is_bytes() && is_some_text))
+    throw corrupt(path_, fmt::format("is {}, and no file of {}", kind.name, is_bytes() ? "text" : "tokens"),
+                  is_pointer ? kFetchPointer : "unpack or convert it first");
   if (is_bytes() || width != TokenBytes::automatic) return;
   const OtherKind other = find_other_kind(blocks, token_bytes_, vocab_);
   if (other.what.empty()) return;

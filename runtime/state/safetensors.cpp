@@ -10,6 +10,7 @@
 
 #include "runtime/base/check.h"
 #include "runtime/base/error.h"
+#include "runtime/base/file_kind.h"
 #include "runtime/base/hash.h"
 #include "runtime/base/weights_file.h"
 #include "runtime/device/float16.h"
@@ -107,7 +108,7 @@ WrittenFile write_safetensors(const std::filesystem::path& path, std::span<const
 SafetensorsReader::SafetensorsReader(const std::filesystem::path& path) : path_(path), file_(open_input(path)) {
   const int64_t size = file_size(file_, path_);
   const auto malformed = [&](const std::string& why) { return malformed_safetensors(path_.string(), why); };
-  check_not_foreign(first_bytes(file_, path_), path_);
+  check_may_be_safetensors(first_bytes(file_, path_), path_);
   if (size < kLengthBytes) throw malformed(fmt::format("{} bytes are too few for a header", size));
   uint64_t header_bytes = 0;
   read_exact(file_, std::as_writable_bytes(std::span(&header_bytes, 1)), 0, path_);

@@ -141,11 +141,27 @@ TEST_CASE("labelled: a file of another kind is named") {
         {std::string("PK\3\4\0\0\0\0", 8), "a zip archive"},
         {std::string("\x80\2}q\0(abcdefgh", 14), "a pickle"},
         {"<!doctype html><html>", "a web page"},
+        {"sentence\tlabel\nthe rock is\t1\n", "plain text"},
         {"version https://git-lfs.github.com/spec/v1\noid", "git lfs pull"}}) {
     c.write(bytes);
     const Failure f = c.failure(layout_of(4));
     CHECK(f.code == 65);
     CHECK_THAT(f.message, Contains("sst2.safetensors is ") && Contains(kind));
+  }
+}
+
+TEST_CASE("labelled: a file with a header as long as a gzip archive's first bytes say is read") {
+  const Case c;
+  const BatchLayout layout = layout_of(4);
+  const std::string bytes = safetensors_bytes(three_texts());
+  constexpr size_t kLength = 0x88b1f;
+  const std::string header = bytes.substr(8, bytes.rfind('}') - 7);
+  const std::string data = bytes.substr(8 + header.size());
+  for (const bool is_before : {false, true}) {  // white space, which may be on either side
+    std::string longer = header;
+    longer.insert(is_before ? 0 : longer.size(), kLength - header.size(), ' ');
+    c.write(safetensors_bytes(longer, data));
+    CHECK(shown(*c.open(layout), layout).front().length == 1);
   }
 }
 

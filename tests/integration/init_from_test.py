@@ -81,7 +81,7 @@ class InitFrom(IntegrationTest):
         folder = os.path.join(self.folder, "pickles")
         os.mkdir(folder)
         shutil.copy(pointer, os.path.join(folder, "pytorch_model.bin"))
-        for weights, code, says in ((pointer, 65, "it is a Git LFS pointer, which stands for the file; fetch the file: git lfs pull"),
+        for weights, code, says in ((pointer, 65, "it is a Git LFS pointer, which stands for a file that was not fetched; fetch it with git lfs pull"),
                                     (folder, 66, "but pytorch_model.bin, which is not read; convert it to safetensors")):
             for run in (self.evaluate(weights, expect=code),
                         self.launch("--device", "cpu", "--set", f"model.init_from={weights}", "--output-dir", self.run_folder("none"), expect=code)):
