@@ -57,8 +57,7 @@ class Best(harness.IntegrationTest):
             return hashlib.sha256(opened.read()).hexdigest()
 
     def assert_best_is_that_of_the_whole_run(self, name):
-        evals = [[{**r, "time": None} for r in self.records(run, "eval")] for run in [name, "whole"]]
-        self.assertEqual(*evals)
+        self.assertEqual(self.evaluations(name), self.evaluations("whole"))
         self.assertEqual(self.step_of_best(name), 20)
         for file in ["model.safetensors", "optimizer.safetensors"]:
             self.assertEqual(self.hash_of_best(name, file), self.hash_of_best("whole", file), f"{name}: {file}")

@@ -122,6 +122,10 @@ class IntegrationTest(unittest.TestCase):
         with open(os.path.join(self.run_folder(name), "metrics.jsonl")) as file:
             return [r for r in map(json.loads, file) if r["type"] == kind]
 
+    def evaluations(self, name="run"):
+        """Without the time of day, which no two runs have in common."""
+        return [{key: value for key, value in r.items() if key != "time"} for r in self.records(name, "eval")]
+
     def tensors(self, path):
         """The bytes of each tensor of a safetensors file, by name."""
         with open(path, "rb") as file:

@@ -49,7 +49,7 @@ class ResumePaths(harness.IntegrationTest):
         """The run is the unbroken one from `first_step` on."""
         for key in KEYS:
             self.assertEqual(self.column(key, name), self.column(key, "whole")[first_step - 1:], f"{name}: {key}")
-        evals = [[r for r in self.records(n, "eval") if r["step"] % 10 == 0 and r["step"] >= first_step] for n in [name, "whole"]]
+        evals = [[r for r in self.evaluations(n) if r["step"] % 10 == 0 and r["step"] >= first_step] for n in [name, "whole"]]
         self.assertEqual(*evals)
         for file in ["model.safetensors", "optimizer.safetensors"]:
             self.assertEqual(self.weights_hash(STEPS, name, file), self.weights_hash(STEPS, "whole", file), f"{name}: {file}")
