@@ -146,6 +146,10 @@ void Trainer::open_outlets(std::span<const KeyChange> changes) {
   if (parts_.config.train.cuda_graph && !parts_.device.has_graphs())
     outlets_->console().line(
         "train.cuda_graph has no effect on this device, which has no graphs: the results are the same");
+  if (eval_batches_)
+    outlets_->console().line(fmt::format("each evaluation is of {} of the {} samples of {} (eval.samples)",
+                                         eval_batches_->num_samples(), valid_source_->num_samples(),
+                                         parts_.config.data.valid.text()));
   if (state_.step() > 0) outlets_->console().line(fmt::format("resumed after step {}", state_.step()));
   for (const KeyChange& c : changes) outlets_->write(ChangeRecord{first_step_, c.key, c.before, c.after});
   if (std::filesystem::exists(checkpoints() / step_name(state_.step()))) committed_step_ = state_.step();

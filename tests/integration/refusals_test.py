@@ -221,6 +221,7 @@ class Tools(harness.IntegrationTest):
         evals = self.records(kind="eval")
         self.assertEqual([r["step"] for r in evals], [10, 20])
         self.assertTrue(all(r["bits_per_byte"] > 0 for r in evals))
+        self.assertEqual(out.count(f"each evaluation is of {evals[0]['samples']} of the "), 1, out)
         self.assertRegex(out, re.compile(r"start-up \d+ ms: launch .*rendezvous .*data .*first step", re.S))
         self.assertTrue(os.path.exists(os.path.join(self.run_folder(), "logs", "rank-1.log")))
 
