@@ -93,7 +93,7 @@ struct CheckpointConfig {
 };
 
 struct LogConfig {
-  int64_t every = 10;
+  int64_t every = 1;
 };
 
 struct Config {
