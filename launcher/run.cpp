@@ -48,6 +48,7 @@ Beginning find_beginning(const TrainOptions& train, const Placement& placement, 
   Beginning begin{.resume = resume_source(train.resume), .past = {}, .config = {}};
   if (begin.resume != "none") {
     const std::string folder = load_output_dir(train.config_file, registry, train.overrides, train.output_dir);
+    refuse_links_in(folder);  // before a link is followed to another run's past
     begin.past = find_past(folder, begin.resume, registry);
   }
   const Defaults defaults = begin.past ? defaults_of(begin.past->config, begin.past->checkpoint.string())

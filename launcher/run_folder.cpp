@@ -57,26 +57,27 @@ Error cannot_create(const std::string& what, int error) {
   return Error(ExitCode::cannot_create, what + ": " + errno_text(error), "choose another --output-dir");
 }
 
-RunFolder::RunFolder(const std::filesystem::path& path) : path_(real_path(path)), is_as_given_(path_ == path) {
-  folder_ = Fd(::open(path_.is_absolute() ? "/" : ".", O_PATH | O_DIRECTORY | O_CLOEXEC));
-  for (const std::filesystem::path& part : path_.relative_path())
-    if (!part.empty() && part != ".") folder_ = enter(folder_.get(), part.string(), path_);
-  refuse_links();
-  lock();
-}
-
-void RunFolder::refuse_links() const {
+void refuse_links_in(const std::filesystem::path& run_folder) {
   namespace fs = std::filesystem;
-  const auto refuse_in = [this](const fs::path& folder, auto is_ours) {
+  const auto refuse_in = [&](const fs::path& folder, auto is_ours) {
     std::error_code none;  // it need not be there, and who reads what is in it says why that fails
-    for (const fs::directory_entry& entry : fs::directory_iterator(path_ / folder, none)) {
+    for (const fs::directory_entry& entry : fs::directory_iterator(run_folder / folder, none)) {
       const std::string name = (folder / entry.path().filename()).string();
-      if (entry.is_symlink(none) && is_ours(entry.path().filename().string())) refuse_link(path_, name, entry.path());
+      if (entry.is_symlink(none) && is_ours(entry.path().filename().string()))
+        refuse_link(run_folder, name, entry.path());
     }
   };
   refuse_in("", is_run_file);
   refuse_in("checkpoints", is_checkpoint_folder);
   refuse_in("logs", [](const std::string& name) { return name.starts_with("rank-"); });
+}
+
+RunFolder::RunFolder(const std::filesystem::path& path) : path_(real_path(path)), is_as_given_(path_ == path) {
+  folder_ = Fd(::open(path_.is_absolute() ? "/" : ".", O_PATH | O_DIRECTORY | O_CLOEXEC));
+  for (const std::filesystem::path& part : path_.relative_path())
+    if (!part.empty() && part != ".") folder_ = enter(folder_.get(), part.string(), path_);
+  refuse_links_in(path_);
+  lock();
 }
 
 void RunFolder::lock() {

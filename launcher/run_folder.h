@@ -15,6 +15,10 @@ namespace ddp {
 // (73), or os_resource (71) without descriptors.
 Error cannot_create(const std::string& what, int error);
 
+// Refuses a symbolic link in the place of what a run makes in the folder, which is looked into and need not be there.
+// Errors: permission (77).
+void refuse_links_in(const std::filesystem::path& run_folder);
+
 class RunFolder {
  public:
   // Opens the folder to which `path` leads, creating what is missing, and locks it. Errors: permission (77) for a
@@ -31,7 +35,6 @@ class RunFolder {
   Fd open_logs() const;  // the folder logs/, created if missing. Errors: cannot_create (73), permission (77)
 
  private:
-  void refuse_links() const;
   void lock();
 
   std::filesystem::path path_;

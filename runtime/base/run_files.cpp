@@ -23,9 +23,9 @@ int64_t step_of_name(std::string_view name) {
 }
 
 bool is_run_file(std::string_view name) {
-  constexpr std::array<std::string_view, 9> kNames = {".lock",       "checkpoints", "config.yaml",
-                                                      "logs",        kMetricsFile,  "resumed_from",
-                                                      "status.json", "train.index", "valid.index"};
+  constexpr std::array<std::string_view, 11> kNames = {".lock",         "checkpoints",  "config.yaml",  "logs",
+                                                       kMetricsFile,    "resumed_from", "status.json",  "train.index",
+                                                       "train.checked", "valid.index",  "valid.checked"};
   return std::find(kNames.begin(), kNames.end(), name) != kNames.end();
 }
 

@@ -292,7 +292,7 @@ TEST_CASE("a path without links stays as it was written") {
 TEST_CASE("a link in the place of what a run makes in its folder is refused, and named with its target") {
   const Workplace place;
   const std::string name = GENERATE("checkpoints", "logs", "metrics.jsonl", "config.yaml", "status.json",
-                                    "resumed_from", ".lock", "train.index", "checkpoints/best",
+                                    "resumed_from", ".lock", "train.index", "valid.checked", "checkpoints/best",
                                     "checkpoints/step-00000005", "checkpoints/abandoned-5-x", "logs/rank-0.log");
   INFO(name);
   std::filesystem::create_directories(place.path("out/checkpoints"));

@@ -89,13 +89,13 @@ class Training(SimulatedTraining):
                 with open(counts + ".0") as file:
                     self.assertEqual(json.load(file)["memory"]["device_bytes"], planned["total"])
 
-    def test_a_token_outside_the_vocabulary_ends_the_run_in_the_batch_that_meets_it(self):
+    def test_a_token_outside_the_vocabulary_ends_the_run_before_its_first_step(self):
         tokens = [i % 50 for i in range(CONTEXT * 40 + 1)]
         tokens[CONTEXT * 30 + 7] = 51
         self.write("train.txt", struct.pack(f"<{len(tokens)}H", *tokens))
         self.configure(steps=50)
         line = self.launch("--gpus", "0,1", "--set", "data.format=tokens", "--set", "model.vocab=50", expect=65).last_line
-        for words in ("train.txt", "token 51", "sample 30", "not below model.vocab 50"):
+        for words in ("step 0 load", "train.txt", "token 51", f"index {CONTEXT * 30 + 7}", "not below model.vocab 50"):
             self.assertIn(words, line)
 
     # ---- planted faults, each found by name ----
@@ -153,14 +153,14 @@ class Training(SimulatedTraining):
 
     def test_an_error_of_one_rank_at_the_start_is_told_before_its_communicator_waits_for_the_others(self):
         self.configure(steps=1000)
-        self.weights = self.write("no.safetensors", "no weights")  # which rank 0 reads, once the ranks have met
+        self.weights = self.write("no.safetensors", struct.pack("<Q", 2) + b"{}")  # without a tensor, which rank 0 reads, once the ranks have met
         self.assert_within(10.0, self.fail_at_the_start)
 
     def fail_at_the_start(self):
         begun = time.monotonic()
         shutil.rmtree(self.run_folder(), ignore_errors=True)
         line = self.launch("--gpus", "0,1", "--set", "train.hang_timeout_s=20", "--set", f"model.init_from={self.weights}",
-                           expect=65).last_line
+                           expect=78).last_line
         took = time.monotonic() - begun
         for words in ("FAILED rank 0 (GPU 0) step 0 load", "no.safetensors", "rank 1 stopped in"):
             self.assertIn(words, line)
