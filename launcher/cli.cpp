@@ -160,6 +160,10 @@ std::string nearest_command(std::string_view word) {
   const std::string first = config == nullptr || config->count() == 0 ? "" : config->as<std::string>();
   if (!first.empty() && first.find_first_not_of("0123456789") == std::string::npos)
     throw Error(ExitCode::usage, "'" + first + "' is no configuration", "write a list of GPUs as --gpus 0,1");
+  if (const CLI::Option* set = app.get_option_no_throw("--set"); set != nullptr && set->count() > 0)
+    for (const std::string& text : set->as<std::vector<std::string>>())
+      if (text.find('=') == text.npos)
+        throw Error(ExitCode::usage, "--set " + text + " has no value", "write --set " + text + "=VALUE, in one word");
   if (left.front().starts_with('-')) throw Error(ExitCode::usage, "unknown option '" + left.front() + "'", see);
   if (app.get_name() == "ddp-launch" && !first.empty() && first.find_first_of("./") == std::string::npos)
     throw Error(ExitCode::usage, "unknown command '" + first + "'", nearest_command(first));

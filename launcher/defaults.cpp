@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <functional>
 
 #include "runtime/base/error.h"
 #include "runtime/base/fs.h"
@@ -31,14 +32,16 @@ void tell_unknown(const std::string& file, const std::vector<std::string>& keys)
   fmt::print(stderr, "ddp-launch: {}: without effect, since ddp-launch does not know it: {}\n", file, names);
 }
 
-// Of the model that the file is of; of a file that does not say it, the configuration's.
-const ModelKind* reader_of(const JsonObject& json, const std::string& file, const Config& config) {
+// Of the model that the file is of; of a file that does not say it, or of a model whose file nobody reads, the
+// configuration's, which `configured` returns.
+const ModelKind* reader_of(const JsonObject& json, const std::string& file, const ConfigRegistry& registry,
+                           const std::function<const ModelKind&()>& configured) {
   const auto type = json.find("model_type");
-  if (type == json.end()) return &model_kind(config);
+  if (type == json.end()) return &configured();
   std::string readable;
-  for (const ModelKind* model : config.registry->models) {
+  for (const ModelKind* model : registry.models) {
     const bool is_read = model->import_json != nullptr;
-    if (model->name == type->second.text && (is_read || model == &model_kind(config))) return model;
+    if (model->name == type->second.text && (is_read || model == &configured())) return model;
     if (is_read) readable += (readable.empty() ? "" : ", ") + std::string(model->name);
   }
   throw config_error(file, "model_type is " + type->second.shown(), "weights of these can be used: " + readable);
@@ -47,13 +50,16 @@ const ModelKind* reader_of(const JsonObject& json, const std::string& file, cons
 }  // namespace
 
 Defaults defaults_beside_weights(const TrainOptions& options, const ConfigRegistry& registry) {
-  const Config config = load_config(options.config_file, registry, options.overrides, options.output_dir);
-  if (config.model.init_from.empty()) return {};
-  const fs::path path = beside(config.model.init_from);
+  const std::string weights = load_init_from(options.config_file, registry, options.overrides);
+  if (weights.empty()) return {};
+  const fs::path path = beside(weights);
   std::error_code none;
-  if (!fs::exists(path, none)) return {};
+  if (!fs::exists(fs::symlink_status(path, none))) return {};  // a link to nothing is one that cannot be opened
   const std::string file = path.string(), text = read_text(path);
-  const ModelKind* model = reader_of(read_json_object(text, file), file, config);
+  const auto configured = [&]() -> const ModelKind& {
+    return model_kind(load_config(options.config_file, registry, options.overrides, options.output_dir));
+  };
+  const ModelKind* model = reader_of(read_json_object(text, file), file, registry, configured);
   if (model->import_json == nullptr) return {};
   ImportedConfig imported = model->import_json(text, file);
   tell_unknown(file, imported.unknown);

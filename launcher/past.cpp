@@ -80,6 +80,9 @@ std::string resume_source(const std::string& typed) {
   const fs::path path = path_from_text(typed, "PATH", "--resume");
   if (is_checkpoint(path)) return path.string();
   const int error = errno;
+  if (std::error_code none; fs::is_regular_file(path, none))
+    throw Error(ExitCode::no_input, fmt::format("--resume: {} is a file", path.string()),
+                "name the folder of a checkpoint, like runs/x/checkpoints/step-00000100");
   for (const fs::path& folder : {path / "checkpoints", path})
     if (const fs::path newest = newest_whole(folder); !newest.empty()) return newest.string();
   throw Error(ExitCode::no_input,

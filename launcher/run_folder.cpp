@@ -50,6 +50,19 @@ Fd enter(int parent, const std::string& name, const std::filesystem::path& path)
   return folder;
 }
 
+// Another run removes its checkpoints when they are old, with all that is in them.
+void refuse_inside_of_run(const std::filesystem::path& path) {
+  namespace fs = std::filesystem;
+  std::error_code none;
+  for (fs::path inner = path, outer = path.parent_path(); inner != outer; inner = outer, outer = outer.parent_path()) {
+    const std::string name = inner.filename().string();
+    if ((name == "checkpoints" || name == "logs") && fs::exists(outer / kMetricsFile, none))
+      throw Error(ExitCode::cannot_create,
+                  fmt::format("output folder {} is inside of the run {}", path.string(), outer.string()),
+                  "choose another --output-dir");
+  }
+}
+
 }  // namespace
 
 Error cannot_create(const std::string& what, int error) {
@@ -73,6 +86,7 @@ void refuse_links_in(const std::filesystem::path& run_folder) {
 }
 
 RunFolder::RunFolder(const std::filesystem::path& path) : path_(real_path(path)), is_as_given_(path_ == path) {
+  refuse_inside_of_run(path_);
   folder_ = Fd(::open(path_.is_absolute() ? "/" : ".", O_PATH | O_DIRECTORY | O_CLOEXEC));
   for (const std::filesystem::path& part : path_.relative_path())
     if (!part.empty() && part != ".") folder_ = enter(folder_.get(), part.string(), path_);

@@ -102,6 +102,13 @@ ConfigJson::ConfigJson(std::string_view text, const std::string& name, std::stri
     expect_none(key);
 }
 
+void ConfigJson::also_called(const char* other, const char* theirs) {
+  const auto found = json_.find(other);
+  if (found == json_.end()) return;
+  json_[theirs] = found->second;
+  json_.erase(other);
+}
+
 int64_t ConfigJson::integer(const char* theirs, const char* ours, int64_t initial, bool may_be_less) {
   const JsonValue* found = find(theirs, JsonValue::Kind::integer, "an integer");
   const int64_t value = found == nullptr ? initial : found->integer;

@@ -20,6 +20,8 @@ class ConfigJson {
   // `name` stands for the file in errors; a model_type must be `model`.
   ConfigJson(std::string_view text, const std::string& name, std::string_view model);
 
+  // `other` is what transformers takes for `theirs` too, and wins where a file has both.
+  void also_called(const char* other, const char* theirs);
   // The value of `theirs`, made the default of `ours`, which must not be given another value.
   int64_t integer(const char* theirs, const char* ours, int64_t initial, bool may_be_less = false);
   void number(const char* theirs, const char* ours, double initial);

@@ -107,7 +107,9 @@ class Builder {
   }
 
   // A key of the top level.
-  void apply_alone(const YamlNode& node) { set_field("", node.key, node.key_where, node); }
+  void apply_alone(const std::string& section, const YamlNode& node) {
+    set_field(section, node.key, node.key_where, node);
+  }
 
   void apply_override(const std::string& text) {
     const Override given(text);
@@ -347,6 +349,18 @@ std::string read_file(const std::filesystem::path& file) {
   return read_text(file);
 }
 
+// One key of a typed configuration, whatever else is in it.
+void apply_alone(Builder& builder, const std::filesystem::path& file, std::string_view key,
+                 std::span<const std::string> overrides) {
+  const YamlNode root = read_yaml(read_file(file), {.name = file.string()});
+  const auto [section, last] = split(key);
+  const YamlNode* place = section.empty() ? &root : child(root, section);
+  if (place != nullptr)
+    if (const YamlNode* given = child(*place, last); given != nullptr) builder.apply_alone(section, *given);
+  for (const std::string& text : overrides)
+    if (Override(text).key == key) builder.apply_override(text);
+}
+
 }  // namespace
 
 std::string PathList::text() const {
@@ -397,14 +411,17 @@ Config load_config(const std::filesystem::path& file, const ConfigRegistry& regi
 
 std::string load_output_dir(const std::filesystem::path& file, const ConfigRegistry& registry,
                             std::span<const std::string> overrides, const std::string& output_dir) {
-  const YamlNode root = read_yaml(read_file(file), {.name = file.string()});
   Builder builder(registry, *registry.models.front(), Author::person);
-  constexpr std::string_view kKey = "output_dir";
-  if (const YamlNode* given = child(root, kKey); given != nullptr) builder.apply_alone(*given);
-  for (const std::string& text : overrides)
-    if (Override(text).key == kKey) builder.apply_override(text);
+  apply_alone(builder, file, "output_dir", overrides);
   if (!output_dir.empty()) builder.apply_output_dir(output_dir);
   return builder.config().output_dir;
+}
+
+std::string load_init_from(const std::filesystem::path& file, const ConfigRegistry& registry,
+                           std::span<const std::string> overrides) {
+  Builder builder(registry, *registry.models.front(), Author::person);
+  apply_alone(builder, file, "model.init_from", overrides);
+  return builder.config().model.init_from;
 }
 
 Config parse_config(std::string_view text, const std::string& name, const ConfigRegistry& registry,

@@ -166,6 +166,9 @@ Config load_config(const std::filesystem::path& file, const ConfigRegistry& regi
 // Its output_dir alone, of a file that may lack what a run that it goes on with has. Errors: those of what is read.
 std::string load_output_dir(const std::filesystem::path& file, const ConfigRegistry& registry,
                             std::span<const std::string> overrides, const std::string& output_dir);
+// Likewise its model.init_from: what lies beside that may say which model it is.
+std::string load_init_from(const std::filesystem::path& file, const ConfigRegistry& registry,
+                           std::span<const std::string> overrides);
 // The same for a text of which only the overrides are typed; `name` stands for the file in errors.
 Config parse_config(std::string_view text, const std::string& name, const ConfigRegistry& registry,
                     std::span<const std::string> overrides = {}, const std::string& output_dir = {},

@@ -58,8 +58,13 @@ std::vector<KeyChange> conflicts_of(std::span<const KeyChange> changes, std::spa
 void check_accepted(std::span<const std::string> keys, const Config& config) {
   const std::vector<KeySection> sections = sections_of(model_kind(config));
   for (const std::string& key : keys) {
-    bool is_known = false;
-    for_each_field(sections, [&](const std::string& known, const Field&) { is_known |= known == key; });
+    bool is_known = false, is_section = false;
+    for_each_field(sections, [&](const std::string& known, const Field&) {
+      is_known |= known == key;
+      is_section |= known.starts_with(key + ".");
+    });
+    if (is_section)
+      throw Error(ExitCode::usage, "--accept-change: " + key + " is a section", "name its keys that change");
     if (!is_known)
       throw Error(ExitCode::usage, "--accept-change: no key " + in_quotes(key),
                   "did you mean " + nearest_key(sections, key) + "?");

@@ -103,10 +103,11 @@ int64_t largest_micro_batch(const Config& config, int64_t bytes, const Model& mo
     trial.train.micro_batch = trial.train.global_batch = micro_batch;
     return dry_run(trial, 1, model, device).device_bytes() <= bytes;
   };
+  constexpr int64_t kMostTried = 1 << 16;  // a small model's batches need host memory, too
   const int64_t least = least_micro_batch(config);
   if (!fits(least)) return 0;
   int64_t low = least, high = 2 * least;  // low fits, high does not
-  while (high < (1 << 20) && fits(high)) {
+  while (high < kMostTried && fits(high)) {
     low = high;
     high *= 2;
   }

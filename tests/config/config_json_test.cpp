@@ -192,3 +192,17 @@ TEST_CASE("a mutated config.json is taken or refused on one line") {
   }
   CHECK(taken > 0);
 }
+
+TEST_CASE("the names that transformers takes for GPT-2's are read too, and win where a file has both") {
+  const ImportedConfig imported = gpt2::import_json(
+      R"({"model_type": "gpt2", "hidden_size": 64, "num_hidden_layers": 3, "n_head": 2, "num_attention_heads": 4,
+          "max_position_embeddings": 32})",
+      "config.json");
+  CHECK(imported.unknown.empty());
+  const auto o =
+      options_of<gpt2::Options>(parse_config(kMinimal, "t.yaml", config_registry(), {}, {}, imported.defaults));
+  CHECK(o.width == 64);
+  CHECK(o.layers == 3);
+  CHECK(o.heads == 4);
+  CHECK(o.context == 32);
+}

@@ -138,6 +138,8 @@ TEST_CASE("a key that is accepted is one of the model's, or the nearest is named
   const Failure f = failure_of([] { check_accepted(std::vector<std::string>{"optimizer.lrr"}, parse(kMinimal)); });
   CHECK(f.code == 64);
   CHECK_THAT(f.message, Contains("--accept-change") && Contains("optimizer.lr?"));
+  CHECK_THAT(failure_of([] { check_accepted(std::vector<std::string>{"train"}, parse(kMinimal)); }).message,
+             Contains("train is a section; ") || Contains("train is a section (name its keys"));
 }
 
 TEST_CASE("what goes on with a run has all of it but its place") {

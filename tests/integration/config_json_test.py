@@ -73,6 +73,12 @@ class ConfigJsonTest(harness.IntegrationTest):
         of_the_run = self.records("first-true", "eval")[-1]["loss"]
         self.assertEqual(with_file["loss"], of_the_run)
 
+    def test_a_link_to_nothing_is_no_missing_file(self):
+        folder = self.copy("a")
+        os.remove(os.path.join(folder, "config.json"))
+        os.symlink("nowhere", os.path.join(folder, "config.json"))
+        self.assertIn("config.json: No such file", self.on_cpu("run", config=self.started_from(folder), expect=66).last_line)
+
     def test_a_plan_reads_it(self):
         plan = lambda config: json.loads(self.on_cpu("plan", "--json", config=config).out)
         self.assertEqual(plan(self.started_from(self.copy("a"))), plan(self.yaml(OURS.format(tied="true"), "explicit")))

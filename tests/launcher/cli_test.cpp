@@ -158,7 +158,9 @@ TEST_CASE("a word that is no command is blamed, and not the file behind it") {
     const char* says;
   };
   for (const Row& row :
-       {Row{{"trian", "x.yaml"}, "unknown command 'trian'; did you mean ddp-launch train.yaml?"},
+       {Row{{"--set", "optimizer.lr", "1e-3", "x.yaml"},
+            "--set optimizer.lr has no value; write --set optimizer.lr=VALUE"},
+        Row{{"trian", "x.yaml"}, "unknown command 'trian'; did you mean ddp-launch train.yaml?"},
         Row{{"train", "x.yaml"}, "unknown command 'train'; did you mean ddp-launch train.yaml?"},
         Row{{"rnu", "x.yaml"}, "unknown command 'rnu'; did you mean ddp-launch run train.yaml?"},
         Row{{"paln", "x.yaml"}, "unknown command 'paln'; did you mean ddp-launch plan train.yaml?"},

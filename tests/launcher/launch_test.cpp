@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <catch2/catch.hpp>
+#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "runtime/base/clock.h"
@@ -308,6 +309,17 @@ TEST_CASE("a link in the place of what a run makes in its folder is refused, and
   }
   CHECK(std::filesystem::is_empty(place.path("elsewhere")));
   CHECK_FALSE(place.has("nowhere"));
+}
+
+TEST_CASE("a folder inside of a run is refused: the run would remove it with a checkpoint") {
+  const Workplace place;
+  std::filesystem::create_directories(place.path("out/checkpoints/step-00000005"));
+  std::ofstream(place.path("out/metrics.jsonl")) << "";
+  const std::string inside = GENERATE("out/checkpoints/step-00000005", "out/checkpoints/new", "out/logs");
+  Launched run(place, with({"--output-dir", inside}));
+  CHECK(run.end() == 73);
+  CHECK_THAT(run.err(), Contains("is inside of the run out"));
+  CHECK_FALSE(place.has("out/checkpoints/new"));
 }
 
 TEST_CASE("links that somebody keeps beside what a run makes are theirs") {

@@ -121,6 +121,12 @@ void check(const Config& config) {
   if (o.context > o.positions)
     throw mismatch(fmt::format("model.context {} is more than model.positions {}", o.context, o.positions),
                    fmt::format("set model.positions to {} or more, or leave it out", o.context));
+  const bool is_labelled = config.data.format == "labelled";
+  if (o.task == Task::mlm && is_labelled)
+    throw mismatch("model.task mlm learns of token files, and data.format is labelled", "set model.task to classify");
+  if (o.task == Task::classify && config.data.format == "tokens")
+    throw mismatch("model.task classify learns of labelled texts, and data.format is tokens",
+                   "set model.task to mlm, or data.format to labelled");
   if (o.task != Task::mlm) return;
   if (o.context < 3)
     throw mismatch(fmt::format("model.context {} has no room between [CLS] and [SEP]", o.context),

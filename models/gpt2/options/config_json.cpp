@@ -42,6 +42,10 @@ std::map<std::string, std::string> export_files(const Config& config) {
 
 ImportedConfig import_json(std::string_view text, const std::string& name) {
   ConfigJson json(text, name, "gpt2");
+  json.also_called("num_hidden_layers", "n_layer");
+  json.also_called("num_attention_heads", "n_head");
+  json.also_called("hidden_size", "n_embd");
+  json.also_called("max_position_embeddings", "n_positions");
   json.integer("n_layer", "model.layers", 12);
   json.integer("n_head", "model.heads", 12);
   const int64_t width = json.integer("n_embd", "model.width", 768);
