@@ -82,7 +82,7 @@ TokenFile::TokenFile(const std::filesystem::path& path, TokenFormat format, int6
     : path_(path), file_(open_input(path)), format_(format), vocab_(vocab) {
   size_bytes_ = file_size(file_, path_);
   if (!is_bytes()) read_header(width);
-  if (header_bytes_ == 0) check_kind(width);
+  if (header_bytes_ == 0 && width == TokenBytes::automatic) check_kind();
   const int64_t payload = size_bytes_ - header_bytes_;
   if (payload % token_bytes_ != 0)
     throw corrupt(path_, fmt::format("has {} bytes, not a whole number of {}-byte tokens", size_bytes_, token_bytes_),
@@ -119,7 +119,7 @@ void TokenFile::read_header(TokenBytes width) {
   }
 }
 
-void TokenFile::check_kind(TokenBytes width) const {
+void TokenFile::check_kind() const {
   const int64_t block = std::min(size_bytes_, kLookedAtBlock);
   std::vector<std::byte> bytes(size_t(block * kLookedAtBlocks));
   std::vector<std::span<const std::byte>> blocks;
@@ -131,17 +131,21 @@ void TokenFile::check_kind(TokenBytes width) const {
   if (blocks.empty()) return;
   const std::span<const std::byte> first = blocks.front().first(std::min(blocks.front().size(), kKindBytes));
   const FileKind kind = kind_of_file(first);
+  const auto or_tokens = [&](std::string_view remedy) {
+    return is_bytes() ? std::string(remedy)
+                      : fmt::format("{}; if it holds {}-byte tokens after all, set data.token_bytes to {}", remedy,
+                                    token_bytes_, token_bytes_);
+  };
   const bool is_pointer = kind.type == FileClass::lfs_pointer;
   const bool is_some_text = kind.type == FileClass::text || (is_text(first) && !is_pointer);
   if (kind.type != FileClass::unknown && !(is_bytes() && is_some_text))
     throw corrupt(path_, fmt::format("is {}, and no file of {}", kind.name, is_bytes() ? "text" : "tokens"),
-                  is_pointer ? kFetchPointer : "unpack or convert it first");
-  if (is_bytes() || width != TokenBytes::automatic) return;
+                  is_pointer ? kFetchPointer : or_tokens("unpack or convert it first"));
+  if (is_bytes()) return;
   const OtherKind other = find_other_kind(blocks, token_bytes_, vocab_);
   if (other.what.empty()) return;
-  throw corrupt(
-      path_, fmt::format("seems to hold {} where {}-byte tokens are wanted", other.what, token_bytes_),
-      fmt::format("{}; if they are such tokens after all, set data.token_bytes to {}", other.remedy, token_bytes_));
+  throw corrupt(path_, fmt::format("seems to hold {} where {}-byte tokens are wanted", other.what, token_bytes_),
+                or_tokens(other.remedy));
 }
 
 std::span<const std::byte> TokenFile::read_raw(int64_t begin, int64_t count, std::vector<std::byte>& scratch) const {

@@ -54,7 +54,7 @@ class TokenFile {
 
  private:
   void read_header(TokenBytes width);
-  void check_kind(TokenBytes width) const;
+  void check_kind() const;
   std::span<const std::byte> read_raw(int64_t begin, int64_t count, std::vector<std::byte>& scratch) const;
   int64_t usual_bytes() const;  // of a token in a file without a header
 

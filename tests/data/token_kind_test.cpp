@@ -167,6 +167,9 @@ TEST_CASE("a width that is said is taken at its word, but not against a header")
   CHECK(refusal(int32s, {.width = TokenBytes::four}) == "");
   CHECK(refusal(int32s, {.width = TokenBytes::two}) == "");
   CHECK(refusal(int64s, {.width = TokenBytes::four}) == "");
+  for (const std::string start : {"\x1f\x8b\x08", "PK\3\4", "BZh9", "\x93NUMPY", "{\"a\": 1}", "<!doctype html>"})
+    for (const TokenBytes width : {TokenBytes::two, TokenBytes::four})
+      CHECK(refusal(text_bytes((start + repeated("tokens", 400)).substr(0, 400)), {.width = width}) == "");
   const auto has_header = with_header(20240520, 1, 1000, uniform<uint16_t>(1000, kGpt2));
   CHECK(refusal(has_header, {.width = TokenBytes::two}) == "");
   CHECK_THAT(refusal(has_header, {.width = TokenBytes::four}), Contains("header that says 2-byte tokens"));
@@ -189,7 +192,7 @@ TEST_CASE("archives and other containers are refused by name as tokens and as te
   const Given as_text{.vocab = 256, .format = TokenFormat::bytes};
   CHECK_THAT(refusal(text_bytes(gzip)), Contains("is a gzip archive, and no file of tokens"));
   CHECK_THAT(refusal(text_bytes(gzip), as_text), Contains("is a gzip archive, and no file of text"));
-  CHECK_THAT(refusal(text_bytes(gzip), {.width = TokenBytes::two}), Contains("gzip"));
+  CHECK_THAT(refusal(text_bytes(gzip)), Contains("if it holds 2-byte tokens after all, set data.token_bytes to 2"));
   CHECK_THAT(refusal(text_bytes(pointer)), Contains("git lfs pull"));
   CHECK_THAT(refusal(text_bytes(pointer), as_text), Contains("git lfs pull"));
   for (const char* text : {"{\"text\": 1}\n{\"text\": 2}\n", "<!doctype html><p>", "PAR1", "plain", "caf\xc3\xa9",
