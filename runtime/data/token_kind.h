@@ -1,7 +1,7 @@
 // Whether the bytes of a file of tokens without a header show that it holds something else: wider or narrower integers,
 // integers of another byte order, text. Such a file has tokens below the vocabulary too, and would be trained on in
 // silence. What is said of a file must be certain: a real one is never refused, whatever its tokens are (a vocabulary
-// of 2, one token throughout, random ones), so each sign needs many values that differ.
+// of 2, one token throughout, random ones), so each sign needs values that differ.
 #pragma once
 
 #include <cstddef>

@@ -1,6 +1,6 @@
 // Files that are given as tokens and hold something else are refused by what they hold; files of tokens never are,
 // however few, alike or small these are.
-#include <fmt/core.h>
+#include <fmt/ranges.h>
 #include <unistd.h>
 
 #include <bit>
@@ -104,7 +104,13 @@ TEST_CASE("integers of another width or byte order, and text, are named with the
       {"uint16, large vocabulary", as_bytes(uniform<uint16_t>(5000, kGpt2)), "2-byte integers", kLarge},
       {"uint8", as_bytes(uniform<uint8_t>(5000, 97)), "1-byte integers"},
       {"big-endian uint16", swapped(uniform<uint16_t>(5000, kGpt2)), "byte order"},
-      {"big-endian int32", swapped(uniform<uint32_t>(5000, kGpt2)), "4-byte integers"},
+      {"big-endian int32", swapped(uniform<uint32_t>(5000, kGpt2)),
+       "big-endian 4-byte integers where 2-byte tokens are wanted; write them as little-endian and set "
+       "data.token_bytes "
+       "to 4"},
+      {"big-endian int64", swapped(uniform<uint64_t>(5000, kGpt2)), "big-endian 8-byte integers"},
+      {"big-endian int64, large vocabulary", swapped(uniform<uint64_t>(5000, kLarge)), "big-endian 8-byte integers",
+       kLarge},
       {"big-endian uint32, large vocabulary", swapped(uniform<uint32_t>(5000, kLarge)), "byte order", kLarge},
       {"English", text_bytes(lines), "text"},
       {"English, odd size", text_bytes(lines.substr(0, 2001)), "text"},
@@ -124,6 +130,42 @@ TEST_CASE("integers of another width or byte order, and text, are named with the
   }
   // Signs in one place alone, far from the beginning, too: blocks lie all over the file.
   CHECK_THAT(refusal(as_bytes(zipf<int32_t>(2'000'000, kGpt2))), Contains("4-byte integers"));
+}
+
+TEST_CASE("ids written as text, and other text of few letters, are text") {
+  const auto ids = uniform<uint16_t>(20'000, kGpt2);
+  const auto written = [&](const char* separator, size_t n) {
+    return fmt::format("{}", fmt::join(ids.begin(), ids.begin() + int64_t(n), separator));
+  };
+  std::string genome;
+  for (const uint16_t letter : uniform<uint16_t>(5000, 4)) {
+    genome += "ACGT"[letter];
+    if (genome.size() % 61 == 60) genome += '\n';
+  }
+  const std::string texts[] = {
+      written(",", 10),
+      written(",", 20'000),
+      written("\n", 20'000),
+      written("\r\n", 500),
+      written("\t", 500),
+      written(" ", 501),
+      "[" + written(", ", 500) + "]",
+      repeated("[1, 2, 3]\n", 3000),
+      repeated("-1.5 0.25\n", 3000),
+      repeated("0 1 1 0 1\n", 3000),
+      repeated("1 2 3\n", 32),
+      genome,
+      genome.substr(0, 101),
+      repeated("ACGT\n", 3000),
+      repeated("banana\nband\n", 3000),
+  };
+  for (const std::string& text : texts)
+    for (const int64_t vocab : {kGpt2, kLarge}) {
+      INFO(text.substr(0, 40) << ", vocabulary of " << vocab);
+      const std::string said = refusal(text_bytes(text), {.vocab = vocab});
+      CHECK_THAT(said, Contains("text") || Contains("JSON"));
+      CHECK_THAT(said, Contains("set data.token_bytes to "));
+    }
 }
 
 TEST_CASE("tokens are never refused for what they look like") {
@@ -150,7 +192,7 @@ TEST_CASE("tokens are never refused for what they look like") {
     taken("uint32", as_bytes(uniform<uint32_t>(n, kLarge)), kLarge);
     taken("uint32, as text gives them", as_bytes(zipf<uint32_t>(n, kLarge)), kLarge);
     taken("uint32 of a larger vocabulary than used", as_bytes(uniform<uint32_t>(n, 256)), kLarge);
-    for (const uint16_t id : {0, 1, 255, 0x2020, 0x4141, 50256})
+    for (const uint16_t id : {0, 1, 255, 0x2020, 0x4141, 0x0a41, 0x312c, 50256})
       taken("constant", as_bytes(std::vector<uint16_t>(n, id)), kGpt2);
     for (const uint16_t period : {2, 3, 4, 8, 50, 1000}) {
       std::vector<uint16_t> ids(n);
@@ -158,6 +200,9 @@ TEST_CASE("tokens are never refused for what they look like") {
       taken("periodic", as_bytes(ids), kGpt2);
       taken("periodic, of as many", as_bytes(ids), std::max<uint16_t>(period, 2));
     }
+    taken("two that look like numbers", text_bytes(repeated("1,2,", 2 * n)), kGpt2);
+    taken("three that look like lines", text_bytes(repeated("A\nC\nG\n", 2 * n)), kGpt2);
+    taken("letters without lines", text_bytes(repeated("ABCDEFGHAC", 2 * n)), kGpt2);
     taken("counting", as_bytes(counting<uint16_t>(n % 40'000)), kGpt2);
   }
 }
