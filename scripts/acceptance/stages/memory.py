@@ -11,7 +11,7 @@ def run(context, section, variants, toy_budget):
     """variants: (model, precision)"""
     budget = context.toy(min(BUDGET, int(context.gpu.memory_bytes * 0.9)), toy_budget)
     rows = []
-    section.text(f"Budget: {budget:,} bytes. Taken: what nvidia-smi reports at the most, less what it reported before; it holds the CUDA "
+    section.text(f"Memory: {budget:,} bytes, of which the plan leaves a part to CUDA. Taken: what nvidia-smi reports at the most, less what it reported before; it holds the CUDA "
                  "context and the libraries' code, which the plan does not.")
     section.table(["model", "precision", "largest micro-batch", "planned, MiB", "taken, MiB", "above the plan, MiB", "runs", "s"], rows)
     for model, precision in variants:
