@@ -75,8 +75,8 @@ class Bert(IntegrationTest):
     def test_what_does_not_fit_is_one_clear_line(self):
         meta = os.path.join(self.folder, "meta.json")
         for settings, words in ((("data.format=bytes",), ("data.format bytes has no", "formats that have: tokens")),
-                                (("data.format=labelled",), ("data.format labelled has no positions",)),
-                                (("model.task=classify",), ("data.format tokens has no lengths", "formats that have: labelled")),
+                                (("data.format=labelled",), ("set model.task to classify",)),
+                                (("model.task=classify",), ("model.task classify learns of labelled texts", "set model.task to mlm")),
                                 (("model.vocab=40",), (f"{meta}", "model.vocab")),
                                 (("model.predictions=15",), ("model.predictions 15", "14")),
                                 (("model.heads=5",), ("model.width 32 is not a multiple of model.heads 5",)),

