@@ -11,7 +11,7 @@ namespace ddp {
 namespace {
 
 constexpr const char* kIndex = "model.safetensors.index.json";
-const float kValues[] = {1, 2, 3, 4};
+const float kValues[] = {1, 2, 3, 4, 5};  // two for each of the tensors a to d
 
 struct Shards {
   test::TemporaryFolder folder;
