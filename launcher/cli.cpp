@@ -200,8 +200,7 @@ Command parse_run(std::span<const std::string> args) {
   add_train_options(app, command.train);
   app.add_option("--resume", command.train.resume,
                  "none: a folder that holds a run is refused (default); auto: its newest good checkpoint; or a "
-                 "checkpoint, or a "
-                 "run's folder for its newest")
+                 "checkpoint, or a run's folder for its newest")
       ->option_text("auto|none|PATH");
   CLI::Option* accepted =
       app.add_option("--accept-change", command.train.accepted,

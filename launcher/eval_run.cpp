@@ -21,6 +21,7 @@
 #include "runtime/base/error.h"
 #include "runtime/base/fs.h"
 #include "runtime/base/output.h"
+#include "runtime/base/run_files.h"
 #include "runtime/config/config.h"
 
 namespace ddp {
@@ -46,7 +47,7 @@ Subject read_subject(const TrainOptions& options, const ConfigRegistry& registry
     check_init_from(subject.config);
     return subject;
   }
-  if (const fs::path manifest = path / "manifest.json"; fs::exists(manifest))
+  if (const fs::path manifest = path / kManifestFile; fs::exists(manifest))
     return {parse_stored_config(config_in(manifest), manifest.string(), registry, options.overrides), path.string()};
   const fs::path config = path / "config.yaml";
   if (!fs::exists(config))

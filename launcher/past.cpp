@@ -12,6 +12,7 @@
 #include "launcher/resume.h"
 #include "runtime/base/error.h"
 #include "runtime/base/fs.h"
+#include "runtime/base/run_files.h"
 #include "runtime/base/shell_word.h"
 #include "runtime/config/path_text.h"
 #include "runtime/config/resume_changes.h"
@@ -21,19 +22,17 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kManifest = "manifest.json";
-
-bool is_checkpoint(const fs::path& path) { return ::access((path / kManifest).c_str(), R_OK) == 0; }
+bool is_checkpoint(const fs::path& path) { return ::access((path / kManifestFile).c_str(), R_OK) == 0; }
 
 Past past_at(const fs::path& checkpoint, const ConfigRegistry& registry) {
-  const fs::path manifest = checkpoint / kManifest;
+  const fs::path manifest = checkpoint / kManifestFile;
   return {checkpoint, parse_stored_config(config_in(manifest), manifest.string(), registry)};
 }
 
 // As far as the names and sizes of its files go.
 bool looks_whole(const fs::path& checkpoint) {
   try {
-    const nlohmann::json manifest = nlohmann::json::parse(read_text(checkpoint / kManifest));
+    const nlohmann::json manifest = nlohmann::json::parse(read_text(checkpoint / kManifestFile));
     return std::ranges::all_of(manifest.at("files").items(), [&](const auto& file) {
       return fs::file_size(checkpoint / file.key()) == file.value().at("bytes").template get<uintmax_t>();
     });
@@ -47,13 +46,6 @@ fs::path newest_whole(const fs::path& folder) {
   for (const fs::path& checkpoint : checkpoints_in(folder) | std::views::reverse)
     if (looks_whole(checkpoint)) return checkpoint;
   return {};
-}
-
-// "a: 1 became 2, b: ...".
-std::string listed(std::span<const KeyChange> changes) {
-  std::string all;
-  for (const KeyChange& change : changes) all += (all.empty() ? "" : ", ") + change.text();
-  return all;
 }
 
 // The words that give keys the values of the run.
@@ -86,7 +78,7 @@ std::string resume_source(const std::string& typed) {
   for (const fs::path& folder : {path / "checkpoints", path})
     if (const fs::path newest = newest_whole(folder); !newest.empty()) return newest.string();
   throw Error(ExitCode::no_input,
-              fmt::format("--resume: cannot open {}: {}", (path / kManifest).string(), errno_text(error)),
+              fmt::format("--resume: cannot open {}: {}", (path / kManifestFile).string(), errno_text(error)),
               "use auto, none, a run's folder, or one like runs/x/checkpoints/step-00000100");
 }
 

@@ -91,11 +91,11 @@ std::string read_origin(const fs::path& folder) {
 }
 
 void check_is_there(const std::string& origin, const fs::path& folder) {
-  const std::string manifest = origin + "/manifest.json";
+  const fs::path manifest = fs::path(origin) / kManifestFile;
   if (::access(manifest.c_str(), R_OK) == 0) return;
   throw Error(ExitCode::no_input,
               fmt::format("{} has no checkpoint of its own, and comes from {}: cannot open {}: {}", folder.string(),
-                          origin, manifest, errno_text(errno)),
+                          origin, manifest.string(), errno_text(errno)),
               fmt::format("bring that checkpoint back, write its new place to {}, or start afresh in another "
                           "--output-dir",
                           (folder / kOriginFile).string()));

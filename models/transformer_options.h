@@ -25,8 +25,7 @@ inline constexpr Named<Activation> kActivationNames[] = {{Activation::gelu_new, 
                                                          {Activation::tanh, "tanh"}};
 constexpr std::span<const Named<Activation>> names_of(Activation) { return kActivationNames; }
 
-// The keys of `Options`' members of these names: recompute of the section "train", the
-// others of "model".
+// The keys of `Options`' members of these names: recompute of the section "train", the others of "model".
 template <class Options>
 inline constexpr Field kLayersKey = {.key = "layers",
                                      .at = option<Options, &Options::layers>,

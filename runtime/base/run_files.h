@@ -9,6 +9,7 @@ namespace ddp {
 
 inline constexpr const char* kMetricsFile = "metrics.jsonl";
 inline constexpr const char* kModelFile = "model.safetensors";  // of a checkpoint, and of what others publish
+inline constexpr const char* kManifestFile = "manifest.json";   // what makes a folder a checkpoint
 // checkpoints/best: a second name of the checkpoint of the best evaluation so far (checkpoint.best).
 inline constexpr std::string_view kBestName = "best";
 inline constexpr std::string_view kAbandonedPrefix = "abandoned-";  // checkpoints/abandoned-<step>-<time>

@@ -16,7 +16,6 @@ namespace ddp {
 inline constexpr const char* kOptimizerFile = "optimizer.safetensors";
 // What others look for beside the model; a checkpoint may lack it.
 inline constexpr const char* kTextFiles[] = {"config.json", "generation_config.json"};
-inline constexpr const char* kManifestFile = "manifest.json";
 
 // The numbers of a run's state, as bytes the same on every rank.
 struct Progress {

@@ -45,6 +45,12 @@ std::vector<KeyChange> resume_changes(const Config& before, const Config& now) {
   return changes;
 }
 
+std::string listed(std::span<const KeyChange> changes) {
+  std::string all;
+  for (const KeyChange& change : changes) all += (all.empty() ? "" : ", ") + change.text();
+  return all;
+}
+
 std::vector<KeyChange> conflicts_of(std::span<const KeyChange> changes, std::span<const std::string> accepted) {
   std::vector<KeyChange> conflicts;
   for (const KeyChange& change : changes) {

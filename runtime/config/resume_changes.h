@@ -26,6 +26,9 @@ struct KeyChange {
 // compared by its content, not here.
 std::vector<KeyChange> resume_changes(const Config& before, const Config& now);
 
+// "a: 1 became 2, b: 3 became 4".
+std::string listed(std::span<const KeyChange> changes);
+
 // Those that may not be: of another run, or without the consent of `accepted`, full keys.
 std::vector<KeyChange> conflicts_of(std::span<const KeyChange> changes, std::span<const std::string> accepted);
 

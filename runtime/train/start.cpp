@@ -42,9 +42,7 @@ void check_changes(const StartRequest& request, std::span<const KeyChange> chang
                                 checkpoint, request.config.data.train.text(), data->before, data->after),
                     "restore the data");
   if (conflicts.empty()) return;
-  std::string all;
-  for (const KeyChange& c : conflicts) all += (all.empty() ? "" : ", ") + c.text();
-  throw Error(ExitCode::config, "cannot resume " + checkpoint + " with another configuration: " + all,
+  throw Error(ExitCode::config, "cannot resume " + checkpoint + " with another configuration: " + listed(conflicts),
               "restore these keys, or start afresh in another output_dir");
 }
 
