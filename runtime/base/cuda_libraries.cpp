@@ -88,8 +88,10 @@ CudaLibraryPlaces cuda_library_places(const fs::path& program_folder) {
 
 fs::path cuda_module_path(const fs::path& program_folder) {
   if (const char* given = std::getenv("DDP_CUDA_MODULE"); given != nullptr) return given;
-  const fs::path beside = program_folder / "libddp-cuda.so";
-  return fs::exists(beside) ? beside : program_folder.parent_path() / "lib" / "libddp-cuda.so";
+  for (const char* name : {"libddp-cuda13.so", "libddp-cuda12.so"})
+    for (const fs::path& folder : {program_folder, program_folder.parent_path() / "lib"})
+      if (fs::exists(folder / name)) return folder / name;
+  return program_folder / "libddp-cuda13.so";
 }
 
 std::vector<std::string> needed_cuda_libraries(const fs::path& module, const OpenedLibraries& opened) {

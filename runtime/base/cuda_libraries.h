@@ -34,8 +34,8 @@ struct CudaLibraryPlaces {
 // (65), no_input (66) when the backend is there and cannot be read.
 CudaLibraryPlaces cuda_library_places(const std::filesystem::path& program_folder);
 
-// The CUDA backend of programs in `program_folder`: $DDP_CUDA_MODULE where set, else libddp-cuda.so beside them or in
-// ../lib. It need not exist.
+// The CUDA backend of programs in `program_folder`: $DDP_CUDA_MODULE where set, else libddp-cuda13.so, or
+// libddp-cuda12.so, beside them or in ../lib. It need not exist.
 std::filesystem::path cuda_module_path(const std::filesystem::path& program_folder);
 // NVIDIA's libraries among those that a backend needs, and those that a run opens itself. A backend that says it is one
 // of them itself, as the simulator does of NCCL, does not need that one. Errors: data (65), no_input (66).

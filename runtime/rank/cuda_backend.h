@@ -1,5 +1,5 @@
-// The CUDA backend as a module (libddp-cuda.so): the CUDA libraries cost 80 ms and 158 MB a process, so only ranks that
-// train on a GPU open it. This is all that such a rank knows of it.
+// The CUDA backend as a module (libddp-cuda13.so, or 12): the CUDA libraries cost 80 ms and 158 MB a process, so only
+// ranks that train on a GPU open it. This is all that such a rank knows of it.
 #pragma once
 
 #include <memory>

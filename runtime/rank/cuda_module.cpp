@@ -1,4 +1,4 @@
-// The module's one export, linked into libddp-cuda.so and not into ddp-rank.
+// The module's one export, linked into libddp-cuda13.so (or 12) and not into ddp-rank.
 #include "kernels/cuda/tree_sum.h"
 #include "runtime/rank/cuda_backend.h"
 

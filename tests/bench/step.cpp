@@ -3,8 +3,8 @@
 // square one. Steps and products alternate; medians. The step is the whole of it: forward, loss, backward, norm, clip,
 // optimizer.
 //
-// On CUDA the backend is opened as ddp-rank does it: libddp-cuda.so beside this program, or $DDP_CUDA_MODULE. Other
-// precisions than fp32 are measured beside fp32 on the CPU; on a GPU the two would share its memory.
+// On CUDA the backend is opened as ddp-rank does it: libddp-cuda13.so (or 12) beside this program, or $DDP_CUDA_MODULE.
+// Other precisions than fp32 are measured beside fp32 on the CPU; on a GPU the two would share its memory.
 #include <fmt/core.h>
 
 #include <cstdio>
