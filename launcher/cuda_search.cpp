@@ -18,6 +18,7 @@
 
 #include "launcher/signals.h"
 #include "runtime/base/clock.h"
+#include "runtime/base/cuda_libraries.h"
 #include "runtime/base/fs.h"
 #include "runtime/base/text_check.h"
 
@@ -100,36 +101,59 @@ std::vector<fs::path> site_packages_of(const std::string& python) {
   return out;
 }
 
-std::vector<std::string> pythons() {
-  std::vector<std::string> out;
-  for (const char* variable : {"VIRTUAL_ENV", "CONDA_PREFIX"})
-    if (const std::string prefix = plain_variable(variable).value_or(""); !prefix.empty())
-      out.push_back(prefix + "/bin/python3");
-  out.emplace_back("python3");
-  return out;
+// Each is asked when it is first wanted, and once.
+class Pythons {
+ public:
+  Pythons() {
+    for (const char* variable : {"VIRTUAL_ENV", "CONDA_PREFIX"})
+      if (const std::string prefix = plain_variable(variable).value_or(""); !prefix.empty())
+        programs_.push_back(prefix + "/bin/python3");
+    programs_.emplace_back("python3");
+  }
+
+  size_t size() const { return programs_.size(); }
+  const std::vector<fs::path>& site_packages(size_t i) {
+    if (i == answers_.size()) answers_.push_back(site_packages_of(programs_[i]));
+    return answers_[i];
+  }
+
+ private:
+  std::vector<std::string> programs_;
+  std::vector<std::vector<fs::path>> answers_;
+};
+
+std::string with_given(const std::vector<fs::path>& site_packages) {
+  std::vector<std::string> names;
+  if (const char* given = ::getenv("DDP_SITE_PACKAGES"); given != nullptr) names.emplace_back(given);
+  for (const fs::path& folder : site_packages) names.push_back(folder.string());
+  return fmt::format("{}", fmt::join(names, ":"));
 }
 
 }  // namespace
 
-std::string search_cuda_libraries(const fs::path& rank_program, const OpenedLibraries& opened) {
-  const fs::path folder = rank_program.parent_path(), module = cuda_module_path(folder);
-  if (!fs::exists(module)) return {};
-  CudaLibraryPlaces places = cuda_library_places(folder);
-  const std::vector<fs::path> own = places.site_packages;
-  const std::vector<std::string> missing = not_found(needed_cuda_libraries(module, opened), places);
-  if (missing.empty()) return {};
-  for (const std::string& python : pythons()) {
-    const std::vector<fs::path> found = site_packages_of(python);
-    places.site_packages = own;
-    places.site_packages.insert(places.site_packages.end(), found.begin(), found.end());
-    if (not_found(missing, places).empty()) {
-      std::vector<std::string> names;
-      if (const char* given = ::getenv("DDP_SITE_PACKAGES"); given != nullptr) names.emplace_back(given);
-      for (const fs::path& site_packages : found) names.push_back(site_packages.string());
-      return fmt::format("{}", fmt::join(names, ":"));
+CudaChoice choose_cuda(const fs::path& rank_program, const OpenedLibraries& opened) {
+  const fs::path folder = rank_program.parent_path();
+  Pythons pythons;
+  std::vector<std::string> fewest;
+  CudaLibraryPlaces places_of_fewest;
+  for (const CudaModule& module : usable_cuda_modules(folder)) {
+    CudaLibraryPlaces places = cuda_library_places(folder, module);
+    std::vector<std::string> missing = not_found(module.libraries(opened), places);
+    if (missing.empty()) return {.module = module.path, .site_packages = {}};
+    const std::vector<fs::path> own = places.site_packages;
+    for (size_t i = 0; i < pythons.size(); ++i) {
+      const std::vector<fs::path>& found = pythons.site_packages(i);
+      places.site_packages = own;
+      places.site_packages.insert(places.site_packages.end(), found.begin(), found.end());
+      std::vector<std::string> still = not_found(missing, places);
+      if (still.empty()) return {.module = module.path, .site_packages = with_given(found)};
+      if (fewest.empty() || still.size() < fewest.size()) {
+        fewest = std::move(still);
+        places_of_fewest = places;
+      }
     }
   }
-  missing_cuda_library(not_found(missing, places).front(), places);
+  missing_cuda_library(fewest.front(), places_of_fewest);
 }
 
 }  // namespace ddp

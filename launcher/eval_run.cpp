@@ -87,10 +87,9 @@ Outcome run_evaluation(const Command& command, const ConfigRegistry& registry, i
   check_subject(subject.config, placement.ranks());
   check_precision(subject.config.train.precision, placement, host);
   const fs::path program = find_rank_program();
-  std::string site_packages;
+  CudaChoice cuda;
   if (placement.device == "cuda")
-    site_packages =
-        search_cuda_libraries(program, {.nccl = placement.ranks() > 1, .cudnn = model_kind(subject.config).convolves});
+    cuda = choose_cuda(program, {.nccl = placement.ranks() > 1, .cudnn = model_kind(subject.config).convolves});
 
   Board board = Board::create(placement.ranks());
   board->job = uint32_t(Job::evaluate);
@@ -102,7 +101,7 @@ Outcome run_evaluation(const Command& command, const ConfigRegistry& registry, i
   Console console(STDERR_FILENO, STDERR_FILENO);
   if (!placement.note.empty()) console.message("ddp-launch: " + placement.note);
   LogMux logs(placement.ranks(), Fd(), console);
-  std::vector<RankEnv> envs = rank_environments(placement, board, segment, site_packages);
+  std::vector<RankEnv> envs = rank_environments(placement, board, segment, cuda);
   for (RankEnv& env : envs) env.resume = subject.resume;
   RankGroup ranks(program, envs, board);
   Supervision job{board, ranks, logs, console, signals, {.has_commits = false}, {}};

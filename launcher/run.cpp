@@ -126,7 +126,7 @@ void check_init_from(const Config& config) {
 }
 
 std::vector<RankEnv> rank_environments(const Placement& placement, const Board& board, const Fd& segment,
-                                       const std::string& site_packages) {
+                                       const CudaChoice& cuda) {
   std::vector<RankEnv> envs;
   for (int rank = 0; rank < placement.ranks(); ++rank) {
     RankEnv& env = envs.emplace_back();
@@ -137,7 +137,8 @@ std::vector<RankEnv> rank_environments(const Placement& placement, const Board& 
     env.device = placement.device;
     env.device_index = placement.indices[size_t(rank)];
     if (!placement.uuids.empty()) env.visible_gpu = placement.uuids[size_t(rank)];
-    env.site_packages = site_packages;
+    env.cuda_module = cuda.module;
+    env.site_packages = cuda.site_packages;
     env.shares_gpu = placement.shares_gpu();
   }
   return envs;
@@ -157,10 +158,9 @@ Outcome run_training(const TrainOptions& train, const ConfigRegistry& registry, 
   check_precision(config.train.precision, placement, host);
   check_inputs(config, begin.past.has_value());
   const std::filesystem::path program = find_rank_program();
-  std::string site_packages;
+  CudaChoice cuda;
   if (placement.device == "cuda")
-    site_packages =
-        search_cuda_libraries(program, {.nccl = placement.ranks() > 1, .cudnn = model_kind(config).convolves});
+    cuda = choose_cuda(program, {.nccl = placement.ranks() > 1, .cudnn = model_kind(config).convolves});
   const RunFolder folder(config.output_dir);
   const std::string given_dir = std::exchange(config.output_dir, folder.path().string());
   const Resume resume(folder.path(), begin.resume, again.with_resume("auto"));
@@ -178,7 +178,7 @@ Outcome run_training(const TrainOptions& train, const ConfigRegistry& registry, 
   LogMux logs(placement.ranks(), folder.open_logs(), console);
   StatusFile status(folder.path(), placement, console);
   record_origin(resume, console);
-  std::vector<RankEnv> envs = rank_environments(placement, board, segment, site_packages);
+  std::vector<RankEnv> envs = rank_environments(placement, board, segment, cuda);
   for (RankEnv& env : envs) {
     env.tty = console.is_terminal();
     env.stop_after = train.stop_after;

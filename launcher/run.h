@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "launcher/cli.h"
+#include "launcher/cuda_search.h"
 #include "launcher/devices.h"
 #include "launcher/signals.h"
 #include "launcher/supervisor.h"
@@ -33,7 +34,7 @@ void check_init_from(const Config& config);
 
 // Of the ranks of a job, but for what a training run alone has.
 std::vector<RankEnv> rank_environments(const Placement& placement, const Board& board, const Fd& segment,
-                                       const std::string& site_packages);
+                                       const CudaChoice& cuda);
 
 // 1 where the threads of all ranks are more than the cores: waits do not spin then.
 uint32_t is_oversubscribed(const Config& config, const Placement& placement);

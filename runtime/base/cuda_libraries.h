@@ -7,46 +7,33 @@
 
 #include <filesystem>
 #include <string>
-#include <string_view>
 #include <vector>
+
+#include "runtime/base/cuda_module.h"
 
 namespace ddp {
 
-inline constexpr const char* kNcclLibrary = "libnccl.so.2";
-inline constexpr const char* kCudnnLibrary = "libcudnn.so.9";
-
-// Which of them a run needs beside those that its backend is linked with.
-struct OpenedLibraries {
-  bool nccl = false;   // several ranks
-  bool cudnn = false;  // a model that convolves
-};
-
 // In the order in which they are looked through; the loader's own places come after `given`.
 struct CudaLibraryPlaces {
-  std::vector<std::filesystem::path> given;       // $DDP_CUDA_LIBRARIES: folders between colons
-  std::vector<std::filesystem::path> built_with;  // of the toolkit, where the backend lies in its build folder
+  int series = 0;                                 // of the backend: what is known to be of another does not fit. 0: any
+  std::vector<std::filesystem::path> given = {};  // $DDP_CUDA_LIBRARIES: folders between colons
+  std::vector<std::filesystem::path> built_with = {};  // of the toolkit, where the backend lies in its build folder
   std::filesystem::path toolkit = "/usr/local/cuda/lib64";
-  std::vector<std::filesystem::path> site_packages;  // whose nvidia/*/lib are of NVIDIA's wheels
-  std::filesystem::path conda;                       // $CONDA_PREFIX/lib
+  std::vector<std::filesystem::path> site_packages = {};  // whose nvidia/*/lib are of NVIDIA's wheels
+  std::filesystem::path conda = {};                       // $CONDA_PREFIX/lib
 };
-// For programs in `program_folder`: the environment's, those that the backend's file names, and the site-packages that
-// this package may lie in. What Python says of its own the launcher hands to ranks in DDP_SITE_PACKAGES. Errors: data
-// (65), no_input (66) when the backend is there and cannot be read.
-CudaLibraryPlaces cuda_library_places(const std::filesystem::path& program_folder);
-
-// The CUDA backend of programs in `program_folder`: $DDP_CUDA_MODULE where set, else libddp-cuda13.so, or
-// libddp-cuda12.so, beside them or in ../lib. It need not exist.
-std::filesystem::path cuda_module_path(const std::filesystem::path& program_folder);
-// NVIDIA's libraries among those that a backend needs, and those that a run opens itself. A backend that says it is one
-// of them itself, as the simulator does of NCCL, does not need that one. Errors: data (65), no_input (66).
-std::vector<std::string> needed_cuda_libraries(const std::filesystem::path& module, const OpenedLibraries& opened = {});
+// For a backend of programs in `program_folder`: the environment's, those that the backend's file names, and the
+// site-packages that this package may lie in. What Python says of its own the launcher hands to ranks in
+// DDP_SITE_PACKAGES.
+CudaLibraryPlaces cuda_library_places(const std::filesystem::path& program_folder, const CudaModule& module);
 
 // Existing files of that name, in order; and at its place the bare name, for the loader to look up.
 std::vector<std::filesystem::path> cuda_library_candidates(const std::string& name, const CudaLibraryPlaces& places);
 
 // The handle of the first candidate that opens (RTLD_NOW, RTLD_LOCAL). Errors: missing_cuda_library.
 void* open_cuda_library(const std::string& name, const CudaLibraryPlaces& places);
-// Throws usage (64): tells where it was looked for, why a file that is there does not open, and what installs it.
+// Throws usage (64): tells where it was looked for, why a file that is there does not fit or open, and what installs
+// it.
 [[noreturn]] void missing_cuda_library(const std::string& name, const CudaLibraryPlaces& places,
                                        const std::string& why = {});
 

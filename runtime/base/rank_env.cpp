@@ -91,9 +91,9 @@ std::vector<std::pair<std::string, std::string>> to_environment(const RankEnv& e
                                                           {"DDP_TTY", env.tty ? "1" : "0"},
                                                           {"DDP_RESUME", env.resume},
                                                           {"DDP_ACCEPTED", joined(env.accepted)},
-                                                          {"DDP_ACCEPTED", joined(env.accepted)},
                                                           {"DDP_STOP_AFTER", std::to_string(env.stop_after)},
                                                           {"DDP_SHARE_GPU", env.shares_gpu ? "1" : "0"}};
+  if (!env.cuda_module.empty()) out.emplace_back("DDP_CUDA_MODULE", env.cuda_module);
   if (!env.site_packages.empty()) out.emplace_back("DDP_SITE_PACKAGES", env.site_packages);
   if (!env.visible_gpu.empty()) out.emplace_back("CUDA_VISIBLE_DEVICES", env.visible_gpu);
   return out;

@@ -24,6 +24,7 @@ struct RankEnv {
   std::vector<std::string> accepted = {};  // DDP_ACCEPTED, "a,b": the keys of which a resume accepts a change
   int64_t stop_after = 0;          // DDP_STOP_AFTER: commit and exit with stopped_early (75) after this step; 0: never
   bool shares_gpu = false;         // DDP_SHARE_GPU: other ranks are on the same GPU, in a test
+  std::string cuda_module = {};    // DDP_CUDA_MODULE: the path of the CUDA backend; empty on the CPU
   std::string site_packages = {};  // DDP_SITE_PACKAGES: Python's, where NVIDIA's libraries are found only there
   std::string visible_gpu = {};    // CUDA_VISIBLE_DEVICES: the UUID of the rank's one GPU; empty: left as it is
 };

@@ -81,4 +81,14 @@ class ElfFile {
 
 SharedObject read_shared_object(const std::filesystem::path& path) { return ElfFile(path).dynamic(); }
 
+std::vector<std::filesystem::path> folders_of(std::string_view list) {
+  std::vector<std::filesystem::path> out;
+  while (!list.empty()) {
+    const std::string_view folder = list.substr(0, list.find(':'));
+    list.remove_prefix(std::min(folder.size() + 1, list.size()));
+    if (!folder.empty()) out.emplace_back(folder);
+  }
+  return out;
+}
+
 }  // namespace ddp

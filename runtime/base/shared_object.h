@@ -4,6 +4,7 @@
 
 #include <filesystem>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace ddp {
@@ -17,5 +18,8 @@ struct SharedObject {
 // Of an ELF file of this machine's kind (64 bits, little-endian). Errors: no_input (66) when it cannot be read, data
 // (65) when it is no such file or is damaged.
 SharedObject read_shared_object(const std::filesystem::path& path);
+
+// The folders of a list like a runpath; empty ones are left out.
+std::vector<std::filesystem::path> folders_of(std::string_view list);
 
 }  // namespace ddp

@@ -1,15 +1,16 @@
-// NEEDS_CUBLAS_PATH is a backend that needs a cuBLASLt of a version that no machine has; STAND_IN_PATH is that library.
+// NEEDS_CUBLAS_99 is a backend that needs a cuBLASLt of a version that no machine has; CUBLAS_99 is that library.
 #include <dlfcn.h>
+#include <fmt/format.h>
 
 #include <catch2/catch.hpp>
 #include <filesystem>
 #include <fstream>
 
 #include "runtime/base/cuda_libraries.h"
+#include "runtime/base/cuda_wheels.h"
 #include "runtime/base/error.h"
 #include "runtime/base/fs.h"
 #include "runtime/base/shared_object.h"
-#include "tests/support/environment.h"
 #include "tests/support/temporary_folder.h"
 
 using namespace ddp;
@@ -22,7 +23,7 @@ constexpr const char* kLibrary = "libcublasLt.so.99";
 
 void put(const fs::path& folder) {
   fs::create_directories(folder);
-  fs::copy_file(STAND_IN_PATH, folder / kLibrary);
+  fs::copy_file(CUBLAS_99, folder / kLibrary);
 }
 
 std::string path_of(void* library) {
@@ -36,15 +37,15 @@ std::string path_of(void* library) {
 }  // namespace
 
 TEST_CASE("a shared library's name and needs are read from its file") {
-  CHECK(read_shared_object(STAND_IN_PATH).soname == kLibrary);
-  const SharedObject backend = read_shared_object(NEEDS_CUBLAS_PATH);
+  CHECK(read_shared_object(CUBLAS_99).soname == kLibrary);
+  const SharedObject backend = read_shared_object(NEEDS_CUBLAS_99);
   CHECK(std::count(backend.needed.begin(), backend.needed.end(), kLibrary) == 1);
   CHECK_THAT(backend.runpath, Contains("/nowhere/toolkit/lib64"));
 }
 
 TEST_CASE("a file that is no shared library, or is cut, is refused; damage is never read past the end of the file") {
   const test::TemporaryFolder folder;
-  const std::string whole = read_text(STAND_IN_PATH);
+  const std::string whole = read_text(CUBLAS_99);
   const fs::path path = folder.path / "library.so";
   for (const std::string& bytes : {std::string(), std::string("text"),
                                    std::string("\x7f"
@@ -66,23 +67,34 @@ TEST_CASE("a file that is no shared library, or is cut, is refused; damage is ne
   }
 }
 
-TEST_CASE("a run needs NVIDIA's libraries that its backend is linked with, and those that it opens itself") {
-  using Names = std::vector<std::string>;
-  CHECK(needed_cuda_libraries(NEEDS_CUBLAS_PATH) == Names{kLibrary});
-  CHECK(needed_cuda_libraries(NEEDS_CUBLAS_PATH, {.nccl = true}) == Names{kLibrary, "libnccl.so.2"});
-  CHECK(needed_cuda_libraries(NEEDS_CUBLAS_PATH, {.cudnn = true}) == Names{kLibrary, "libcudnn.so.9"});
-  CHECK(needed_cuda_libraries(STAND_IN_PATH).empty());
+TEST_CASE("a library that is missing is refused with the name of its wheel, of the backend's series") {
+  CHECK_THROWS_WITH(missing_cuda_library(kCudnnLibrary, {.series = 13}),
+                    Contains("libcudnn.so.9 is not there") && Contains("pip install nvidia-cudnn-cu13,"));
+  CHECK_THROWS_WITH(missing_cuda_library(kNcclLibrary, {.series = 12}), Contains("pip install nvidia-nccl-cu12,"));
+  CHECK_THROWS_WITH(missing_cuda_library("libcublasLt.so.13", {.series = 13}), Contains("pip install nvidia-cublas,"));
 }
 
-TEST_CASE("cuDNN that is missing is refused with the name of its wheel") {
-  CHECK_THROWS_WITH(missing_cuda_library(kCudnnLibrary, {}),
-                    Contains("libcudnn.so.9 is not there") && Contains("pip install nvidia-cudnn-cu13"));
-}
-
-TEST_CASE("a backend in its build folder knows the toolkit that it was linked with, wherever that is") {
-  const test::EnvironmentVariable module("DDP_CUDA_MODULE", NEEDS_CUBLAS_PATH);
-  const std::vector<fs::path> folders = cuda_library_places("/nowhere/bin").built_with;
-  CHECK(std::count(folders.begin(), folders.end(), fs::path("/nowhere/toolkit/lib64")) == 1);
+TEST_CASE("a wheel of another series is no candidate, and told where there is nothing else") {
+  const test::TemporaryFolder folder;
+  const auto install = [&](const std::string& site, int series) {
+    const fs::path lib = folder.path / site / "nvidia/nccl/lib";
+    const fs::path dist_info = folder.path / site / fmt::format("nvidia_nccl_cu{}-2.26.2.dist-info", series);
+    fs::create_directories(lib);
+    fs::create_directories(dist_info);
+    std::ofstream(lib / kNcclLibrary) << "NCCL";
+    std::ofstream(dist_info / "RECORD") << "nvidia/nccl/lib/libnccl.so.2,sha256=abc,4\n";
+  };
+  install("old", 12);
+  CudaLibraryPlaces places = {
+      .series = 13, .toolkit = folder.path / "none", .site_packages = {folder.path / "old", folder.path / "new"}};
+  CHECK(cuda_library_candidates(kNcclLibrary, places).size() == 1);  // the bare name
+  CHECK_THROWS_WITH(missing_cuda_library(kNcclLibrary, places),
+                    Contains("old/nvidia/nccl/lib/libnccl.so.2 is of CUDA 12, and CUDA 13 is needed") &&
+                        Contains("pip install nvidia-nccl-cu13 in an environment of its own"));
+  install("new", 13);
+  CHECK(cuda_library_candidates(kNcclLibrary, places).back() == folder.path / "new/nvidia/nccl/lib/libnccl.so.2");
+  places.series = 0;
+  CHECK(cuda_library_candidates(kNcclLibrary, places).size() == 3);
 }
 
 TEST_CASE("libraries are looked for in the documented order") {
@@ -108,11 +120,7 @@ TEST_CASE("a library that does not open is passed over, and the reason told when
   const fs::path broken = folder.path / "given" / kLibrary;
   fs::create_directories(broken.parent_path());
   std::ofstream(broken) << "not a library";
-  CudaLibraryPlaces places = {.given = {broken.parent_path()},
-                              .built_with = {},
-                              .toolkit = folder.path / "none",
-                              .site_packages = {},
-                              .conda = {}};
+  CudaLibraryPlaces places = {.given = {broken.parent_path()}, .toolkit = folder.path / "none"};
   try {
     open_cuda_library(kLibrary, places);
     FAIL("it was opened");

@@ -1,5 +1,5 @@
 // What a rank is told by the real backend where it cannot run. The real runtime is in the module; the driver is absent,
-// or the stub of old_driver/, which LD_LIBRARY_PATH puts in its place.
+// or the stand-in of tests/support/driver, which LD_LIBRARY_PATH puts in its place.
 #include <catch2/catch.hpp>
 #include <filesystem>
 

@@ -1,4 +1,7 @@
-// NEEDS_CUBLAS_PATH is a backend that needs a cuBLASLt of a version that no machine has; STAND_IN_PATH is that library.
+// NEEDS_CUBLAS_99 is a backend that needs a cuBLASLt of a version that no machine has, CUBLAS_99 is that library, and
+// likewise 98; STAND_IN_DRIVER is a libcuda.so.1.
+#include <dlfcn.h>
+
 #include <catch2/catch.hpp>
 #include <filesystem>
 #include <fstream>
@@ -17,13 +20,15 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr const char* kLibrary = "libcublasLt.so.99";
+constexpr const char* kNewer = "site/ddp_launch/lib/libddp-cuda13.so";
+constexpr const char* kOlder = "site/ddp_launch/lib/libddp-cuda12.so";
 
 // A machine with the backend, a python3 on PATH, and NVIDIA's library where a test puts it.
 class Machine {
  public:
   Machine() {
     fs::create_directories(root() / "bin");
-    set("DDP_CUDA_MODULE", NEEDS_CUBLAS_PATH);
+    set("DDP_CUDA_MODULE", NEEDS_CUBLAS_99);
     set("PATH", (root() / "bin").string() + ":/usr/bin:/bin");
     for (const char* name : {"DDP_CUDA_LIBRARIES", "DDP_SITE_PACKAGES", "VIRTUAL_ENV", "CONDA_PREFIX"}) unset(name);
   }
@@ -31,9 +36,15 @@ class Machine {
   const fs::path& root() const { return folder_.path; }
   void set(const char* name, const std::string& value) { variables_.emplace_back(name, value); }
   void unset(const char* name) { variables_.emplace_back(name, std::nullopt); }
-  void put_library(const fs::path& folder) const {
-    fs::create_directories(root() / folder);
-    fs::copy_file(STAND_IN_PATH, root() / folder / kLibrary);
+  void put_library(const fs::path& folder) const { put(CUBLAS_99, root() / folder / kLibrary); }
+  void put_older_library(const fs::path& folder) const { put(CUBLAS_98, root() / folder / "libcublasLt.so.98"); }
+  // Both backends in ../lib, and a driver that runs CUDA up to this version.
+  void put_backends(const std::string& driver) {
+    unset("DDP_CUDA_MODULE");
+    put(NEEDS_CUBLAS_99, root() / kNewer);
+    put(NEEDS_CUBLAS_98, root() / kOlder);
+    REQUIRE(::dlopen(STAND_IN_DRIVER, RTLD_NOW) != nullptr);  // from now on its name is enough
+    set("STAND_IN_DRIVER", driver);
   }
   // A python3 that notes its call in "asked" and prints these as its sys.path.
   void put_python(const fs::path& folder, const std::vector<std::string>& sys_path, const std::string& name) const {
@@ -45,10 +56,13 @@ class Machine {
     fs::permissions(root() / folder / "python3", fs::perms::owner_all);
   }
   std::string asked() const { return fs::exists(root() / "asked") ? read_text(root() / "asked") : ""; }
-  std::string search() const { return search_cuda_libraries(root() / "site/ddp_launch/bin/ddp-rank", {}); }
+  CudaChoice choose() const { return choose_cuda(root() / "site/ddp_launch/bin/ddp-rank", {}); }
+  std::string search() const { return choose().site_packages; }
+  // The backend that is chosen, as a path from the root.
+  std::string chosen() const { return fs::relative(choose().module, root()).string(); }
   std::string refusal() const {
     try {
-      search();
+      choose();
     } catch (const Error& error) {
       CHECK(error.code() == ExitCode::usage);
       return error.what();
@@ -57,6 +71,11 @@ class Machine {
   }
 
  private:
+  static void put(const char* file, const fs::path& where) {
+    fs::create_directories(where.parent_path());
+    fs::copy_file(file, where);
+  }
+
   test::TemporaryFolder folder_;
   std::vector<test::EnvironmentVariable> variables_;
 };
@@ -108,4 +127,45 @@ TEST_CASE("a library that is nowhere is refused in one line, with where it was l
   CHECK_THAT(text, Contains(kLibrary) && Contains("/usr/local/cuda/lib64") && Contains("nvidia/*/lib") &&
                        Contains((machine.root() / "conda/lib").string()) && Contains("pip install nvidia-cublas") &&
                        Contains("DDP_CUDA_LIBRARIES") && !Contains("\n"));
+}
+
+TEST_CASE("the newest backend that the driver runs and whose libraries are there is chosen") {
+  Machine machine;
+  SECTION("a driver of the newer series") {
+    machine.put_backends("99010");
+    machine.put_older_library("site/nvidia/cublas/lib");
+    SECTION("has libraries of the older one alone") { CHECK(machine.chosen() == kOlder); }
+    SECTION("has libraries of both") {
+      machine.put_library("site/nvidia/cu99/lib");
+      CHECK(machine.chosen() == kNewer);
+    }
+    SECTION("has those of the newer in Python alone") {
+      machine.put_library("wheels/nvidia/cu99/lib");
+      machine.put_python("bin", {machine.root() / "wheels"}, "python");
+      CHECK(machine.chosen() == kNewer);
+      CHECK(machine.search() == machine.root() / "wheels");
+    }
+  }
+  SECTION("a driver of the older series, beside libraries of both") {
+    machine.put_backends("98000");
+    machine.put_library("site/nvidia/cu99/lib");
+    machine.put_older_library("site/nvidia/cublas/lib");
+    CHECK(machine.chosen() == kOlder);
+  }
+}
+
+TEST_CASE("where no backend has its libraries Python is asked once, and the newest is told") {
+  Machine machine;
+  machine.put_backends("99010");
+  machine.put_python("bin", {"/usr/lib/python3"}, "python");
+  CHECK_THAT(machine.refusal(), Contains(std::string(kLibrary) + " is not there"));
+  CHECK(machine.asked() == "python\n");
+}
+
+TEST_CASE("a driver that is too old is refused before anything is looked for") {
+  Machine machine;
+  machine.put_backends("97080");
+  machine.put_python("bin", {"/usr/lib/python3"}, "python");
+  CHECK_THAT(machine.refusal(), Contains("supports CUDA 97.8") && Contains("needs 98.0"));
+  CHECK(machine.asked().empty());
 }

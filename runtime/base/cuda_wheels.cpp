@@ -1,0 +1,83 @@
+#include "runtime/base/cuda_wheels.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <fstream>
+#include <string>
+#include <string_view>
+
+namespace ddp {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Package {
+  std::string_view library;  // how its file's name begins
+  const char *wheel_of_13, *wheel_of_12;
+};
+// NVIDIA's names of them: those of CUDA 13 carry no series where they are of one alone.
+constexpr Package kPackages[] = {{"libcublasLt.so", "nvidia-cublas", "nvidia-cublas-cu12"},
+                                 {"libcudnn.so", "nvidia-cudnn-cu13", "nvidia-cudnn-cu12"},
+                                 {"libnccl.so", "nvidia-nccl-cu13", "nvidia-nccl-cu12"}};
+
+const Package* package_of(std::string_view library) {
+  const auto* found = std::find_if(std::begin(kPackages), std::end(kPackages),
+                                   [&](const Package& p) { return library.starts_with(p.library); });
+  return found == std::end(kPackages) ? nullptr : found;
+}
+
+// The folders in `folder`, in alphabetical order.
+std::vector<fs::path> folders_in(const fs::path& folder) {
+  std::vector<fs::path> out;
+  std::error_code error;
+  for (fs::directory_iterator at(folder, error), end; !error && at != end; at.increment(error))
+    out.push_back(at->path());
+  std::sort(out.begin(), out.end());
+  return out;
+}
+
+// Whether a wheel's RECORD (lines of "path,sha256=...,bytes") has a file of this path and size.
+bool has_record(const fs::path& dist_info, std::string_view path, uintmax_t bytes) {
+  std::ifstream record(dist_info / "RECORD");
+  const std::string ending = fmt::format(",{}", bytes);
+  for (std::string line; std::getline(record, line);) {
+    while (line.ends_with('\r')) line.pop_back();
+    if (line.starts_with(path) && line.substr(path.size()).starts_with(',') && line.ends_with(ending)) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+bool is_of_a_wheel(std::string_view library) { return package_of(library) != nullptr; }
+
+std::string wheel_of(std::string_view library, int series) {
+  const Package* package = package_of(library);
+  if (package == nullptr) return std::string(library);
+  return series == 12 ? package->wheel_of_12 : package->wheel_of_13;
+}
+
+std::vector<fs::path> wheel_folders(const fs::path& site_packages) {
+  std::vector<fs::path> out = folders_in(site_packages / "nvidia");
+  for (fs::path& folder : out) folder /= "lib";
+  return out;
+}
+
+int series_of_wheel(const fs::path& library) {
+  const fs::path part = library.parent_path().parent_path(), site_packages = part.parent_path().parent_path();
+  const std::string name = fs::relative(library.lexically_normal(), site_packages.lexically_normal()).string();
+  std::error_code error;
+  const uintmax_t bytes = fs::file_size(library, error);
+  if (error) return 0;
+  for (const int series : {13, 12})
+    for (const fs::path& folder : folders_in(site_packages)) {
+      const std::string wheel = fmt::format("nvidia_{}_cu{}-", part.filename().string(), series);
+      const std::string found = folder.filename().string();
+      if (found.starts_with(wheel) && found.ends_with(".dist-info") && has_record(folder, name, bytes)) return series;
+    }
+  return 0;
+}
+
+}  // namespace ddp
