@@ -181,8 +181,6 @@ bool parse(CLI::App& app, std::span<const std::string> args, Command& command) {
     return false;
   } catch (const CLI::CallForHelp&) {
     command.text = app.help();
-  } catch (const CLI::CallForVersion&) {
-    command.text = app.version() + "\n";
   } catch (const CLI::ExtrasError&) {
     fail_of_words_left(app);
   } catch (const CLI::ParseError& e) {
@@ -196,7 +194,6 @@ Command parse_run(std::span<const std::string> args) {
   Command command;
   CLI::App app("Trains a model data-parallel: one process (rank) for each GPU, or as many as you ask for on the CPU.",
                "ddp-launch");
-  app.set_version_flag("--version", "ddp-launch " DDP_VERSION);
   add_train_options(app, command.train);
   app.add_option("--resume", command.train.resume,
                  "none: a folder that holds a run is refused (default); auto: its newest good checkpoint; or a "
@@ -214,8 +211,17 @@ Command parse_run(std::span<const std::string> args) {
                "Print to a terminal as to a file: no line is redrawn, none is shortened");
   CLI::Option* explain = app.add_option("--explain", command.explain_key, "Explain a key of the YAML, or all of them");
   explain->expected(0, 1)->option_text("[key]");
+  bool version = false;
+  CLI::Option* shows_version = app.add_flag("--version", version, "Print version and commit");
+  app.add_flag("--json", command.version.json,
+               "With --version: print as JSON what this build is and what it finds on this machine")
+      ->needs(shows_version);
   app.footer(kRunFooter);
   if (parse(app, args, command)) return command;
+  if (version) {
+    command.verb = Verb::version;
+    return command;
+  }
   if (explain->count() > 0) {
     command.verb = Verb::explain;
     return command;

@@ -17,7 +17,8 @@ enum class Verb {
   evaluate,
   bench_launch,
   explain,
-  show,  // print `text` and leave: --help, --version
+  version,
+  show,  // print `text` and leave: --help
 };
 
 // What `run`, `plan` and `eval` have in common.
@@ -52,6 +53,10 @@ struct EvaluationOptions {
   bool json = false;
 };
 
+struct VersionOptions {
+  bool json = false;
+};
+
 struct BenchOptions {
   int nproc = 4, repeat = 21;
   bool json = false;
@@ -64,6 +69,7 @@ struct Command {
   SampleOptions sample;
   EvaluationOptions eval;
   BenchOptions bench;
+  VersionOptions version;
   std::string explain_key;  // empty: all keys
   std::string text;         // of Verb::show
 };

@@ -47,6 +47,13 @@ bool is_found(const std::string& name, const CudaLibraryPlaces& places) {
   return candidates.size() > 1 || loader_finds(name);
 }
 
+// As FoundLibrary::place.
+std::string place_of(const std::string& name, const CudaLibraryPlaces& places) {
+  for (const fs::path& candidate : cuda_library_candidates(name, places))
+    if (candidate.has_parent_path() || loader_finds(name)) return candidate;
+  return {};
+}
+
 std::vector<std::string> not_found(const std::vector<std::string>& names, const CudaLibraryPlaces& places) {
   std::vector<std::string> out;
   for (const std::string& name : names)
@@ -154,6 +161,17 @@ CudaChoice choose_cuda(const fs::path& rank_program, const OpenedLibraries& open
     }
   }
   missing_cuda_library(fewest.front(), places_of_fewest);
+}
+
+std::vector<FoundLibrary> find_cuda_libraries(const fs::path& rank_program, const CudaModule& module,
+                                              const OpenedLibraries& opened) {
+  CudaLibraryPlaces places = cuda_library_places(rank_program.parent_path(), module);
+  Pythons pythons;
+  for (size_t i = 0; i < pythons.size(); ++i)
+    for (const fs::path& folder : pythons.site_packages(i)) places.site_packages.push_back(folder);
+  std::vector<FoundLibrary> out;
+  for (const std::string& name : module.libraries(opened)) out.push_back({name, place_of(name, places)});
+  return out;
 }
 
 }  // namespace ddp

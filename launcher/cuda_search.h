@@ -5,6 +5,7 @@
 
 #include <filesystem>
 #include <string>
+#include <vector>
 
 #include "runtime/base/cuda_module.h"
 
@@ -20,5 +21,13 @@ struct CudaChoice {
 // Errors: those of usable_cuda_modules; usage (64) when no backend has all of its libraries, telling of the one that
 // lacks fewest.
 CudaChoice choose_cuda(const std::filesystem::path& rank_program, const OpenedLibraries& opened);
+
+struct FoundLibrary {
+  std::string name;   // "libnccl.so.2"
+  std::string place;  // its path; the name alone where the loader finds it; empty: it is nowhere
+};
+// Those of one backend, whether or not the driver runs it. All Pythons are asked.
+std::vector<FoundLibrary> find_cuda_libraries(const std::filesystem::path& rank_program, const CudaModule& module,
+                                              const OpenedLibraries& opened);
 
 }  // namespace ddp

@@ -15,6 +15,7 @@
 #include "launcher/run.h"
 #include "launcher/signals.h"
 #include "launcher/spawn.h"
+#include "launcher/version.h"
 #include "runtime/base/caught.h"
 #include "runtime/base/clock.h"
 #include "runtime/base/error.h"
@@ -91,6 +92,9 @@ int run(int argc, char** argv, const ConfigRegistry& registry, int64_t launched_
       return 0;
     case Verb::explain:
       write_output([&] { fmt::print("{}", explain(command.explain_key, registry)); });
+      return 0;
+    case Verb::version:
+      write_output([&] { fmt::print("{}\n", command.version.json ? version_json() : version_line()); });
       return 0;
     case Verb::show:
       write_output([&] { fmt::print("{}", command.text); });

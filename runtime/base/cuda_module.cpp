@@ -16,6 +16,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr const char* kVariable = "DDP_CUDA_MODULE";
 constexpr const char* kOnCpu = "or train with --device cpu";
 
 struct Series {
@@ -25,14 +26,14 @@ struct Series {
 };
 constexpr Series kSeries[] = {{13, "libddp-cuda13.so", "580"}, {12, "libddp-cuda12.so", "525"}};
 
+bool is_given() { return std::getenv(kVariable) != nullptr; }
+
 int series_of(const std::vector<std::string>& needed) {
   constexpr std::string_view kCublas = "libcublasLt.so.";
   for (const std::string& name : needed)
     if (name.starts_with(kCublas)) return std::atoi(name.c_str() + kCublas.size());
   return 0;
 }
-
-std::string version_text(int version) { return fmt::format("{}.{}", version / 1000, version % 1000 / 10); }
 
 [[noreturn]] void no_module(const fs::path& looked_for) {
   throw Error(ExitCode::usage, "this build has no CUDA backend: " + looked_for.string() + " is not there",
@@ -52,6 +53,8 @@ std::vector<fs::path> module_files(const fs::path& program_folder) {
 
 }  // namespace
 
+std::string version_text(int version) { return fmt::format("{}.{}", version / 1000, version % 1000 / 10); }
+
 std::vector<std::string> CudaModule::libraries(const OpenedLibraries& opened) const {
   std::vector<std::string> out = needed;
   if (opened.nccl && soname != kNcclLibrary) out.emplace_back(kNcclLibrary);
@@ -61,7 +64,7 @@ std::vector<std::string> CudaModule::libraries(const OpenedLibraries& opened) co
 
 CudaModule read_cuda_module(const fs::path& path) {
   const SharedObject object = read_shared_object(path);
-  CudaModule module{.path = path, .soname = object.soname};
+  CudaModule module{.path = path, .soname = object.soname, .built = object.note};
   for (const std::string& name : object.needed) {
     if (is_of_a_wheel(name))
       module.needed.push_back(name);
@@ -105,15 +108,21 @@ std::vector<CudaModule> modules_of_driver(const std::vector<CudaModule>& modules
                           least > 12 && *driver >= 12000 ? ", take a build that has libddp-cuda12.so" : "", kOnCpu));
 }
 
-std::vector<CudaModule> usable_cuda_modules(const fs::path& program_folder) {
-  if (const char* given = std::getenv("DDP_CUDA_MODULE"); given != nullptr) {
+std::vector<CudaModule> cuda_modules(const fs::path& program_folder) {
+  if (is_given()) {
+    const fs::path given = fs::absolute(std::getenv(kVariable));
     if (!fs::exists(given)) no_module(given);
-    return {read_cuda_module(fs::absolute(given))};
+    return {read_cuda_module(given)};
   }
   std::vector<CudaModule> modules;
   for (const fs::path& file : module_files(program_folder)) modules.push_back(read_cuda_module(file));
   if (modules.empty()) no_module(program_folder / kSeries[0].module);
-  return modules_of_driver(modules, cuda_driver_version());
+  return modules;
+}
+
+std::vector<CudaModule> usable_cuda_modules(const fs::path& program_folder) {
+  const std::vector<CudaModule> modules = cuda_modules(program_folder);
+  return is_given() ? modules : modules_of_driver(modules, cuda_driver_version());
 }
 
 }  // namespace ddp

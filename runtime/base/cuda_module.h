@@ -26,6 +26,7 @@ struct CudaModule {
   // LD_LIBRARY_PATH comes before a module's RUNPATH.
   std::vector<std::filesystem::path> own = {};
   std::string soname = {};
+  std::string built = {};  // "nvcc 13.0.88 for sm_75, sm_90"; empty where it does not say
 
   // NVIDIA's of a run. A module that says it is one of them itself, as the simulator does of NCCL, does not need that.
   std::vector<std::string> libraries(const OpenedLibraries& opened) const;
@@ -37,12 +38,15 @@ CudaModule read_cuda_module(const std::filesystem::path& path);
 // context is made, so that this process may still fork.
 std::optional<int> cuda_driver_version();
 
+std::string version_text(int version);  // "12.6" of 12060
+
 // Those of `modules` that a driver runs, in their order. Errors: usage (64), naming both versions, where it runs none.
 std::vector<CudaModule> modules_of_driver(const std::vector<CudaModule>& modules, std::optional<int> driver);
 
-// What programs in `program_folder` may open, the newest series first: $DDP_CUDA_MODULE alone where that is set, else
-// libddp-cuda13.so and libddp-cuda12.so, beside them or in ../lib, as far as the driver runs them. Errors: as above,
-// and usage (64) where there is no module.
+// The modules of programs in `program_folder`, the newest series first: $DDP_CUDA_MODULE alone where that is set, else
+// libddp-cuda13.so and libddp-cuda12.so, beside them or in ../lib. Errors: usage (64) where there is none.
+std::vector<CudaModule> cuda_modules(const std::filesystem::path& program_folder);
+// Those that the driver runs; it is not asked about $DDP_CUDA_MODULE. Errors: as cuda_modules and modules_of_driver.
 std::vector<CudaModule> usable_cuda_modules(const std::filesystem::path& program_folder);
 
 }  // namespace ddp

@@ -24,6 +24,7 @@ class ElfFile {
 
   SharedObject dynamic() const {
     SharedObject object;
+    object.note = note();
     const auto segment =
         std::find_if(segments_.begin(), segments_.end(), [](const Elf64_Phdr& s) { return s.p_type == PT_DYNAMIC; });
     if (segment == segments_.end()) return object;
@@ -49,6 +50,27 @@ class ElfFile {
     std::vector<T> out(count);
     read_exact(file_, std::as_writable_bytes(std::span(out)), int64_t(offset), path_);
     return out;
+  }
+
+  // Each note is a header, its owner and its text, each of these padded to 4 bytes.
+  std::string note() const {
+    constexpr std::string_view kOwner("ddp-launch", sizeof "ddp-launch");  // with its end, as notes have it
+    for (const Elf64_Phdr& s : segments_) {
+      if (s.p_type != PT_NOTE) continue;
+      const std::vector<char> bytes = read<char>(s.p_offset, s.p_filesz);
+      std::string_view rest(bytes.data(), bytes.size());
+      while (rest.size() >= sizeof(Elf64_Nhdr)) {
+        Elf64_Nhdr header;
+        std::memcpy(&header, rest.data(), sizeof header);
+        rest.remove_prefix(sizeof header);
+        const uint64_t owner = (uint64_t(header.n_namesz) + 3) / 4 * 4, text = (uint64_t(header.n_descsz) + 3) / 4 * 4;
+        if (owner + text > rest.size()) break;
+        if (rest.substr(0, header.n_namesz) == kOwner)
+          return std::string(rest.substr(owner, header.n_descsz)).c_str();  // up to the first zero
+        rest.remove_prefix(owner + text);
+      }
+    }
+    return {};
   }
 
   // The string table that the dynamic section points at, by its address in memory.

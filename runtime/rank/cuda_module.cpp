@@ -14,6 +14,18 @@ std::unique_ptr<Communicator> make_comm(Device& device, Board& board, const Nccl
 }  // namespace
 }  // namespace ddp
 
+// What `ddp-launch --version --json` reads of the module's file: a note, as ELF has them.
+asm(R"(
+  .pushsection .note.ddp-launch, "a", @note
+  .balign 4
+  .long 2f - 1f, 4f - 3f, 1
+1: .asciz "ddp-launch"
+2: .balign 4
+3: .asciz ")" DDP_CUDA_BUILD R"("
+4: .balign 4
+  .popsection
+)");
+
 extern "C" __attribute__((visibility("default"))) const ddp::CudaBackend* ddp_cuda_backend() {
   static constexpr ddp::CudaBackend kBackend = {
       .make_device = ddp::make_cuda_device, .op_table = ddp::cuda_op_table, .make_nccl_comm = ddp::make_comm};

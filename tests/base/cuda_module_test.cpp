@@ -41,9 +41,11 @@ std::string refusal(const std::vector<CudaModule>& modules, std::optional<int> d
 TEST_CASE("a backend tells its series, what it needs and where that was") {
   const CudaModule module = read_cuda_module(NEEDS_CUBLAS_99);
   CHECK(module.series == 99);
+  CHECK(module.built == "nothing for sm_00");
   CHECK(module.needed == std::vector<std::string>{"libcublasLt.so.99"});
   CHECK(std::count(module.places.begin(), module.places.end(), fs::path("/nowhere/toolkit/lib64")) == 1);
   CHECK(read_cuda_module(CUBLAS_99).series == 0);
+  CHECK(read_cuda_module(CUBLAS_99).built.empty());
 }
 
 TEST_CASE("a run needs NVIDIA's libraries that its backend is linked with, and those that it opens itself") {
