@@ -34,16 +34,17 @@ dnnl::primitive_desc describe(const ConvolutionShape& s, const memory::desc& wei
   const memory::desc x({s.n, s.c, s.h, s.w}, type_of(s), Tag::nhwc), y({s.n, s.k, s.p, s.q}, type_of(s), Tag::nhwc);
   const memory::dims strides{s.stride, s.stride}, padding{s.padding_h, s.padding_w};
   const dnnl::primitive_attr attributes = caller_gives_scratchpad();
-  const auto forward = [&](const memory::desc& w) -> dnnl::convolution_forward::primitive_desc {
-    return {{dnnl::prop_kind::forward_training, kAlgorithm, x, w, y, strides, padding, padding}, attributes, engine()};
+  const auto forward = [&](const memory::desc& w) {
+    return description<dnnl::convolution_forward>(attributes, dnnl::prop_kind::forward_training, kAlgorithm, x, w, y,
+                                                  strides, padding, padding);
   };
   if (s.pass == Pass::forward) return forward(weights);
   const auto hint = forward({weight_dims(s), type_of(s), Tag::any});
   if (s.pass == Pass::input)
-    return dnnl::convolution_backward_data::primitive_desc({kAlgorithm, x, weights, y, strides, padding, padding},
-                                                           attributes, engine(), hint);
-  return dnnl::convolution_backward_weights::primitive_desc({kAlgorithm, x, weights, y, strides, padding, padding},
-                                                            attributes, engine(), hint);
+    return backward_description<dnnl::convolution_backward_data>(hint, attributes, kAlgorithm, x, weights, y, strides,
+                                                                 padding, padding);
+  return backward_description<dnnl::convolution_backward_weights>(hint, attributes, kAlgorithm, x, weights, y, strides,
+                                                                  padding, padding);
 }
 
 memory::desc argument_of(const dnnl::primitive_desc& d, int argument) {

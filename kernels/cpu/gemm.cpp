@@ -34,7 +34,7 @@ Primitive make_matmul(const MatmulKey& key) {
                      b = matrix(s.k, s.n, s.ldb, s.b_transposed, kBf16),
                      bias = key.has_bias ? matrix(1, s.n, s.n, false, kBf16) : memory::desc(),
                      c = matrix(s.m, s.n, s.ldc, false, key.to_f32 ? memory::data_type::f32 : kBf16);
-  const dnnl::matmul::primitive_desc d({a, b, bias, c}, attributes, engine());
+  const auto d = description<dnnl::matmul>(attributes, a, b, bias, c);
   return {dnnl::matmul(d),
           d.scratchpad_desc(),
           {{DNNL_ARG_SRC, a}, {DNNL_ARG_WEIGHTS, b}, {DNNL_ARG_BIAS, bias}, {DNNL_ARG_DST, c}}};

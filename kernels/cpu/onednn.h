@@ -28,6 +28,26 @@ inline dnnl::primitive_attr caller_gives_scratchpad() {
   return attributes;
 }
 
+// What primitive P is to do with the arguments of its description. oneDNN 3 (Debian 13) takes them as they are, oneDNN
+// 2 (Debian 12) as a P::desc: the one difference between the two that we meet.
+template <class P, class... Arguments>
+typename P::primitive_desc description(const dnnl::primitive_attr& attributes, const Arguments&... arguments) {
+  if constexpr (requires { typename P::desc; })
+    return {typename P::desc(arguments...), attributes, engine()};
+  else
+    return {engine(), arguments..., attributes};
+}
+
+// The same of a backward pass, to which oneDNN wants to know its forward pass.
+template <class P, class Forward, class... Arguments>
+typename P::primitive_desc backward_description(const Forward& forward, const dnnl::primitive_attr& attributes,
+                                                const Arguments&... arguments) {
+  if constexpr (requires { typename P::desc; })
+    return {typename P::desc(arguments...), attributes, engine(), forward};
+  else
+    return {engine(), arguments..., forward, attributes};
+}
+
 // A primitive with its arguments, whose addresses are set at each run. One that is not used has an empty description
 // and a null address.
 class Primitive {

@@ -1,23 +1,19 @@
 #include "tests/bench/product_ceiling.h"
 
 #include <algorithm>
-#include <dnnl.hpp>
 
+#include "kernels/cpu/onednn.h"
 #include "runtime/base/check.h"
 #include "runtime/base/clock.h"
 #include "runtime/device/float16.h"
 
-extern "C" void omp_set_num_threads(int);
-
 namespace ddp {
 namespace {
 
+using cpu::backward_description;
+using cpu::description;
+using cpu::engine;
 using dnnl::memory;
-
-const dnnl::engine& engine() {
-  static const dnnl::engine cpu(dnnl::engine::kind::cpu, 0);
-  return cpu;
-}
 
 // n elements of `type`.
 std::vector<std::byte> filled(DType type, int64_t n, float value) {
@@ -62,13 +58,13 @@ std::function<void()> ProductCeiling::matmul(const StepProduct& p) {
     return memory::desc({rows, columns}, memory::data_type::bf16,
                         transposed ? memory::dims{1, rows} : memory::dims{columns, 1});
   };
-  const dnnl::matmul::primitive_desc description(
-      {matrix(p.m, p.k, p.a_transposed), matrix(p.k, p.n, p.b_transposed), matrix(p.m, p.n, false)}, engine());
-  return [primitive = dnnl::matmul(description), stream = dnnl::stream(engine()),
-          arguments = std::unordered_map<int, memory>{
-              {DNNL_ARG_SRC, memory(description.src_desc(), engine(), a_.data())},
-              {DNNL_ARG_WEIGHTS, memory(description.weights_desc(), engine(), b_.data())},
-              {DNNL_ARG_DST, memory(description.dst_desc(), engine(), c_.data())}}]() mutable {
+  const auto d = description<dnnl::matmul>(dnnl::primitive_attr(), matrix(p.m, p.k, p.a_transposed),
+                                           matrix(p.k, p.n, p.b_transposed), matrix(p.m, p.n, false));
+  return [primitive = dnnl::matmul(d), stream = dnnl::stream(engine()),
+          arguments =
+              std::unordered_map<int, memory>{{DNNL_ARG_SRC, memory(d.src_desc(), engine(), a_.data())},
+                                              {DNNL_ARG_WEIGHTS, memory(d.weights_desc(), engine(), b_.data())},
+                                              {DNNL_ARG_DST, memory(d.dst_desc(), engine(), c_.data())}}]() mutable {
     primitive.execute(stream, arguments);
     stream.wait();
   };
@@ -84,8 +80,9 @@ std::function<void()> ProductCeiling::convolution(const StepProduct& p) {
       y({n, k, num_windows(h, r, window), num_windows(w, s, window)}, type, Tag::nhwc);
   const memory::dims strides{p.stride, p.stride}, padding{p.padding, p.padding};
   constexpr auto kDirect = dnnl::algorithm::convolution_direct;
-  const dnnl::convolution_forward::primitive_desc forward(
-      {dnnl::prop_kind::forward_training, kDirect, x, any, y, strides, padding, padding}, engine());
+  const dnnl::primitive_attr plain;
+  const auto forward = description<dnnl::convolution_forward>(plain, dnnl::prop_kind::forward_training, kDirect, x, any,
+                                                              y, strides, padding, padding);
   const auto execute = [](const auto& primitive, std::unordered_map<int, memory> arguments) {
     return [primitive, arguments = std::move(arguments), stream = dnnl::stream(engine())]() mutable {
       primitive.execute(stream, arguments);
@@ -103,14 +100,14 @@ std::function<void()> ProductCeiling::convolution(const StepProduct& p) {
                                                         {DNNL_ARG_WEIGHTS, tensor(forward.weights_desc())},
                                                         {DNNL_ARG_DST, tensor(forward.dst_desc())}});
   if (p.kind == StepProduct::Kind::backward_input) {
-    const dnnl::convolution_backward_data::primitive_desc d({kDirect, x, any, y, strides, padding, padding}, engine(),
-                                                            forward);
+    const auto d = backward_description<dnnl::convolution_backward_data>(forward, plain, kDirect, x, any, y, strides,
+                                                                         padding, padding);
     return execute(dnnl::convolution_backward_data(d), {{DNNL_ARG_DIFF_SRC, tensor(d.diff_src_desc())},
                                                         {DNNL_ARG_WEIGHTS, tensor(d.weights_desc())},
                                                         {DNNL_ARG_DIFF_DST, tensor(d.diff_dst_desc())}});
   }
-  const dnnl::convolution_backward_weights::primitive_desc d({kDirect, x, any, y, strides, padding, padding}, engine(),
-                                                             forward);
+  const auto d = backward_description<dnnl::convolution_backward_weights>(forward, plain, kDirect, x, any, y, strides,
+                                                                          padding, padding);
   return execute(dnnl::convolution_backward_weights(d), {{DNNL_ARG_SRC, tensor(d.src_desc())},
                                                          {DNNL_ARG_DIFF_WEIGHTS, tensor(d.diff_weights_desc())},
                                                          {DNNL_ARG_DIFF_DST, tensor(d.diff_dst_desc())}});
