@@ -14,7 +14,7 @@ if gpus=$(nvidia-smi --query-gpu=index,compute_cap --format=csv,noheader 2>/dev/
   where=(--gpus "$(cut -d, -f1 <<<"$gpus" | paste -sd,)")
   backend=(-Dcuda=enabled "-Dgpu_arch=$(cut -d, -f2 <<<"$gpus" | tr -d ' .' | sort -u | paste -sd,)")
 fi
-configure build-quickstart -Dtests=false "${backend[@]}"
+configure build-quickstart "${backend[@]}"
 say "building ddp-launch and ddp-rank"
 ninja -C build-quickstart | tail -n 1
 ./scripts/prepare_kjv.sh

@@ -52,7 +52,7 @@ run() {
 # run_sanitized FOLDER SANITIZERS OPTIMIZATION. Integration tests start many processes: once, in the plain build. Catch2's own headers warn
 # here, so no -Dwerror.
 run_sanitized() {
-  configure "$1" "-Db_sanitize=$2" "-Doptimization=$3" -Db_lundef=false -Dbench=false -Dcuda=disabled
+  configure "$1" "-Db_sanitize=$2" "-Doptimization=$3" -Db_lundef=false -Dtests=true -Dbench=false -Dcuda=disabled
   run "$1" --no-suite integration --no-suite policy --no-suite precision
 }
 
@@ -69,7 +69,7 @@ begin=$SECONDS
 mkdir -p build-bundle
 ./scripts/bundle.sh --tests --werror --gpu-arch "$gpu_arch" >build-bundle/log 2>&1 || { tail -n 60 build-bundle/log; die "the bundle cannot be made"; }
 say "a bundle was made (in $((SECONDS - begin)) s)"
-configure_as build-ci -Dwerror=true "-Dgpu_arch=$gpu_arch"
+configure_as build-ci -Dtests=true -Dwerror=true "-Dgpu_arch=$gpu_arch"
 run build-ci
 if [ $quick = no ]; then
   # A kernel that randomises addresses by more than 28 bits takes, now and then, those of ThreadSanitizer's own memory.
