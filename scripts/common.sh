@@ -5,38 +5,73 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 say() { printf '\033[1m== %s\033[0m\n' "$*"; }
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }
 
-# need_packages [--no-install-recommends] PACKAGE...: installs those Debian packages that are missing; waits for another apt or dpkg to
-# finish.
-need_packages() {
-  local missing=() options=()
-  if [ "$1" = --no-install-recommends ]; then
-    options=("$1")
-    shift
-  fi
+# What `setup.sh --user` fetched, where it did.
+if [ -f "$root/.cache/user/env" ]; then . "$root/.cache/user/env"; fi
+
+# What shows that a package is not needed: the tool runs, pkg-config knows the library, wherever they come from. Of others dpkg is asked.
+declare -A shown_by=(
+  [g++]='g++ --version' [pkg-config]='pkg-config --version' [python3]='python3 --version' [meson]=meson_is_new [ninja-build]='ninja --version'
+  [ccache]='ccache --version' [clang]='clang --version' [clang-format]='clang-format --version' [patchelf]='patchelf --version'
+  [xz-utils]='xz --version' [python3-pip]='python3 -m pip --version' [bible-kjv]='bible gen1:1'
+  [libcli11-dev]='pkg-config CLI11' [libspdlog-dev]='pkg-config spdlog' [libfmt-dev]='pkg-config fmt' [libyaml-cpp-dev]='pkg-config yaml-cpp'
+  [nlohmann-json3-dev]='pkg-config nlohmann_json' [libxxhash-dev]='pkg-config libxxhash' [libjpeg-dev]='pkg-config libjpeg'
+  [libpng-dev]='pkg-config libpng' [zlib1g-dev]='pkg-config zlib' [libdnnl-dev]=compiler_finds_onednn
+)
+meson_is_new() { printf '%s\n' 1.0 "$(meson --version)" | sort -CV; }
+compiler_finds_onednn() { eval "g++ ${CPPFLAGS:-} -E -x c++ -" <<<"#include <dnnl.hpp>"; }
+dpkg_has() { dpkg-query -W -f '${Status}' "$1" | grep -q 'ok installed'; }
+
+# missing_of PACKAGE...: prints those that are needed, a line each.
+missing_of() {
+  local package
   for package in "$@"; do
-    dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
+    ${shown_by[$package]:-dpkg_has $package} >/dev/null 2>&1 || printf '%s\n' "$package"
   done
-  [ ${#missing[@]} -eq 0 ] && return 0
-  command -v apt-get >/dev/null || die "missing: ${missing[*]} (no apt-get here: install them by hand)"
-  local as_root=()
-  if [ "$(id -u)" -ne 0 ]; then
-    command -v sudo >/dev/null || die "missing: ${missing[*]}; run as root, or install sudo"
-    as_root=(sudo)
-  fi
+}
+
+# may_install: whether there is apt-get, and root's rights or a sudo that gives them, to who sits at a terminal also for a password.
+may_install() {
+  command -v apt-get >/dev/null || return 1
+  [ "$(id -u)" -ne 0 ] || return 0
+  command -v sudo >/dev/null && { sudo -n true 2>/dev/null || { [ -t 0 ] && sudo -v; }; }
+}
+
+# need_packages PACKAGE...: installs what of these is missing, as root; waits for another apt or dpkg to finish.
+need_packages() {
+  local missing as_root=()
+  mapfile -t missing < <(missing_of "$@")
+  [ ${#missing[@]} -gt 0 ] || return 0
+  may_install || die "missing: ${missing[*]}, which only root may install, by apt-get; without root ./scripts/setup.sh --user fetches what a build" \
+    "needs, and a wheel needs no build: pip install ddp_launch-*.whl"
+  [ "$(id -u)" -eq 0 ] || as_root=(sudo)
   say "installing ${missing[*]}"
   local apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=600
-    -o Acquire::Retries=3 "${options[@]}")
+    -o Acquire::Retries=3 --no-install-recommends)
   "${apt[@]}" install "${missing[@]}" >/dev/null 2>&1 && return 0
   "${apt[@]}" update >/dev/null
   "${apt[@]}" install "${missing[@]}" >/dev/null
 }
 
+# bring PACKAGE...: the same, or without root into .cache/user.
+bring() {
+  local missing
+  mapfile -t missing < <(missing_of "$@")
+  [ ${#missing[@]} -gt 0 ] || return 0
+  if may_install; then
+    need_packages "${missing[@]}"
+  else
+    say "nothing can be installed here, so what is missing goes into .cache/user"
+    "$root/scripts/fetch_user.sh" "${missing[@]}"
+    . "$root/.cache/user/env"
+  fi
+}
+
 # What the two programs are built with; README.md says what each is for.
-build_packages=(g++ meson ninja-build pkg-config ccache libcli11-dev libspdlog-dev libfmt-dev libyaml-cpp-dev libdnnl-dev
-  nlohmann-json3-dev libxxhash-dev libjpeg62-turbo-dev libpng-dev zlib1g-dev)
+build_packages=(g++ pkg-config python3 meson ninja-build ccache libcli11-dev libspdlog-dev libfmt-dev libyaml-cpp-dev libdnnl-dev
+  nlohmann-json3-dev libxxhash-dev libjpeg-dev libpng-dev zlib1g-dev)
 data_packages=(bible-kjv)
-test_packages=(catch2 clang clang-format python3 debootstrap "${data_packages[@]}")
-bundle_packages=(patchelf xz-utils python3)
+test_packages=(catch2 clang clang-format debootstrap "${data_packages[@]}")
+bundle_packages=(patchelf xz-utils)
 system_test_packages=(cron slurmctld slurmd slurm-client iproute2 python3-venv)
 bench_packages=(libgloo-dev libopenmpi-dev openmpi-bin)
 
@@ -44,7 +79,7 @@ bench_packages=(libgloo-dev libopenmpi-dev openmpi-bin)
 fetch_wheels() {
   local folder=$1
   shift
-  python3 -m pip --version >/dev/null 2>&1 || need_packages python3-pip
+  need_packages python3-pip
   say "fetching $*"
   rm -rf "$folder"
   mkdir -p "$(dirname "$folder")"
