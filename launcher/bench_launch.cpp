@@ -44,7 +44,7 @@ Stages launch_once(const std::filesystem::path& program, int num_ranks, int64_t 
   LogMux logs(num_ranks, Fd(), console);
   RankGroup ranks(program, envs, board);
   Stages stages = {monotonic_ns(), 0, 0, 0};
-  const Outcome outcome = supervise({board, ranks, logs, console, signals, {.has_commits = false}, {}});
+  const Outcome outcome = supervise({board, ranks, logs, console, signals, {.has_commits = false}, {}, -1});
   stages[3] = monotonic_ns();
   if (outcome.signal != 0) die_of(outcome.signal);
   if (outcome.state != RunState::finished)

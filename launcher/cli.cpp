@@ -111,6 +111,17 @@ void add_common_options(CLI::App& app, TrainOptions& train) {
                     ->option_text("key.path=value"));
 }
 
+// Of a program that starts this one and shares descriptors with it (launcher/starter.h).
+void add_descriptor(CLI::App& app, const char* name, int& descriptor, const char* what) {
+  app.add_option(name, descriptor, what)->check(whole_number(0, std::numeric_limits<int>::max()))->option_text("FD");
+}
+
+void add_stop_when_closed(CLI::App& app, TrainOptions& train) {
+  add_descriptor(app, "--stop-when-closed", train.stop_when_closed,
+                 "Stop as on SIGTERM when the other end of this inherited descriptor is closed, as by the end of the "
+                 "program that holds it");
+}
+
 void add_train_options(CLI::App& app, TrainOptions& train) {
   app.add_option("config", train.config_file, "The configuration of the run (YAML)")->option_text("train.yaml");
   add_common_options(app, train);
@@ -209,6 +220,10 @@ Command parse_run(std::span<const std::string> args) {
       ->option_text("N");
   app.add_flag("--plain", command.train.plain,
                "Print to a terminal as to a file: no line is redrawn, none is shortened");
+  add_stop_when_closed(app, command.train);
+  add_descriptor(app, "--announce", command.train.announce,
+                 "Once the run begins, write a line of JSON to this inherited descriptor: the run's folder, and where "
+                 "in its metrics.jsonl the lines of this start begin");
   CLI::Option* explain = app.add_option("--explain", command.explain_key, "Explain a key of the YAML, or all of them");
   explain->expected(0, 1)->option_text("[key]");
   bool version = false;
@@ -284,6 +299,7 @@ Command parse_eval(std::span<const std::string> args) {
       ->option_text("RUN|train.yaml");
   add_common_options(app, command.train);
   app.add_flag("--json", command.eval.json, "Print JSON");
+  add_stop_when_closed(app, command.train);
   app.footer(
       "\nExamples:\n  ddp-launch eval --gpus 0,1 runs/gpt2-tiny\n"
       "  ddp-launch eval --set data.valid=test.txt runs/gpt2-tiny/checkpoints/best");
@@ -385,14 +401,14 @@ int64_t parse_bytes(std::string_view text) {
 }
 
 std::string command_with_resume(std::string_view program, std::span<const std::string> args, std::string_view resume) {
-  constexpr std::array kReplaced = {"--resume", "--stop-after"};
+  constexpr std::array kReplaced = {"--resume", "--stop-after", "--stop-when-closed", "--announce"};
   const bool is_path = resume != "auto" && resume != "none";
   const std::string value = is_path ? shell_path(path_as_text(resume)) : std::string(resume);
   return command_with(program, args, resume.empty() ? "" : " --resume " + value, kReplaced);
 }
 
 std::string command_with_accepted(std::string_view program, std::span<const std::string> args, std::string_view keys) {
-  constexpr std::array kReplaced = {"--accept-change"};
+  constexpr std::array kReplaced = {"--accept-change", "--stop-when-closed", "--announce"};
   return command_with(program, args, " --accept-change " + shell_word(keys), kReplaced);
 }
 

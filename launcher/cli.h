@@ -34,6 +34,8 @@ struct TrainOptions {
   std::vector<std::string> accepted;   // keys that a resume may change on purpose, by --accept-change
   int64_t stop_after = 0;              // 0: never
   bool plain = false;                  // no line is redrawn on a terminal
+  int stop_when_closed = -1;           // a descriptor that the command inherits; -1: not given
+  int announce = -1;                   // likewise
 };
 
 struct PlanOptions {
@@ -80,8 +82,9 @@ Command parse_command_line(std::span<const std::string> args);
 // "11GiB", "500 MB", "4096" as bytes. Errors: usage (64).
 int64_t parse_bytes(std::string_view text);
 
-// The same command with another --resume (auto, none, a path; empty: without one) and without --stop-after, quoted for
-// a shell. It is for the same working directory. `args` without the program's name.
+// The same command with another --resume (auto, none, a path; empty: without one), without --stop-after and without
+// what meant the program that started it, quoted for a shell. It is for the same working directory. `args` without the
+// program's name.
 std::string command_with_resume(std::string_view program, std::span<const std::string> args, std::string_view resume);
 
 // The same command where it accepts a change of `keys` ("a,b"), instead of those that it names, and nothing else is

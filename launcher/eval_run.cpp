@@ -17,6 +17,7 @@
 #include "launcher/report.h"
 #include "launcher/run.h"
 #include "launcher/spawn.h"
+#include "launcher/starter.h"
 #include "launcher/supervise.h"
 #include "runtime/base/error.h"
 #include "runtime/base/fs.h"
@@ -80,6 +81,7 @@ std::string sentence_of(const Outcome& outcome, const Placement& placement) {
 
 Outcome run_evaluation(const Command& command, const ConfigRegistry& registry, int64_t launched_ns,
                        const Signals& signals) {
+  const Fd holder = take_watched_descriptor(command.train.stop_when_closed);
   const HostDevices host = probe_host(command.train);
   const Placement placement = place_ranks(command.train, host);
   Subject subject = read_subject(command.train, registry);
@@ -104,7 +106,7 @@ Outcome run_evaluation(const Command& command, const ConfigRegistry& registry, i
   std::vector<RankEnv> envs = rank_environments(placement, board, segment, cuda);
   for (RankEnv& env : envs) env.resume = subject.resume;
   RankGroup ranks(program, envs, board);
-  Supervision job{board, ranks, logs, console, signals, {.has_commits = false}, {}};
+  Supervision job{board, ranks, logs, console, signals, {.has_commits = false}, {}, holder.get()};
   job.limits.hang_ns = int64_t(subject.config.train.hang_timeout_s * 1e9);
   const Outcome outcome = supervise(job);
   if (outcome.state == RunState::finished) write_output([&] { fmt::print("{}\n", board.result()); });

@@ -18,6 +18,7 @@
 #include "launcher/resume.h"
 #include "launcher/run_folder.h"
 #include "launcher/spawn.h"
+#include "launcher/starter.h"
 #include "launcher/supervise.h"
 #include "runtime/base/cores.h"
 #include "runtime/base/error.h"
@@ -151,6 +152,8 @@ uint32_t is_oversubscribed(const Config& config, const Placement& placement) {
 
 Outcome run_training(const TrainOptions& train, const ConfigRegistry& registry, const CommandAgain& again,
                      int64_t launched_ns, const Signals& signals) {
+  const Fd holder = take_watched_descriptor(train.stop_when_closed);
+  Announcement announcement(train.announce);
   const HostDevices host = probe_host(train);
   const Placement placement = place_ranks(train, host);
   Beginning begin = find_beginning(train, placement, registry, again);
@@ -186,10 +189,17 @@ Outcome run_training(const TrainOptions& train, const ConfigRegistry& registry, 
     env.accepted = train.accepted;
   }
   RankGroup ranks(program, envs, board);
-  Supervision job{board, ranks, logs, console, signals, {}, {}};
+  Supervision job{board, ranks, logs, console, signals, {}, {}, holder.get()};
   job.limits.hang_ns = int64_t(config.train.hang_timeout_s * 1e9);
-  job.on_tick = [&](int64_t now_ns) { status.update(newest_step(board), now_ns); };
+  const auto announce = [&] {
+    if (has_begun(board)) announcement.make(config.output_dir, board->metrics_from.load());
+  };
+  job.on_tick = [&](int64_t now_ns) {
+    status.update(newest_step(board), now_ns);
+    announce();
+  };
   const Outcome outcome = supervise(job);
+  announce();  // of a run that was over before it was looked at
   const bool is_final = outcome.state == RunState::failed && !is_worth_repeating(outcome.exit_code);
   const bool is_refused = is_final && !has_begun(board);
   if (is_refused) resume.forget_origin();

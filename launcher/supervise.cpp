@@ -30,6 +30,7 @@ class Loop {
     ::timerfd_settime(timer_.get(), 0, &each, nullptr);
     watch(timer_.get(), Source::timer, 0);
     watch(job.signals.fd().get(), Source::signal, 0);
+    if (job.holder_fd >= 0) watch(job.holder_fd, Source::holder, 0, EPOLLRDHUP);  // not what may be written there
     for (int rank = 0; rank < job.ranks.size(); ++rank) {
       watch(job.ranks[rank].pidfd.get(), Source::exit, rank);
       watch(job.ranks[rank].log.get(), Source::log, rank);
@@ -48,11 +49,11 @@ class Loop {
   }
 
  private:
-  enum class Source : uint32_t { timer, signal, exit, log };
+  enum class Source : uint32_t { timer, signal, holder, exit, log };
 
-  void watch(int fd, Source source, int rank) {
+  void watch(int fd, Source source, int rank, uint32_t events = EPOLLIN) {
     epoll_event event = {};
-    event.events = EPOLLIN;
+    event.events = events;
     event.data.u64 = uint64_t(source) << 32 | uint32_t(rank);
     if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) != 0) throw os_error("cannot watch a descriptor", errno);
   }
@@ -64,6 +65,8 @@ class Loop {
         return on_timer();
       case Source::signal:
         return on_signal();
+      case Source::holder:
+        return on_holder_gone();
       case Source::exit:
         return on_exit(rank);
       case Source::log:
@@ -87,6 +90,11 @@ class Loop {
       taken_ = taken;
       carry_out(supervisor_.on_signal(taken.number, monotonic_ns()));
     }
+  }
+
+  void on_holder_gone() {
+    unwatch(job_.holder_fd);  // it stays so
+    carry_out(supervisor_.on_holder_gone(monotonic_ns()));
   }
 
   void on_exit(int rank) {

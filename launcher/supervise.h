@@ -22,6 +22,7 @@ struct Supervision {
   const Signals& signals;
   SupervisorLimits limits;
   std::function<void(int64_t now_ns)> on_tick;  // ten times a second, may be empty
+  int holder_fd = -1;                           // once its other end is closed the run is to stop; -1: none
 };
 
 // Returns when every rank is gone and all its output has been taken. Errors: os_resource (71).

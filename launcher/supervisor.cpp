@@ -130,11 +130,19 @@ Actions Supervisor::on_signal(int signal, int64_t now_ns) {
     case SIGCONT:  // of a stop that the launcher did not see: the ranks were not stopped for it
       return {};
     default:
-      return on_stop_signal(signal, now_ns);
+      return on_stop(signal, signal_text(signal), now_ns);
   }
 }
 
-Actions Supervisor::on_stop_signal(int signal, int64_t now_ns) {
+Actions Supervisor::on_holder_gone(int64_t now_ns) {
+  const std::string why = "the other end of --stop-when-closed is closed";
+  const bool ends_at_once = mode_ == Mode::running && !limits_.has_commits;
+  Actions actions = on_stop(SIGTERM, why, now_ns);
+  if (ends_at_once) actions.push_back({Action::Kind::say, -1, why});  // no SIGTERM came, which it ends by
+  return actions;
+}
+
+Actions Supervisor::on_stop(int signal, const std::string& why, int64_t now_ns) {
   if (signal == SIGINT && ++num_interrupts_ == 1) first_interrupt_ns_ = now_ns;
   const char* const how_at_once = signal == SIGINT ? "; again after 2 s, or twice more, to stop at once" : "";
   switch (mode_) {
@@ -143,13 +151,13 @@ Actions Supervisor::on_stop_signal(int signal, int64_t now_ns) {
       mode_ = Mode::stopping;
       answered_ns_ = now_ns;
       return {{Action::Kind::request_stop, -1, {}},
-              {Action::Kind::say, -1, signal_text(signal) + ": finishing the step, then checkpoint" + how_at_once}};
+              {Action::Kind::say, -1, why + ": finishing the step, then checkpoint" + how_at_once}};
     case Mode::stopping:
       if (signal == SIGINT && (num_interrupts_ >= 3 || now_ns - first_interrupt_ns_ > limits_.repeat_ns))
         return end_at_once(signal);
       if (now_ns - answered_ns_ <= limits_.repeat_ns) return {};
       answered_ns_ = now_ns;
-      return {{Action::Kind::say, -1, signal_text(signal) + ": the checkpoint is under way" + how_at_once}};
+      return {{Action::Kind::say, -1, why + ": the checkpoint is under way" + how_at_once}};
     case Mode::failing:
       kill_sent_ = true;
       return {{Action::Kind::kill, -1, {}}};

@@ -2,9 +2,10 @@
 // and keeps no clock, so every fault can be played to it in a table-driven test; supervise.cpp feeds it and carries out
 // its actions.
 //
-//   running --INT, TERM, HUP, PWR, XCPU--> stopping --INT that is meant--> killed
-//      |                                      |
-//      +---- a rank fails --------------------+----> failing --grace over, or a signal--> (SIGKILL) --all gone--> done
+//   running --INT, TERM, HUP, PWR, XCPU, the holder is gone--> stopping --INT that is meant--> killed
+//      |                                                          |
+//      +---- a rank fails ----------------------------------------+--> failing --grace over, or a signal-->
+//                                                                      (SIGKILL) --all gone--> done
 //
 // A stop is often said more than once: by a manager to the launcher and then to all processes, by a terminal that
 // closes, by a Ctrl-C that a wrapper passes on. So only INT escalates, the signal that a person sends: when it comes
@@ -93,6 +94,8 @@ class Supervisor {
   // `first_failure` is the board's word after the caller offered it to an abnormally exited rank: 1 + rank, 0 none.
   Actions on_exit(const RankExit& exit, std::span<const RankView> ranks, uint32_t first_failure, int64_t now_ns);
   Actions on_signal(int signal, int64_t now_ns);
+  // What --stop-when-closed watches was closed: as a TERM, but for the words.
+  Actions on_holder_gone(int64_t now_ns);
   // After a suspension, which is no time in which the launcher ran.
   void on_continued(int64_t now_ns) { last_tick_ns_ = now_ns; }
   // Several times a second.
@@ -115,7 +118,7 @@ class Supervisor {
     bool stop_told = false;
   };
 
-  Actions on_stop_signal(int signal, int64_t now_ns);
+  Actions on_stop(int signal, const std::string& why, int64_t now_ns);
   Actions end_at_once(int signal);
   Actions fail(int rank, int exit_code, const std::string& cause, std::span<const RankView> ranks, int64_t now_ns);
   void warn_of_stopped(std::span<const RankView> ranks, int64_t ran_ns, Actions& actions);

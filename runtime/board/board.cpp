@@ -17,7 +17,7 @@ namespace ddp {
 namespace {
 
 constexpr uint64_t kMagic = 0x64'64'70'2d'62'6f'61'72ull;  // "ddp-boar"
-constexpr uint32_t kVersion = 5;
+constexpr uint32_t kVersion = 6;
 
 BoardLayout* map(const Fd& fd) {
   void* memory = ::mmap(nullptr, sizeof(BoardLayout), PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);

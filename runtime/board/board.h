@@ -98,8 +98,9 @@ struct BoardLayout {
   uint32_t config_bytes;
   std::array<char, kMaxConfigBytes> config;  // the resolved YAML
   std::array<RankStatus, kMaxRanks> ranks;
-  std::atomic<uint32_t> refuses_data;        // 1: rank 0 goes on with the run's data alone (--accept-change data.train)
-  uint32_t wants_json;                       // of Job::evaluate: the form of its result
+  std::atomic<uint32_t> refuses_data;  // 1: rank 0 goes on with the run's data alone (--accept-change data.train)
+  std::atomic<int64_t> metrics_from;   // bytes of metrics.jsonl that are of earlier starts; before rank 0's loaded_ns
+  uint32_t wants_json;                 // of Job::evaluate: the form of its result
   std::array<char, kMaxResultBytes> result;  // of Job::evaluate, by rank 0: what the launcher prints, NUL-terminated
 };
 inline constexpr uint32_t kAbortByUser = 0xFFFFFFFFu;

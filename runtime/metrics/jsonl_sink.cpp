@@ -103,12 +103,14 @@ void cut(const std::filesystem::path& path, std::string_view before, const Kept&
   cut(path, kept.end);
 }
 
-PatientFile continue_file(const std::filesystem::path& path, int64_t resumed_step) {
+// `begin` becomes the size of what is kept.
+PatientFile continue_file(const std::filesystem::path& path, int64_t resumed_step, int64_t& begin) {
   Kept kept;
   if (std::filesystem::exists(path)) {
     const std::string before = read_text(path);
     if (resumed_step > 0) kept = keep_until(before, resumed_step);
     cut(path, before, kept);
+    begin = int64_t(std::filesystem::file_size(path));
   }
   PatientFile file(
       {.open =
@@ -186,7 +188,7 @@ bool lacks_evaluation(const std::filesystem::path& path, int64_t step) {
 }
 
 JsonlSink::JsonlSink(const std::filesystem::path& path, int64_t resumed_step, Tell tell)
-    : tell_(std::move(tell)), file_(continue_file(path, resumed_step)) {}
+    : tell_(std::move(tell)), file_(continue_file(path, resumed_step, begin_)) {}
 
 void JsonlSink::append(std::string line, int64_t step) {
   file_.append(std::move(line), {step, step});

@@ -46,6 +46,8 @@ class JsonlSink {
   void write(const StepRecord& record) { append(json_line(record), record.step); }
   void write(const EvalRecord& record) { append(json_line(record), record.step); }
   void write(const ChangeRecord& record) { append(json_line(record), record.step); }
+  // How many bytes of the file are older than this sink.
+  int64_t begin() const { return begin_; }
   void flush();     // tries again what waits
   void conclude();  // the last try; says what is missing
 
@@ -54,6 +56,7 @@ class JsonlSink {
   void tell_changes();
 
   Tell tell_;
+  int64_t begin_ = 0;
   PatientFile file_;
   bool told_behind_ = false;
 };

@@ -143,6 +143,7 @@ void Trainer::open_outlets(std::span<const KeyChange> changes) {
                                    .resume = parts_.env.resume,
                                    .resumed_step = state_.step(),
                                    .log_every = parts_.config.log.every});
+  parts_.board->metrics_from.store(outlets_->jsonl().begin());
   if (parts_.config.train.cuda_graph && !parts_.device.has_graphs())
     outlets_->console().line(
         "train.cuda_graph has no effect on this device, which has no graphs: the results are the same");

@@ -64,16 +64,22 @@ TEST_CASE("list options do not swallow the configuration file") {
 
 TEST_CASE("every option of a run arrives") {
   const Command command = parse({"train.yaml", "--nproc", "4", "--device", "cpu", "--output-dir", "runs/a", "--resume",
-                                 "auto", "--stop-after", "50"});
+                                 "auto", "--stop-after", "50", "--stop-when-closed", "7", "--announce", "0"});
   CHECK(command.train.nproc == 4);
   CHECK(command.train.device == "cpu");
   CHECK(command.train.output_dir == "runs/a");
   CHECK(command.train.resume == "auto");
   CHECK(command.train.stop_after == 50);
+  CHECK(command.train.stop_when_closed == 7);
+  CHECK(command.train.announce == 0);
 }
 
 TEST_CASE("usage errors are 64 and one line") {
   const std::vector<std::vector<std::string>> wrong = {
+      {"--stop-when-closed", "-1", "train.yaml"},
+      {"--stop-when-closed", "pipe", "train.yaml"},
+      {"eval", "--stop-when-closed", "2147483648", "runs/a"},
+      {"--announce", "", "train.yaml"},
       {},
       {"--nproc", "4"},
       {"--nproc", "0", "train.yaml"},
@@ -238,12 +244,14 @@ TEST_CASE("the command that resumes keeps everything but --resume and --stop-aft
   const std::vector<std::string> args = {"--resume", "a b", "a.yaml"};
   CHECK(command_with_resume("./my launch", args, "a b") == "'./my launch' --resume 'a b' a.yaml");
   CHECK(command_with_resume("ddp-launch", args, "") == "ddp-launch a.yaml");
+  CHECK(resume({"--stop-when-closed", "5", "--announce=6", "a.yaml"}) == "ddp-launch --resume auto a.yaml");
   CHECK(command_with_resume("ddp-launch", args, "-$x/~") == "ddp-launch --resume './-$$x/~' a.yaml");
 }
 
 TEST_CASE("the command that accepts changes is the command that was typed, but for that") {
   const std::vector<std::string> args = {
-      "run", "--resume", "auto", "--accept-change", "a.b", "--accept-change=c", "--stop-after", "5", "my config.yaml"};
+      "run", "--resume",   "auto", "--accept-change",      "a.b",           "--accept-change=c", "--stop-after",
+      "5",   "--announce", "6",    "--stop-when-closed=5", "my config.yaml"};
   CHECK(command_with_accepted("ddp-launch", args, "c,d.e") ==
         "ddp-launch run --accept-change c,d.e --resume auto --stop-after 5 'my config.yaml'");
 }

@@ -400,11 +400,11 @@ TEST_CASE("variables that are no text are refused by name where they are ours, o
 
 TEST_CASE("a rank's program that is missing or does not start is an error of the system, 71") {
   const Workplace place;
-  Launched missing(place, kFour, Launched::Options{{}, place.path("none"), 0, false});
+  Launched missing(place, kFour, Launched::Options{{}, place.path("none"), 0, -1});
   CHECK(missing.end() == 71);
   CHECK_THAT(missing.err(), Contains("DDP_RANK"));
   ::chmod(place.path("data.txt").c_str(), 0755);
-  Launched broken(place, kFour, Launched::Options{{}, place.path("data.txt"), 0, false});
+  Launched broken(place, kFour, Launched::Options{{}, place.path("data.txt"), 0, -1});
   CHECK(broken.end() == 71);
   CHECK_THAT(broken.out(), Contains("cannot execute"));
   CHECK(Launched::nothing_left());
@@ -412,7 +412,7 @@ TEST_CASE("a rank's program that is missing or does not start is an error of the
 
 TEST_CASE("a rank inherits standard streams, board and segment, and no other descriptor") {
   const Workplace place;
-  Launched run(place, kFour, Launched::Options{"0:fds,3:fds", {}, 0, true});
+  Launched run(place, kFour, Launched::Options{"0:fds,3:fds", {}, 0, STDERR_FILENO});
   CHECK(run.end() == 0);
   CHECK_THAT(run.out(), Contains("[rank 0] 5 descriptors") && Contains("[rank 3] 5 descriptors"));
 }
@@ -433,7 +433,7 @@ TEST_CASE("plan and sample become ddp-rank with their arguments") {
   const std::string text = "#!/bin/sh\necho \"$@\"\n[ \"$1\" = sample ] || cat\n";
   write_all(create_output(echo), std::as_bytes(std::span(text)), echo);
   ::chmod(echo.c_str(), 0755);
-  const Launched::Options options{{}, echo, 0, false};
+  const Launched::Options options{{}, echo, 0, -1};
   Launched plan(place, {"plan", "--nproc", "4", "--memory", "1KiB", "--json", "train.yaml"}, options);
   CHECK(plan.end() == 0);
   CHECK_THAT(plan.out(),

@@ -72,7 +72,7 @@ Launched::Launched(const Workplace& place, const std::vector<std::string>& args,
     sigset_t none;
     sigemptyset(&none);
     ::sigprocmask(SIG_SETMASK, &none, nullptr);
-    if (options.leak_descriptor) ::dup2(err[1], 100);
+    if (options.inherited >= 0) ::dup2(options.inherited, kInherited);
     ::setenv("DDP_RANK", options.rank_program.empty() ? FAKE_RANK_PATH : options.rank_program.c_str(), 1);
     ::setenv("FAKE_RANK", options.script.c_str(), 1);
     if (::chdir(place.path("").c_str()) == 0) ::execv(argv[0], argv.data());

@@ -30,15 +30,16 @@ class Workplace {
 
 class Launched {
  public:
+  static constexpr int kInherited = 100;
   struct Options {
-    std::string script;            // FAKE_RANK: see fake_rank.cpp
-    std::string rank_program;      // DDP_RANK; empty: fake_rank
-    int ignored_signal = 0;        // inherited so: HUP, as under nohup; all others act by default
-    bool leak_descriptor = false;  // it inherits a descriptor that nobody meant for it
+    std::string script;        // FAKE_RANK: see fake_rank.cpp
+    std::string rank_program;  // DDP_RANK; empty: fake_rank
+    int ignored_signal = 0;    // inherited so: HUP, as under nohup; all others act by default
+    int inherited = -1;        // it inherits this descriptor, as kInherited; -1: none
   };
   Launched(const Workplace& place, const std::vector<std::string>& args, const Options& options);
   Launched(const Workplace& place, const std::vector<std::string>& args, const std::string& script = {})
-      : Launched(place, args, Options{script, {}, 0, false}) {}
+      : Launched(place, args, Options{script, {}, 0, -1}) {}
   ~Launched();
 
   pid_t pid() const { return pid_; }

@@ -47,7 +47,7 @@ void check_end_at_once(Launched& run, const Workplace& place) {
 TEST_CASE("a rank ignores what is meant for the launcher from its first instruction, and all else acts by default") {
   const int ignored_by_parent = GENERATE(SIGCHLD, SIGUSR1, SIGSEGV);
   const Workplace place;
-  Launched run(place, {"train.yaml"}, Launched::Options{"*:signals", {}, ignored_by_parent, false});
+  Launched run(place, {"train.yaml"}, Launched::Options{"*:signals", {}, ignored_by_parent, -1});
   CHECK(run.end() == 0);
   CHECK(signals_in(run.out(), "SigIgn") == kIgnored);
   CHECK(signals_in(run.out(), "SigBlk").empty());
@@ -95,7 +95,7 @@ TEST_CASE("a signal to the ranks alone changes nothing") {
 TEST_CASE("HUP, INT and QUIT change nothing where they were ignored at the start: nohup, a script's background") {
   const int signal = GENERATE(SIGHUP, SIGINT, SIGQUIT);
   const Workplace place;
-  Launched run(place, kFour, Launched::Options{"*:say=up,*:checkpoint", {}, signal, false});
+  Launched run(place, kFour, Launched::Options{"*:say=up,*:checkpoint", {}, signal, -1});
   REQUIRE(run.prints("up", 4));
   for (int i = 0; i < 3; ++i) run.signal_all(signal);
   run.signal(SIGUSR1);
@@ -106,7 +106,7 @@ TEST_CASE("HUP, INT and QUIT change nothing where they were ignored at the start
 TEST_CASE("what a scheduler sends is taken although a script has ignored it for itself") {
   const int signal = GENERATE(SIGTERM, SIGPWR, SIGXCPU, SIGUSR1, SIGUSR2);
   const Workplace place;
-  Launched run(place, kFour, Launched::Options{"*:say=up,*:checkpoint,*:train", {}, signal, false});
+  Launched run(place, kFour, Launched::Options{"*:say=up,*:checkpoint,*:train", {}, signal, -1});
   REQUIRE(run.prints("up", 4));
   run.signal(SIGUSR1);
   run.signal(signal);

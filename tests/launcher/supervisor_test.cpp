@@ -36,6 +36,7 @@ struct Play {
     now += after_ms * kMs;
     return shown(supervisor.on_signal(signal, now));
   }
+  std::string holder_gone() { return shown(supervisor.on_holder_gone(now)); }
   std::string tick(int64_t after_ms) {
     now += after_ms * kMs;
     return shown(supervisor.on_tick(views, first_failure, now));
@@ -240,6 +241,32 @@ TEST_CASE("what has nothing to commit ends at the first signal that asks to stop
   limits.has_commits = false;
   Supervisor supervisor(1, limits, 0);
   CHECK(Play::shown(supervisor.on_signal(SIGTERM, 0)) == "abort -1;kill;");
+  supervisor.on_exit({0, killed(SIGKILL), false}, std::vector<RankView>(1), 0, 0);
+  CHECK(supervisor.outcome().signal == SIGTERM);
+}
+
+TEST_CASE("a holder that is gone stops a run as TERM does, and never ends at once what has something to commit") {
+  Play play(1);
+  CHECK(play.holder_gone() ==
+        "stop;say the other end of --stop-when-closed is closed: finishing the step, then checkpoint;");
+  CHECK(play.signal(SIGTERM).empty());
+  play.exit(0, exited(75));
+  CHECK(play.outcome().exit_code == 75);
+  Play stopped;
+  stopped.signal(SIGINT);
+  CHECK(stopped.holder_gone().empty());
+  CHECK(stopped.signal(SIGINT).empty());
+  Play failed(2);
+  failed.exit(0, exited(74));
+  CHECK(failed.holder_gone() == "kill;");
+}
+
+TEST_CASE("a holder that is gone ends at once what has nothing to commit, and is told") {
+  SupervisorLimits limits;
+  limits.has_commits = false;
+  Supervisor supervisor(1, limits, 0);
+  CHECK(Play::shown(supervisor.on_holder_gone(0)) ==
+        "abort -1;kill;say the other end of --stop-when-closed is closed;");
   supervisor.on_exit({0, killed(SIGKILL), false}, std::vector<RankView>(1), 0, 0);
   CHECK(supervisor.outcome().signal == SIGTERM);
 }

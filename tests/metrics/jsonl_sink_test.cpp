@@ -92,6 +92,7 @@ TEST_CASE("a resume cuts later lines, goes on after the earlier ones, and leaves
   {
     JsonlSink sink(file.path, 4);
     CHECK(file.text() == expected);
+    CHECK(sink.begin() == int64_t(expected.size()));
     sink.write(record(5));
   }
   CHECK(file.text() == expected + json_line(record(5)) + "\n");
@@ -115,6 +116,7 @@ TEST_CASE("a fresh start begins an empty file") {
   file.put(json_line(EvalRecord{0, 512, 1, 1}) + "\n");
   JsonlSink sink(file.path, 0);
   CHECK(file.text().empty());
+  CHECK(sink.begin() == 0);
 }
 
 // Lines about steps, of "step", "eval" and "gap FROM TO", as a file holds them.
@@ -253,6 +255,7 @@ TEST_CASE("on a full disk a resume cuts later lines all the same, and leaves no 
     const test::FileSizeLimit full(0);
     JsonlSink sink(file.path, 2);
     CHECK(file.text() == lines({step(1)}) + foreign + lines({step(2)}));
+    CHECK(sink.begin() == int64_t(file.text().size()));
   }
   CHECK(std::distance(std::filesystem::directory_iterator(file.folder.path), {}) == 1);
   JsonlSink sink(file.path, 2);
