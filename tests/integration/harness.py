@@ -39,6 +39,15 @@ def children_of(pid):
         return [int(child) for child in file.read().split()]
 
 
+def state_of(pid):
+    """As /proc's stat has it: T is stopped, Z has ended and is not waited for yet; None: it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
+            return file.read().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return None
+
+
 class Result:
     def __init__(self, process):
         self.code = process.returncode

@@ -13,11 +13,6 @@ KEYS = ["step", "loss", "grad_norm", "samples_seen", "applied_steps"]
 CTRL_C, CTRL_Z = b"\x03", b"\x1a"
 
 
-def state_of(pid):
-    with open(f"/proc/{pid}/stat") as file:
-        return file.read().rpartition(")")[2].split()[0]
-
-
 class Terminal:
     """A program as the first process of a terminal's session; what it shows is read at once, as a terminal does."""
 
@@ -106,6 +101,18 @@ class Signals(harness.IntegrationTest):
         process.communicate(timeout=harness.PATIENCE_S)
         self.assertEqual(process.returncode, 75)
 
+    def test_an_evaluation_ends_at_once_when_the_program_that_started_it_is_gone(self):
+        self.config(steps=5)
+        self.launch("--device", "cpu")
+        watched, held = os.pipe()
+        command = self.command("eval", "--device", "cpu", "--stop-when-closed", str(watched), config=self.run_folder())
+        with subprocess.Popen(command, pass_fds=[watched], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            os.close(watched)
+            os.close(held)
+            out, err = process.communicate(timeout=harness.PATIENCE_S)
+        self.assertEqual((process.returncode, out), (-signal.SIGTERM, ""))
+        self.assertEqual(err, "ddp-launch: the other end of --stop-when-closed is closed\nSTOPPED by SIGTERM\n")
+
     def terminal(self, *command):
         terminal = Terminal(*command, cwd=self.folder)
         self.addCleanup(terminal.close)
@@ -123,7 +130,7 @@ class Signals(harness.IntegrationTest):
         self.assertEqual(len(ranks), 2)
         shell.type(CTRL_Z)
         self.wait_until(lambda: "Stopped" in shell.text and shell.text.endswith("ready> "), "the shell has the terminal again")
-        self.assertEqual([state_of(pid) for pid in [launcher, *ranks]], ["T"] * 3)
+        self.assertEqual([harness.state_of(pid) for pid in [launcher, *ranks]], ["T"] * 3)
         self.assertRegex(shell.text, r"\r\x1b\[2K[^\x1b]*Stopped", "the status line is gone before the shell speaks")
         suspended = len(shell.text)
         shell.type(b"fg\n")
