@@ -87,6 +87,26 @@ fetch_wheels() {
     --only-binary=:all: --target "$folder" "$@"
 }
 
+# fetch_debs FOLDER RELEASE COMPONENT PACKAGE...: unpacks packages of a release of Debian, this machine's or another, into a folder, without
+# what they depend on. Installs nothing, needs no root: the mirror is this machine's, the lists are its own.
+fetch_debs() {
+  local folder=$1 release=$2 component=$3 mirror own
+  shift 3
+  mirror=$(apt-get indextargets --no-release-info --format '$(REPO_URI)' "Release: $(. /etc/os-release && echo "$VERSION_CODENAME")" \
+    'Component: main' 'Created-By: Packages' | head -n 1)
+  [ -n "$mirror" ] || die "apt names no mirror of Debian to take $* from"
+  own=$root/.cache/apt/$release-$component
+  mkdir -p "$own"/lists/partial "$own"/archives/partial "$folder"
+  echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $release $component" >"$own/sources.list"
+  local apt=(apt-get -qq -o Acquire::Retries=3 -o APT::Sandbox::User=root -o Dir::Etc::SourceList="$own/sources.list"
+    -o Dir::Etc::SourceParts=/dev/null -o Dir::State="$own" -o Dir::State::status=/dev/null -o Dir::Cache="$own")
+  say "fetching $* of Debian $release"
+  "${apt[@]}" update
+  (cd "$own/archives" && rm -f ./*.deb && "${apt[@]}" download "$@")
+  for package in "$own"/archives/*.deb; do dpkg -x "$package" "$folder"; done
+  rm "$own"/archives/*.deb
+}
+
 # ccache: paths count from the root of the tree, and the folder of a build is no part of the key. So a clone elsewhere hits, and of two
 # build folders that stand beside each other with the same options the second compiles nothing.
 export CCACHE_BASEDIR=$root CCACHE_NOHASHDIR=1
