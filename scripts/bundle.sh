@@ -1,26 +1,29 @@
 #!/usr/bin/env bash
-# Makes what can be carried to a Linux without compiler, packages or network: bundle.sh [--gpu-arch LIST] [--tests] [--werror].
-# build-bundle/ddp-launch-VERSION-linux-x86_64/ and its .tar.xz: the programs for three machine types, every library that they need
-# but glibc and NVIDIA's, configs, data scripts. --gpu-arch 75,86: the CUDA backend for these alone (default: all). --tests: what
+# Makes what can be carried to a Linux without compiler, packages or network: bundle.sh [--gpu-arch LIST] [--cuda12] [--tests]
+# [--werror]. build-bundle/ddp-launch-VERSION-linux-x86_64/ and its .tar.xz: the programs for three machine types, every library that they
+# need but glibc and NVIDIA's, configs, data scripts. --gpu-arch 75,86: the CUDA backend for these alone (default: all that its nvcc knows).
+# --cuda12: the backend a second time, for drivers and libraries of CUDA 12, by the toolkit of fetch_cuda.sh --cuda12. --tests: what
 # scripts/gpu_acceptance.sh needs, too. --werror: warnings are errors.
 . "$(dirname "$0")/common.sh"
 cd "$root"
 
 gpu_arch=
-tests=false werror=false
+cuda12=false tests=false werror=false
 while [ $# -gt 0 ]; do
   case $1 in
     --gpu-arch) gpu_arch=${2:?--gpu-arch wants a list like 75,86}; shift ;;
+    --cuda12) cuda12=true ;;
     --tests) tests=true ;;
     --werror) werror=true ;;
-    *) die "unknown option $1; there are --gpu-arch LIST, --tests and --werror" ;;
+    *) die "unknown option $1; there are --gpu-arch LIST, --cuda12, --tests and --werror" ;;
   esac
   shift
 done
 
 need_packages "${build_packages[@]}" "${bundle_packages[@]}"
 $tests && need_packages "${test_packages[@]}"
-out=build-bundle build=build-release
+$cuda12 && ./scripts/fetch_cuda.sh --cuda12
+out=build-bundle build=build-release build12=build-release-cuda12 toolkit12=.cache/cuda12
 version=$(sed -n "s/^  version: '\(.*\)',/\1/p" meson.build)
 name=ddp-launch-$version-linux-x86_64
 top=$out/$name
@@ -30,15 +33,15 @@ newest_glibc=GLIBC_2.35  # as launcher/entry.cpp says
 mkdir -p "$out"
 # Of the tree's own type, whose debug information goes with strip below: what does not depend on -Dcpu_archs is compiled as for any other
 # build folder, and comes from ccache where there was one.
-configure_as $build -Dcpu_archs=x86-64-v3,x86-64-v4,x86-64-v4+avx512bf16 "-Dtests=$tests" "-Dwerror=$werror" \
-  "-Dgpu_arch=${gpu_arch:-$(build_option gpu_arch meson.build)}"
+gpu_arch=${gpu_arch:-$(build_option gpu_arch meson.build)}
+configure_as $build -Dcpu_archs=x86-64-v3,x86-64-v4,x86-64-v4+avx512bf16 "-Dtests=$tests" "-Dwerror=$werror" "-Dgpu_arch=$gpu_arch"
 has_target() { ninja -C $build -t query "$1" >/dev/null 2>&1; }
 programs=(runtime/rank/ddp-rank runtime/rank/ddp-rank-x86-64-v4 runtime/rank/ddp-rank-x86-64-v4-avx512bf16)
 modules=() simulated=()
 if has_target runtime/rank/libddp-cuda13.so; then
   modules+=(runtime/rank/libddp-cuda13.so)
 else
-  say "without the CUDA backend, and with --tests without its tests: no toolkit was found"
+  say "without the CUDA 13 backend, and with --tests without its tests: no toolkit was found"
 fi
 if $tests; then
   programs+=(tests/bench/bench_step)
@@ -48,16 +51,25 @@ if $tests; then
     simulated=(tests/cuda_sim/api/libcudnn.so.9)  # by the name of the real one, so in no folder that is looked through
   fi
 fi
-say "building $build"
-ninja -C $build launcher/ddp-entry launcher/ddp-launch "${programs[@]}" "${modules[@]}" "${simulated[@]}" >$build/ninja.log 2>&1 ||
-  { tail -n 60 $build/ninja.log; die "the build of the bundle failed"; }
+# build FOLDER TARGET...
+build() {
+  say "building $1"
+  ninja -C "$@" >"$1/ninja.log" 2>&1 || { tail -n 60 "$1/ninja.log"; die "the build of the bundle failed"; }
+}
+build $build launcher/ddp-entry launcher/ddp-launch "${programs[@]}" "${modules[@]}" "${simulated[@]}"
+programs=("${programs[@]/#/$build/}") modules=("${modules[@]/#/$build/}")
+if $cuda12; then
+  configure_as $build12 -Dcuda=enabled -Dtoolkit_root=$toolkit12 -Dtests=false "-Dwerror=$werror" "-Dgpu_arch=$gpu_arch"
+  build $build12 runtime/rank/libddp-cuda12.so
+  modules+=($build12/runtime/rank/libddp-cuda12.so)
+fi
 
 # --- collect
 rm -rf "$out"/ddp-launch-*-linux-x86_64*
 mkdir -p "$top"/{bin,lib,configs,scripts,licenses}
 install $build/launcher/ddp-entry "$top/bin/ddp-launch"
 install $build/launcher/ddp-launch "$top/bin/ddp-launcher"
-for program in "${programs[@]}"; do install "$build/$program" "$top/bin"; done
+install "${programs[@]}" "$top/bin"
 
 # closure FILE...: the paths of all shared libraries that they need, less glibc's own and NVIDIA's.
 closure() {
@@ -65,7 +77,7 @@ closure() {
   for file in "$@"; do ldd "$file"; done | awk '$2 == "=>" && $3 ~ /^\// { print $3 }' |
     grep -vE '/(libc|libm|libdl|librt|libpthread|libresolv|libutil)\.so\.|/(libcu|libnccl|libnv)[^/]*$' | sort -u
 }
-mapfile -t libraries < <(cd $build && closure launcher/ddp-launch "${programs[@]}" "${modules[@]}")
+mapfile -t libraries < <(closure $build/launcher/ddp-launch "${programs[@]}" "${modules[@]}")
 libz=$(ldconfig -p | sed -n 's/.*libz\.so\.1 (libc6,x86-64.*=> //p' | head -n 1)  # which cuDNN's libraries need
 libraries+=("${libz:?libz.so.1 is not installed}")
 for library in "${libraries[@]}"; do
@@ -74,13 +86,17 @@ for library in "${libraries[@]}"; do
   owner=$(dpkg-query -S "$file" "${file#/usr}" 2>/dev/null | sed -n '1s/:.*//p' || true)  # one of the two spellings
   cp -L "/usr/share/doc/${owner:?no package owns $library}/copyright" "$top/licenses/$owner.txt"
 done
-for module in "${modules[@]}"; do install "$build/$module" "$top/lib"; done
+for module in "${modules[@]}"; do install "$module" "$top/lib"; done
 for library in "${simulated[@]}"; do install -D "$build/$library" "$top/simulated/$(basename "$library")"; done
 
 # --- make it movable. Stripped first: patchelf leaves files that strip would break.
 strip --strip-unneeded "$top"/bin/* "$top"/lib/*
 for library in "$top"/lib/*; do patchelf --set-rpath '$ORIGIN' "$library"; done
 python3 scripts/weaken_version.py "$top/lib/libstdc++.so.6" GLIBC_2.36
+if $cuda12; then  # the runtime that the module of CUDA 12 is linked with, as NVIDIA made it
+  install -m 644 $toolkit12/lib/libcudart.so.12 "$top/lib"
+  cp $toolkit12/LICENSE "$top/licenses/libcudart.txt"
+fi
 # A DT_RPATH comes before LD_LIBRARY_PATH, but holds for what the program itself needs: so it needs all, and all that the modules need
 # which it opens.
 for program in "$top"/bin/*; do
@@ -112,8 +128,10 @@ fi
   echo "commit: $(git describe --always --dirty 2>/dev/null || echo unknown)"
   echo "date: $(date -u +%F)"
   echo "compiler: $(g++ -dumpfullversion)"
-  [ ! -f "$top/lib/libddp-cuda13.so" ] || echo "cuda: $(patchelf --print-needed "$top/lib/libddp-cuda13.so" | sed -n 's/libcublasLt\.so\.//p')"
-  [ ! -f "$top/lib/libddp-cuda13.so" ] || echo "gpu_arch: $(build_option gpu_arch $build)"
+  echo "gpu_arch: $gpu_arch"
+  for module in "$top"/lib/libddp-cuda1?.so; do  # of these GPUs, those that its nvcc knows
+    [ ! -f "$module" ] || echo "$(basename "$module"): $(python3 scripts/cubins.py "$module")"
+  done
   echo "cpu_archs: $(build_option cpu_archs $build)"
 } >"$top/BUILD"
 

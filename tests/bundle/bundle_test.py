@@ -6,12 +6,18 @@ import re
 import shutil
 import struct
 import subprocess
+import sys
 import unittest
 
 import bundle
 
+sys.path.append(os.path.join(bundle.ROOT, "scripts"))
+import cubins  # noqa: E402
+
 LOADER = "/lib64/ld-linux-x86-64.so.2"
 GLIBC = {"libc.so.6", "libm.so.6", "libdl.so.2", "librt.so.1", "libpthread.so.0", "ld-linux-x86-64.so.2"}
+CUDA_RUNTIME = "libcudart.so.12"  # NVIDIA's own file, which the module of CUDA 12 needs and only that one
+NEWEST_GPU = {12: 90}  # that nvcc 12.4 knows
 LEVELS = {"ddp-rank": "avx2", "ddp-rank-x86-64-v4": "avx512vl", "ddp-rank-x86-64-v4-avx512bf16": "avx512_bf16"}
 # What each level rounds differently is far below this.
 CLOSE = 1e-5
@@ -49,6 +55,9 @@ class Bundle(bundle.BundleTest):
     def libraries(self):
         return glob.glob(os.path.join(self.top, "lib", "*"))
 
+    def modules(self):
+        return glob.glob(os.path.join(self.top, "lib", "libddp-cuda1?.so"))
+
     def test_it_is_small_enough_to_carry(self):
         self.assertLess(os.path.getsize(bundle.archive()), 30 << 20)
 
@@ -62,9 +71,10 @@ class Bundle(bundle.BundleTest):
 
     def test_what_opens_the_module_has_its_needs_already(self):
         # The module has a RUNPATH, which comes after LD_LIBRARY_PATH; what is loaded already is taken by its name.
-        needed = {name for name in dynamic(os.path.join(self.top, "lib", "libddp-cuda13.so"))["NEEDED"]
-                  if name not in GLIBC and not name.startswith("libcublasLt.so.")}
+        needed = {name for module in self.modules() for name in dynamic(module)["NEEDED"]
+                  if name not in GLIBC and not name.startswith(("libcublasLt.so.", "libcudart.so."))}
         for path in self.programs():
+            self.assertNotIn(CUDA_RUNTIME, dynamic(path)["NEEDED"])
             if os.path.basename(path) != "ddp-launcher":
                 self.assertLessEqual(needed | {"libz.so.1"}, set(dynamic(path)["NEEDED"]), path)
 
@@ -80,7 +90,19 @@ class Bundle(bundle.BundleTest):
         for path in self.programs():
             self.assertEqual((dynamic(path)["RPATH"], dynamic(path)["RUNPATH"]), (["$ORIGIN/../lib"], []), path)
         for path in self.libraries():
-            self.assertEqual((dynamic(path)["RPATH"], dynamic(path)["RUNPATH"]), ([], ["$ORIGIN"]), path)
+            want = [] if os.path.basename(path) == CUDA_RUNTIME else ["$ORIGIN"]
+            self.assertEqual((dynamic(path)["RPATH"], dynamic(path)["RUNPATH"]), ([], want), path)
+
+    def test_each_module_has_kernels_for_the_GPUs_that_it_was_made_for(self):
+        with open(os.path.join(self.top, "BUILD"), encoding="utf-8") as file:
+            says = dict(line.strip().split(": ", 1) for line in file)
+        for module in self.modules():
+            name = os.path.basename(module)
+            series = int(re.search(r"(\d+)\.so", name).group(1))
+            known = [arch for arch in says["gpu_arch"].split(",") if int(arch) <= NEWEST_GPU.get(series, int(arch))]
+            want = [f"sm_{arch}" for arch in known] + [f"compute_{known[-1]}"]
+            self.assertEqual(cubins.architectures(module), want, name)
+            self.assertEqual(says[name].split(), want)
 
     def test_nothing_names_the_folder_that_it_was_built_in(self):
         found = subprocess.run(["grep", "-rlF", bundle.ROOT, self.top], capture_output=True, text=True, check=False).stdout
