@@ -32,6 +32,32 @@ void check_driver() {
   DDP_CUDA(error);
 }
 
+// A GPU runs the machine code of its own generation, or what the driver compiles of the PTX: one of an older CUDA than
+// the build's cannot. Without this it is the first step that fails.
+void check_kernel(const void* kernel) {
+  cudaFuncAttributes attributes;
+  const cudaError_t error = cudaFuncGetAttributes(&attributes, kernel);
+  const bool is_driver_old = error == cudaErrorUnsupportedPtxVersion || error == cudaErrorJitCompilerNotFound;
+  const bool is_other_gpu = error == cudaErrorNoKernelImageForDevice || error == cudaErrorInvalidDeviceFunction;
+  if (!is_driver_old && !is_other_gpu) {
+    DDP_CUDA(error);
+    return;
+  }
+  cudaDeviceProp gpu;
+  DDP_CUDA(cudaGetDeviceProperties(&gpu, 0));
+  int driver = 0;
+  DDP_CUDA(cudaDriverGetVersion(&driver));
+  const std::string name = fmt::format("{} (compute capability {}.{})", gpu.name, gpu.major, gpu.minor);
+  const std::string build = fmt::format("build with -Dgpu_arch={}{}", gpu.major, gpu.minor);
+  if (is_driver_old)
+    throw Error(ExitCode::usage,
+                fmt::format("this build has no kernels for the {}, and the NVIDIA driver, of CUDA {}, cannot compile "
+                            "those of CUDA {} for it",
+                            name, version_text(driver), version_text(CUDART_VERSION)),
+                "update the driver, or " + build);
+  throw Error(ExitCode::usage, fmt::format("this build has no kernels for the {}", name), build);
+}
+
 cudaStream_t stream_of(void* stream) { return static_cast<cudaStream_t>(stream); }
 cudaEvent_t event_of(void* event) { return static_cast<cudaEvent_t>(event); }
 
@@ -187,7 +213,11 @@ void fail_cuda(cudaError_t error, const char* call, const char* file, int line) 
                                                  file, line, cudaGetErrorString(error), cudaGetErrorName(error)));
 }
 
-std::unique_ptr<Device> make_cuda_device(const CudaOptions& options) { return std::make_unique<CudaDevice>(options); }
+std::unique_ptr<Device> make_cuda_device(const CudaOptions& options) {
+  auto device = std::make_unique<CudaDevice>(options);
+  if (options.kernel != nullptr) check_kernel(options.kernel);
+  return device;
+}
 
 CudaWorkspace cuda_workspace(Device& device) { return cuda_device(device).workspace(); }
 

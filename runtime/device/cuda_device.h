@@ -12,12 +12,15 @@ struct CudaOptions {
   int64_t workspace_bytes = 32 << 20;
   // cuDNN's library, as dlopen gave it, for the convolutions on this device; nullptr: the model has none.
   void* cudnn = nullptr;
+  // One of the backend's kernels, which are all compiled for the same GPUs; nullptr: nobody asks whether the GPU runs
+  // them.
+  const void* kernel = nullptr;
 };
 
-// Opens GPU 0 of CUDA_VISIBLE_DEVICES. Errors: usage (64) when there is no driver, or one older than this build, or no
-// GPU; os_resource (71) when the GPU cannot be used. Streams do not synchronise with the legacy default stream;
-// destroying one does not wait, freeing memory does. After an error of the GPU every call fails with it (os_resource,
-// 71).
+// Opens GPU 0 of CUDA_VISIBLE_DEVICES. Errors: usage (64) when there is no driver, or one older than this build, no
+// GPU, or one that runs none of the kernels; os_resource (71) when the GPU cannot be used. Streams do not synchronise
+// with the legacy default stream; destroying one does not wait, freeing memory does. After an error of the GPU every
+// call fails with it (os_resource, 71).
 std::unique_ptr<Device> make_cuda_device(const CudaOptions& options);
 
 // Temporary memory for a library's work on the compute stream: one piece, since that stream runs one op at a time.

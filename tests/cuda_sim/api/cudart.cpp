@@ -3,6 +3,7 @@
 #include <cuda_runtime_api.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <string_view>
@@ -96,7 +97,15 @@ cudaError_t cudaSetDevice(int device) {
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
   *properties = {};
   std::strcpy(properties->name, "simulated GPU");
+  const char* capability = std::getenv("DDP_SIM_CAPABILITY");
+  std::sscanf(capability != nullptr ? capability : "7.5", "%d.%d", &properties->major, &properties->minor);
   return note(device >= 0 && device < num_devices() ? cudaSuccess : cudaErrorInvalidDevice);
+}
+
+cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, const void*) {
+  *attributes = {};
+  if (is_planted("no-kernel-for-gpu")) return note(cudaErrorNoKernelImageForDevice);
+  return note(is_planted("driver-compiles-no-ptx") ? cudaErrorUnsupportedPtxVersion : cudaSuccess);
 }
 
 cudaError_t cudaDeviceGetStreamPriorityRange(int* least, int* greatest) {

@@ -177,6 +177,15 @@ class Training(SimulatedTraining):
         self.setenv("DDP_SIM_GPUS", "0")
         self.refused(["no NVIDIA driver", "--device cpu"], "--gpus", "0")
 
+    def test_a_gpu_that_no_kernel_is_for_is_one_clear_line(self):
+        self.configure()
+        self.setenv("DDP_SIM_FAULT", "no-kernel-for-gpu")
+        self.refused(["no kernels for the simulated GPU (compute capability 7.5)", "build with -Dgpu_arch=75"], "--gpus", "0")
+        self.setenv("DDP_SIM_CAPABILITY", "10.0")
+        self.setenv("DDP_SIM_FAULT", "driver-compiles-no-ptx")
+        self.refused(["no kernels for the simulated GPU (compute capability 10.0)", "cannot compile those of CUDA", "update the driver",
+                      "-Dgpu_arch=100"], "--gpus", "0")
+
     def test_a_driver_that_does_not_answer_is_told_from_one_that_is_not_there(self):
         self.configure()
         self.setenv("DDP_SIM_GPUS", "-1")
