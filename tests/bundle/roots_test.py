@@ -1,60 +1,21 @@
 """The bundle in bare Debian systems that hold none of its packages: a user without rights trains from a folder nobody may write to."""
 import os
 import shutil
-import subprocess
 import sys
 import unittest
 
 import bundle
 
-ROOTS = os.path.join(bundle.ROOT, ".cache", "roots")
-NOBODY = "65534:65534"
-
-# In a mount namespace of its own, so that nothing stays mounted. $1: the system; $2: the bundle; then the command.
-ENTER = """
-set -e
-system=$1 bundle=$2
-shift 2
-mount -t proc proc "$system/proc"
-mount -t tmpfs tmpfs "$system/dev/shm"
-mount -t tmpfs -o mode=1777 tmpfs "$system/tmp"
-mount --bind "$bundle" "$system/opt"
-mount -o remount,bind,ro "$system/opt"
-exec chroot --userspec=%s "$system" env -i PATH=/usr/bin:/bin "$@"
-""" % NOBODY
-
-
-def make_root(suite):
-    """Makes Debian's smallest system, once. Why it cannot, or None. In a mount namespace, so that what it mounts goes when it ends."""
-    root = os.path.join(ROOTS, suite)
-    if os.path.isdir(root):
-        return None
-    os.makedirs(ROOTS, exist_ok=True)
-    partial = root + ".partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    command = ["unshare", "-m", "debootstrap", "--variant=minbase", suite, partial]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        return f"debootstrap {suite}: {(done.stdout + done.stderr)[-2000:]}"
-    os.rename(partial, root)
-    return None
-
-
-def why_not():
-    """Why there are no bare systems to be had here; None where there are."""
-    if os.geteuid() != 0 or not shutil.which("debootstrap") or not shutil.which("unshare"):
-        return "needs root, debootstrap and unshare"
-    if subprocess.run(["unshare", "-m", "mount", "-t", "tmpfs", "tmpfs", "/mnt"], capture_output=True, check=False).returncode != 0:
-        return "may not mount"
-    return make_root("bookworm") or make_root("trixie")
+sys.path.insert(0, os.path.join(bundle.ROOT, "tests", "support"))
+import debian_roots
 
 
 class BareSystem(bundle.BundleTest):
     def enter(self, root, *command, expect=0):
-        return self.run_command(["unshare", "-m", "sh", "-c", ENTER, "enter", root, self.top, *command], expect=expect)
+        return self.run_command(debian_roots.enter(root, *command, shown=[(self.top, "/opt")]), expect=expect)
 
     def check(self, suite):
-        root = os.path.join(ROOTS, suite)
+        root = debian_roots.bare(suite)
         for library in ("libdnnl.so.2", "libyaml-cpp.so.0.7", "libfmt.so.9"):
             self.assertFalse(os.path.exists(os.path.join(root, "usr/lib/x86_64-linux-gnu", library)))
         config = "/opt/configs/gpt2-tiny.yaml"
@@ -87,7 +48,7 @@ class BareSystem(bundle.BundleTest):
 
 if __name__ == "__main__":
     bundle.archive()
-    why = why_not()
+    why = debian_roots.why_not("bookworm", "trixie")
     if why:
         print(why)
         sys.exit(bundle.SKIPPED)
