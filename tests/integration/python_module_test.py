@@ -221,6 +221,7 @@ class PythonModule(harness.IntegrationTest):
         run = self.run_()
         for line in run:
             if line["step"] == 2:
+                self.assertEqual(os.getsid(run.pid), run.pid, "in a session of its own")
                 os.kill(run.pid, signal.SIGTERM)
         self.assertEqual((run.stopped, run.state), (True, "stopped"))
         self.assert_committed()
