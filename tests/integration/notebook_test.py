@@ -22,6 +22,10 @@ except ImportError:
     print("skipped: no kernel of a notebook here; scripts/fetch_notebook.sh brings one")
     sys.exit(77)
 
+MODULES = os.path.join(harness.ROOT, "scripts", "python")
+sys.path.insert(0, MODULES)
+import ddp_launch  # noqa: E402  (found by the line above)
+
 NOTEBOOK = os.path.join(harness.ROOT, "scripts", "examples", "notebook.ipynb")
 IN_PLACE_OF = {'"configs/gpt2-small.yaml"': '"train.yaml"', '{"gpus": "0,1,2,3"}': '{"device": "cpu", "nproc": 2}', "every_s=5": "every_s=0.1"}
 
@@ -56,8 +60,7 @@ class Notebook(harness.IntegrationTest):
     def setUp(self):
         super().setUp()
         self.config(steps=100000)
-        modules = os.path.join(harness.ROOT, "scripts", "python")
-        for name, value in {"PYTHONPATH": modules, "HOME": self.folder, "IPYTHONDIR": self.folder}.items():  # HOME: what kernels write
+        for name, value in {"PYTHONPATH": MODULES, "HOME": self.folder, "IPYTHONDIR": self.folder}.items():  # HOME: what kernels write
             before = os.environ.get(name)
             self.addCleanup(lambda name=name, before=before: os.environ.pop(name) if before is None else os.environ.update({name: before}))
             os.environ[name] = value
@@ -151,6 +154,38 @@ class Notebook(harness.IntegrationTest):
         _, pids = self.train(kernel)
         kernel.manager.restart_kernel(now=True)
         self.assert_stopped(pids)
+
+    def run_of(self, name, *lines):
+        """A folder that holds a run with these lines."""
+        folder = pathlib.Path(self.folder, name)
+        folder.mkdir(parents=True)
+        (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+        return folder
+
+    def test_a_figure_shows_runs_as_far_as_they_are_and_tells_them_apart(self):
+        steps = [{"type": "step", "step": i, "loss": None if i == 3 else 6.0 - i, "lr": 0.1, "samples_per_s": 100.0 + i} for i in range(1, 6)]
+        changed = [{"type": "change", "step": 3, "key": "optimizer.lr"}, {"type": "eval", "step": 5, "loss": 2.0}]
+        figure = ddp_launch.plot(self.run_of("a/run", *steps, *changed), self.run_of("b/run"))
+        loss, rate, speed = figure.axes
+        self.assertEqual([axis.get_ylabel() for axis in figure.axes], ["loss (nats)", "learning\nrate", "samples\nper second"])
+        self.assertEqual(speed.get_xlabel(), "step")
+        each, smoothed, evaluations = (curve.get_xydata().tolist() for curve in loss.lines[:3])
+        self.assertEqual([x for x, y in each if y == y], [1, 2, 4, 5], "a loss that is no number leaves a hole")
+        self.assertEqual(len(smoothed), 5)
+        self.assertEqual(evaluations, [[5, 2]])
+        self.assertEqual(rate.lines[0].get_xydata().tolist(), [[i, 0.1] for i in range(1, 6)])
+        for (_, is_shown), wanted in zip(speed.lines[0].get_xydata(), range(101, 106)):
+            self.assertAlmostEqual(is_shown, wanted)
+        self.assertEqual([curve.get_xdata() for curve in rate.lines if curve.get_linestyle() == ":"], [[3, 3]], "a key changed")
+        names = [text.get_text() for text in loss.get_legend().get_texts()]
+        self.assertEqual(names, [os.path.join(self.folder, "a/run"), os.path.join(self.folder, "b/run"), "each step", "evaluation"])
+        figure.savefig(os.path.join(self.folder, "figure.png"))
+        one = ddp_launch.plot(os.path.join(self.folder, "a/run"), labels=["mine"])
+        self.assertEqual(one.axes[0].get_legend().get_texts()[0].get_text(), "mine")
+        with self.assertRaisesRegex(ValueError, "2 labels for 1 runs"):
+            ddp_launch.plot(os.path.join(self.folder, "a/run"), labels=["a", "b"])
+        with self.assertRaisesRegex(TypeError, "wants a run"):
+            ddp_launch.plot()
 
     def test_a_plain_command_that_is_interrupted_goes_on_from_its_last_commit_at_least(self):
         """IPython sends SIGINT, SIGTERM and SIGKILL within a second."""
