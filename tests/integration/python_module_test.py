@@ -299,7 +299,7 @@ class PythonModule(harness.IntegrationTest):
 
         self.write("ddp-launch", "#!/bin/sh\n")
         os.chmod(os.path.join(self.folder, "ddp-launch"), 0o755)
-        self.assertIn("ProgramNotFound: no ddp-launch: ", found(PATH="/none").stderr)
+        self.assertIn("ddp_launch.ProgramNotFound: no ddp-launch: ", found(PATH="/none").stderr)
         self.assertIn("ProgramNotFound: $DDP_LAUNCH, /none, ", found(DDP_LAUNCH="/none").stderr)
         self.assertEqual(found(PATH=self.folder).stdout, os.path.join(self.folder, "ddp-launch\n"))
         self.assertEqual(found(PATH="/none", DDP_LAUNCH=harness.LAUNCH).stdout, harness.LAUNCH + "\n")

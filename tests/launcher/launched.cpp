@@ -73,6 +73,7 @@ Launched::Launched(const Workplace& place, const std::vector<std::string>& args,
     sigemptyset(&none);
     ::sigprocmask(SIG_SETMASK, &none, nullptr);
     if (options.inherited >= 0) ::dup2(options.inherited, kInherited);
+    ::close_range(STDERR_FILENO + 1, kInherited - 1, 0);  // what the tests' own parent may have left open
     ::setenv("DDP_RANK", options.rank_program.empty() ? FAKE_RANK_PATH : options.rank_program.c_str(), 1);
     ::setenv("FAKE_RANK", options.script.c_str(), 1);
     if (::chdir(place.path("").c_str()) == 0) ::execv(argv[0], argv.data());

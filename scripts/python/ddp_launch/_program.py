@@ -7,6 +7,8 @@ import shutil
 class ProgramNotFound(Exception):
     """There is no ddp-launch: neither in this package, nor as $DDP_LAUNCH, nor on PATH."""
 
+    __module__ = __package__  # as who catches it knows it
+
 
 def find_program():
     """The path of ddp-launch: this package's own, else $DDP_LAUNCH, else the one on PATH. Raises ProgramNotFound."""

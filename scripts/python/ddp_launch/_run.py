@@ -20,13 +20,15 @@ from ._program import find_program
 
 STOPPED = 75  # stopped early, with a checkpoint: README.md has all exit codes
 PAUSE_S = 0.05  # between two looks at the metrics
-PIECE_BYTES = 1 << 20
+PIECE_BYTES = 1 << 20  # of them, read at once
 
 _runs = weakref.WeakSet()
 
 
 class RunFailed(Exception):
     """The run failed. exit_code is ddp-launch's, console all that it printed; the message is its last line."""
+
+    __module__ = __package__  # as who catches it knows it
 
     def __init__(self, exit_code, console):
         self.exit_code = exit_code
