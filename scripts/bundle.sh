@@ -92,7 +92,7 @@ for library in "${simulated[@]}"; do install -D "$build/$library" "$top/simulate
 # --- make it movable. Stripped first: patchelf leaves files that strip would break.
 strip --strip-unneeded "$top"/bin/* "$top"/lib/*
 for library in "$top"/lib/*; do patchelf --set-rpath '$ORIGIN' "$library"; done
-python3 scripts/weaken_version.py "$top/lib/libstdc++.so.6" GLIBC_2.36
+python3 scripts/drop_version.py "$top/lib/libstdc++.so.6" GLIBC_2.36
 if $cuda12; then  # the runtime that the module of CUDA 12 is linked with, as NVIDIA made it
   install -m 644 $toolkit12/lib/libcudart.so.12 "$top/lib"
   cp $toolkit12/LICENSE "$top/licenses/libcudart.txt"
@@ -113,16 +113,23 @@ done
 
 # --- texts
 cp configs/*.yaml configs/README.md "$top/configs"
-cp scripts/common.sh scripts/prepare_kjv.sh scripts/prepare_fashion.sh "$top/scripts"
+cp -r scripts/common.sh scripts/prepare_{kjv,fashion}.sh scripts/prepare_text.py scripts/text "$top/scripts"
 cp scripts/bundle_readme.txt "$top/README.txt"
-./scripts/prepare_kjv.sh  # which may not work where the bundle goes
+# The King James text, which cannot be prepared where the bundle goes: as bytes, and as BERT's tokens.
+./scripts/prepare_kjv.sh
 mkdir "$top/data"
 cp -r data/kjv "$top/data"
+if ./scripts/prepare_kjv_text.sh >$build/texts.log 2>&1; then
+  mkdir "$top/data/kjv-wordpiece"
+  cp data/kjv-wordpiece/{{train,valid}.bin,{meta,tokenizer}.json} "$top/data/kjv-wordpiece"
+else
+  say "without BERT's tokens: $(tail -n 1 $build/texts.log)"
+fi
 if $tests; then
   cp -r scripts/gpu_acceptance.sh scripts/acceptance scripts/bench_vs_torch.py "$top/scripts"
   cp tests/integration/{bert,resnet}_case.py "$top/scripts/acceptance"  # small models, and the data of one
-  rm -rf "$top"/scripts/acceptance/{,stages/}__pycache__
 fi
+find "$top/scripts" -name __pycache__ -exec rm -rf {} +
 {
   echo "version: $version"
   echo "commit: $(git describe --always --dirty 2>/dev/null || echo unknown)"
@@ -136,7 +143,7 @@ fi
 } >"$top/BUILD"
 
 # --- check
-newest=$(objdump -T "$top"/bin/ddp-launcher "$top"/bin/ddp-rank* "$top"/lib/* 2>/dev/null | grep -v ' arc4random$' |
+newest=$(objdump -T "$top"/bin/ddp-launcher "$top"/bin/ddp-rank* "$top"/lib/* 2>/dev/null |
   grep -oE 'GLIBC_2\.[0-9]+' | sort -Vu | tail -n 1)
 [ "$(printf '%s\n' "$newest" $newest_glibc | sort -V | tail -n 1)" = $newest_glibc ] ||
   die "the bundle would need $newest, newer than $newest_glibc: make it on Debian 12"

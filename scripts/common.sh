@@ -121,6 +121,7 @@ print(','.join(next(o['value'] for o in json.load(sys.stdin) if o['name'] == '$1
 configure_as() {
   if [ -f "$1/build.ninja" ]; then
     meson configure "$@"
+    ninja -C "$1" build.ninja >/dev/null  # so that it knows today's targets
   else
     configure "$@"
   fi

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the project needs: setup.sh [--user] [--tests] [--bench] [--parity] [--text] [--system-tests] [--with-cuda]. Idempotent;
-# quickstart.sh and test.sh call it. Without root: setup.sh --user [--text] [--with-cuda].
+# Installs what the project needs: setup.sh [--user] [--tests] [--bench] [--parity] [--text] [--system-tests] [--auditwheel]
+# [--with-cuda]. Idempotent; quickstart.sh and test.sh call it. Without root: setup.sh --user [--text] [--with-cuda].
 . "$(dirname "$0")/common.sh"
 packages=("${build_packages[@]}" "${data_packages[@]}")
 user=false
@@ -16,8 +16,9 @@ for option in "$@"; do
       packages+=("${system_test_packages[@]}")
       fetched+=(notebook)  # what executes the notebook, in .cache/notebook
       ;;
+    --auditwheel) fetched+=(auditwheel) ;;  # what judges a wheel, in .cache/auditwheel
     --with-cuda) fetched+=(cuda) ;;  # a CUDA toolkit in .cache/cuda, for a machine that has none
-    *) die "unknown option $option; there are --user, --tests, --bench, --parity, --text, --system-tests, --with-cuda" ;;
+    *) die "unknown option $option; there are --user, --tests, --bench, --parity, --text, --system-tests, --auditwheel, --with-cuda" ;;
   esac
 done
 if $user; then "$root/scripts/fetch_user.sh" "${packages[@]}"; else need_packages "${packages[@]}"; fi

@@ -23,6 +23,8 @@ else
   say "tokenizers cannot be fetched from PyPI: the test prepare_text and BERT's of mixed precision are skipped"
 fi
 
+./scripts/setup.sh --auditwheel || say "auditwheel cannot be fetched from PyPI: it does not judge the wheel"
+
 if [ $quick = no ]; then
   say "compiling against the headers of CUDA 12.0"
   status=0

@@ -1,5 +1,5 @@
 """Debian systems in .cache/roots, each made once, which tests enter as root in mount namespaces of their own: bare ones, that hold the
-smallest set of packages and that nothing changes, and copies of them."""
+smallest set of packages and Python, and that nothing changes, and copies of them."""
 import contextlib
 import fcntl
 import os
@@ -62,10 +62,10 @@ def run(command):
 
 
 def bare(suite):
-    """Debian's smallest system: its folder. In a mount namespace, so that what debootstrap mounts goes when it ends."""
+    """Debian's smallest system with Python: its folder. In a mount namespace, so that what debootstrap mounts goes when it ends."""
     with making(suite) as partial:
         if partial:
-            run(["unshare", "-m", "debootstrap", "--variant=minbase", suite, partial])
+            run(["unshare", "-m", "debootstrap", "--variant=minbase", "--include=python3,python3-venv", suite, partial])
     return os.path.join(ROOTS, suite)
 
 

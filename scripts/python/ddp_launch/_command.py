@@ -3,9 +3,16 @@ import os
 import sys
 
 
+def environment():
+    """This process's, with the folders in which this Python has NVIDIA's libraries, as PyTorch brings them: ddp-launch looks there too."""
+    folders = [os.environ.get("DDP_SITE_PACKAGES", "")]
+    folders += [os.path.abspath(folder) for folder in sys.path if os.path.isdir(os.path.join(folder, "nvidia"))]
+    return {**os.environ, "DDP_SITE_PACKAGES": ":".join(folder for folder in folders if folder)}
+
+
 def main():
     program = os.path.join(os.path.dirname(os.path.abspath(__file__)), "bin", "ddp-launch")
     try:
-        os.execv(program, [sys.argv[0], *sys.argv[1:]])
+        os.execve(program, [sys.argv[0], *sys.argv[1:]], environment())
     except OSError as e:
         sys.exit(f"ddp-launch: cannot execute {program}: {e.strerror}; install the wheel again")

@@ -16,6 +16,7 @@ import threading
 import time
 import weakref
 
+from . import _command
 from ._program import find_program
 
 STOPPED = 75  # stopped early, with a checkpoint: README.md has all exit codes
@@ -89,7 +90,7 @@ class Run:
         command[1:1] = ["--stop-when-closed", str(watched), "--announce", str(told)]
         try:
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self._console, stderr=self._console,
-                                             env=_environment(), pass_fds=(watched, told), start_new_session=True)
+                                             env=_command.environment(), pass_fds=(watched, told), start_new_session=True)
         finally:
             os.close(watched)
 
@@ -265,13 +266,6 @@ def _settings(overrides, above=""):
 def _plain(value):
     """Of a pathlib.Path, or a number of NumPy's."""
     return os.fspath(value) if isinstance(value, os.PathLike) else value.item()
-
-
-def _environment():
-    """With the folders in which this Python has NVIDIA's libraries: those of PyTorch."""
-    folders = [os.environ.get("DDP_SITE_PACKAGES", "")] + [os.path.abspath(folder) for folder in sys.path
-                                                           if os.path.isdir(os.path.join(folder, "nvidia"))]
-    return {**os.environ, "DDP_SITE_PACKAGES": ":".join(folder for folder in folders if folder)}
 
 
 def _let_go_of_all():
