@@ -1,6 +1,5 @@
 #include "launcher/cuda_search.h"
 
-#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -35,22 +34,24 @@ int wait_for(pid_t pid) {
   return status;
 }
 
-// Whether the loader itself finds it. In a child, since a library of CUDA is 80 ms and hundreds of MB for good.
-bool loader_finds(const std::string& name) {
+// Whether the loader itself finds one that fits. In a child, since a library of CUDA is 80 ms and hundreds of MB for
+// good.
+bool loader_finds(const std::string& name, const CudaLibraryPlaces& places) {
   const pid_t child = ::fork();
-  if (child == 0) ::_exit(::dlopen(name.c_str(), RTLD_LAZY | RTLD_LOCAL) != nullptr ? 0 : 1);
+  std::string why_not;
+  if (child == 0) ::_exit(try_cuda_library(name, places, why_not) != nullptr ? 0 : 1);
   return child > 0 && wait_for(child) == 0;
 }
 
 bool is_found(const std::string& name, const CudaLibraryPlaces& places) {
   const std::vector<fs::path> candidates = cuda_library_candidates(name, places);
-  return candidates.size() > 1 || loader_finds(name);
+  return candidates.size() > 1 || loader_finds(name, places);
 }
 
 // As FoundLibrary::place.
 std::string place_of(const std::string& name, const CudaLibraryPlaces& places) {
   for (const fs::path& candidate : cuda_library_candidates(name, places))
-    if (candidate.has_parent_path() || loader_finds(name)) return candidate;
+    if (candidate.has_parent_path() || loader_finds(name, places)) return candidate;
   return {};
 }
 

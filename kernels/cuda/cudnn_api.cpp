@@ -1,12 +1,10 @@
 #include "kernels/cuda/cudnn_api.h"
 
-#include <cuda_runtime_api.h>
 #include <fmt/format.h>
 
 #include <array>
 #include <string_view>
 
-#include "runtime/base/cuda_wheels.h"
 #include "runtime/base/error.h"
 #include "runtime/base/library_function.h"
 
@@ -27,16 +25,7 @@ CudnnApi load_cudnn(void* library) {
   if (!find_function(library, #name, api.name)) fail_missing(api, #name);
   DDP_CUDNN_FUNCTIONS(DDP_FIND)
 #undef DDP_FIND
-  check_series(api);
   return api;
-}
-
-void check_series(const CudnnApi& api) {
-  const int series = int(api.cudnnGetCudartVersion() / 1000), own = CUDART_VERSION / 1000;
-  if (series != own)
-    throw Error(ExitCode::usage,
-                fmt::format("the cuDNN library {} is of CUDA {}, and CUDA {} is needed", api.version(), series, own),
-                fmt::format("let DDP_CUDA_LIBRARIES name a folder with that of {}", wheel_of(kCudnnLibrary, own)));
 }
 
 std::string CudnnApi::version() const {

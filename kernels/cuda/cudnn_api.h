@@ -9,9 +9,9 @@
 namespace ddp::cuda {
 
 // What the project calls; cuDNN 9.0 has them all.
-#define DDP_CUDNN_FUNCTIONS(f)                                                                                       \
-  f(cudnnGetVersion) f(cudnnGetCudartVersion) f(cudnnGetErrorString) f(cudnnGetLastErrorString) f(cudnnCreate)       \
-      f(cudnnSetStream) f(cudnnBackendCreateDescriptor) f(cudnnBackendDestroyDescriptor) f(cudnnBackendSetAttribute) \
+#define DDP_CUDNN_FUNCTIONS(f)                                                                          \
+  f(cudnnGetVersion) f(cudnnGetErrorString) f(cudnnGetLastErrorString) f(cudnnCreate) f(cudnnSetStream) \
+      f(cudnnBackendCreateDescriptor) f(cudnnBackendDestroyDescriptor) f(cudnnBackendSetAttribute)      \
           f(cudnnBackendGetAttribute) f(cudnnBackendFinalize) f(cudnnBackendExecute)
 
 struct CudnnApi {
@@ -26,10 +26,7 @@ struct CudnnApi {
 };
 
 // Of a handle that dlopen gave; it stays open as long as the table is used. Errors: usage (64) naming the first
-// function that it lacks, and its version; as check_series.
+// function that it lacks, and its version.
 CudnnApi load_cudnn(void* library);
-// cuDNN's file has the same name whichever CUDA it is for. Errors: usage (64) when it is for another series than this
-// build.
-void check_series(const CudnnApi& api);
 
 }  // namespace ddp::cuda

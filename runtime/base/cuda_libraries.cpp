@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <cstdlib>
 
 #include "runtime/base/cuda_wheels.h"
@@ -32,18 +33,34 @@ std::vector<std::string> looked_in(const CudaLibraryPlaces& places) {
   return out;
 }
 
-bool fits(const fs::path& library_of_a_wheel, int series) {
-  if (series == 0) return true;
-  const int found = series_of_wheel(library_of_a_wheel);
-  return found == 0 || found == series;
+bool fits(int found, const CudaLibraryPlaces& places) {
+  return found == 0 || places.series == 0 || found == places.series;
 }
 
-// The first library of that name in a wheel of another series; empty: there is none.
-fs::path of_another_series(const std::string& name, const CudaLibraryPlaces& places) {
+std::string misfit_text(const std::string& library, int found, const CudaLibraryPlaces& places) {
+  return fmt::format("{} is of CUDA {}, and CUDA {} is needed", library, found, places.series);
+}
+
+bool is_in_wheel(const fs::path& library, const CudaLibraryPlaces& places) {
+  return std::any_of(places.site_packages.begin(), places.site_packages.end(), [&](const fs::path& folder) {
+    return library.string().starts_with(fs::absolute(folder).string());
+  });
+}
+
+// As cuda_library_candidates, of any series.
+std::vector<fs::path> all_candidates(const std::string& name, const CudaLibraryPlaces& places) {
+  std::vector<fs::path> out;
+  const auto add_if_there = [&](const fs::path& folder) {
+    if (fs::path file = folder / name; fs::exists(file)) out.push_back(fs::absolute(file));
+  };
+  for (const fs::path& folder : places.given) add_if_there(folder);
+  out.emplace_back(name);
+  for (const fs::path& folder : places.built_with) add_if_there(folder);
+  add_if_there(places.toolkit);
   for (const fs::path& site_packages : places.site_packages)
-    for (const fs::path& folder : wheel_folders(site_packages))
-      if (fs::exists(folder / name) && !fits(folder / name, places.series)) return folder / name;
-  return {};
+    for (const fs::path& folder : wheel_folders(site_packages)) add_if_there(folder);
+  if (!places.conda.empty()) add_if_there(places.conda);
+  return out;
 }
 
 }  // namespace
@@ -63,44 +80,48 @@ CudaLibraryPlaces cuda_library_places(const fs::path& program_folder, const Cuda
 }
 
 std::vector<fs::path> cuda_library_candidates(const std::string& name, const CudaLibraryPlaces& places) {
-  std::vector<fs::path> out;
-  const auto add_if_there = [&](const fs::path& folder) {
-    if (fs::path file = folder / name; fs::exists(file)) out.push_back(fs::absolute(file));
-  };
-  for (const fs::path& folder : places.given) add_if_there(folder);
-  out.emplace_back(name);
-  for (const fs::path& folder : places.built_with) add_if_there(folder);
-  add_if_there(places.toolkit);
-  for (const fs::path& site_packages : places.site_packages)
-    for (const fs::path& folder : wheel_folders(site_packages))
-      if (fits(folder / name, places.series)) add_if_there(folder);
-  if (!places.conda.empty()) add_if_there(places.conda);
+  std::vector<fs::path> out = all_candidates(name, places);
+  std::erase_if(out,
+                [&](const fs::path& file) { return file.has_parent_path() && !fits(series_of_file(file), places); });
   return out;
+}
+
+void* try_cuda_library(const fs::path& candidate, const CudaLibraryPlaces& places, std::string& why_not) {
+  void* library = ::dlopen(candidate.c_str(), RTLD_NOW | RTLD_LOCAL);
+  if (library == nullptr) {
+    why_not = fmt::format("{} does not open: {}", candidate.filename().string(), ::dlerror());
+    return nullptr;
+  }
+  const int series = series_of_opened(library);
+  if (fits(series, places)) return library;
+  why_not = misfit_text(candidate.string(), series, places);
+  ::dlclose(library);
+  return nullptr;
 }
 
 void* open_cuda_library(const std::string& name, const CudaLibraryPlaces& places) {
   std::string why;
   for (const fs::path& candidate : cuda_library_candidates(name, places)) {
-    if (void* library = ::dlopen(candidate.c_str(), RTLD_NOW | RTLD_LOCAL); library != nullptr) return library;
-    if (candidate.has_parent_path() && why.empty()) why = ::dlerror();
+    std::string why_not;
+    if (void* library = try_cuda_library(candidate, places, why_not); library != nullptr) return library;
+    if (candidate.has_parent_path() && why.empty()) why = why_not;
   }
   missing_cuda_library(name, places, why);
 }
 
 void missing_cuda_library(const std::string& name, const CudaLibraryPlaces& places, const std::string& why) {
   const std::string wheel = wheel_of(name, places.series);
-  if (!why.empty())
-    throw Error(ExitCode::usage, fmt::format("{} does not open: {}", name, why),
-                fmt::format("pip install {}, or let DDP_CUDA_LIBRARIES name its folder", wheel));
-  if (const fs::path other = of_another_series(name, places); !other.empty())
-    throw Error(
-        ExitCode::usage,
-        fmt::format("{} is of CUDA {}, and CUDA {} is needed", other.string(), series_of_wheel(other), places.series),
-        fmt::format("pip install {} in an environment of its own, since the two overwrite each other, or let "
-                    "DDP_CUDA_LIBRARIES name a folder with it",
-                    wheel));
-  throw Error(ExitCode::usage, fmt::format("{} is not there: looked in {}", name, fmt::join(looked_in(places), ", ")),
-              fmt::format("pip install {}, or let DDP_CUDA_LIBRARIES name its folder", wheel));
+  std::string what = why, where = "";
+  if (what.empty()) what = fmt::format("{} is not there: looked in {}", name, fmt::join(looked_in(places), ", "));
+  for (const fs::path& file : all_candidates(name, places)) {
+    if (!file.has_parent_path() || fits(series_of_file(file), places)) continue;
+    what = misfit_text(file.string(), series_of_file(file), places);
+    if (is_in_wheel(file, places))
+      where = " in an environment of its own, since wheels of the two overwrite each other";
+    break;
+  }
+  throw Error(ExitCode::usage, what,
+              fmt::format("pip install {}{}, or let DDP_CUDA_LIBRARIES name its folder", wheel, where));
 }
 
 }  // namespace ddp

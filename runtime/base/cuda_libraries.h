@@ -27,10 +27,12 @@ struct CudaLibraryPlaces {
 // DDP_SITE_PACKAGES.
 CudaLibraryPlaces cuda_library_places(const std::filesystem::path& program_folder, const CudaModule& module);
 
-// Existing files of that name, in order; and at its place the bare name, for the loader to look up.
+// Existing files of that name that fit, in order; and at its place the bare name, for the loader to look up.
 std::vector<std::filesystem::path> cuda_library_candidates(const std::string& name, const CudaLibraryPlaces& places);
 
-// The handle of the first candidate that opens (RTLD_NOW, RTLD_LOCAL). Errors: missing_cuda_library.
+// The handle of a candidate (RTLD_NOW, RTLD_LOCAL); nullptr where it does not open or fit, and why.
+void* try_cuda_library(const std::filesystem::path& candidate, const CudaLibraryPlaces& places, std::string& why_not);
+// That of the first candidate that opens and fits. Errors: missing_cuda_library.
 void* open_cuda_library(const std::string& name, const CudaLibraryPlaces& places);
 // Throws usage (64): tells where it was looked for, why a file that is there does not fit or open, and what installs
 // it.

@@ -1,12 +1,17 @@
 #include "runtime/base/cuda_wheels.h"
 
+#include <dlfcn.h>
 #include <fmt/format.h>
+#include <link.h>
 
 #include <algorithm>
 #include <cstdint>
+#include <cstdlib>
 #include <fstream>
 #include <string>
 #include <string_view>
+
+#include "runtime/base/library_function.h"
 
 namespace ddp {
 namespace {
@@ -49,6 +54,37 @@ bool has_record(const fs::path& dist_info, std::string_view path, uintmax_t byte
   return false;
 }
 
+// By the record that has its size. It must lie in SITE_PACKAGES/nvidia/PART/lib.
+int series_of_wheel(const fs::path& library) {
+  const fs::path part = library.parent_path().parent_path(), site_packages = part.parent_path().parent_path();
+  const std::string name = fs::relative(library.lexically_normal(), site_packages.lexically_normal()).string();
+  std::error_code error;
+  const uintmax_t bytes = fs::file_size(library, error);
+  if (error) return 0;
+  for (const int series : {13, 12})
+    for (const fs::path& folder : folders_in(site_packages)) {
+      const std::string wheel = fmt::format("nvidia_{}_cu{}-", part.filename().string(), series);
+      const std::string found = folder.filename().string();
+      if (found.starts_with(wheel) && found.ends_with(".dist-info") && has_record(folder, name, bytes)) return series;
+    }
+  return 0;
+}
+
+// By its text "NCCL version 2.26.2+cuda12.2", which stands before the code of its kernels.
+int series_of_nccl(const fs::path& library) {
+  constexpr std::string_view kText = "NCCL version ", kCuda = "+cuda";
+  constexpr size_t kTextsAreIn = 8 << 20, kLongestVersion = 32;
+  std::string head(kTextsAreIn, '\0');
+  std::ifstream file(library, std::ios::binary);
+  file.read(head.data(), std::streamsize(head.size()));
+  head.resize(size_t(file.gcount()));
+  for (size_t at = head.find(kText); at != head.npos; at = head.find(kText, at + 1)) {
+    const std::string_view version = std::string_view(head).substr(at, kText.size() + kLongestVersion);
+    if (const size_t cuda = version.find(kCuda); cuda != version.npos) return std::atoi(&version[cuda + kCuda.size()]);
+  }
+  return 0;
+}
+
 }  // namespace
 
 bool is_of_a_wheel(std::string_view library) { return package_of(library) != nullptr; }
@@ -65,19 +101,16 @@ std::vector<fs::path> wheel_folders(const fs::path& site_packages) {
   return out;
 }
 
-int series_of_wheel(const fs::path& library) {
-  const fs::path part = library.parent_path().parent_path(), site_packages = part.parent_path().parent_path();
-  const std::string name = fs::relative(library.lexically_normal(), site_packages.lexically_normal()).string();
-  std::error_code error;
-  const uintmax_t bytes = fs::file_size(library, error);
-  if (error) return 0;
-  for (const int series : {13, 12})
-    for (const fs::path& folder : folders_in(site_packages)) {
-      const std::string wheel = fmt::format("nvidia_{}_cu{}-", part.filename().string(), series);
-      const std::string found = folder.filename().string();
-      if (found.starts_with(wheel) && found.ends_with(".dist-info") && has_record(folder, name, bytes)) return series;
-    }
-  return 0;
+int series_of_file(const fs::path& library) {
+  const int series = library.filename().string().starts_with("libnccl") ? series_of_nccl(library) : 0;
+  return series != 0 ? series : series_of_wheel(library);
+}
+
+int series_of_opened(void* library) {
+  size_t (*cudnn_version)() = nullptr;
+  if (find_function(library, "cudnnGetCudartVersion", cudnn_version)) return int(cudnn_version() / 1000);
+  link_map* map = nullptr;
+  return ::dlinfo(library, RTLD_DI_LINKMAP, &map) == 0 ? series_of_file(map->l_name) : 0;
 }
 
 }  // namespace ddp

@@ -1,6 +1,7 @@
-// NVIDIA's libraries as its wheels lay them out, site-packages/nvidia/PART/lib. NCCL's and cuDNN's of CUDA 12 and of 13
-// are files of the same name in the same place: who installs both has those of the last one. What is there is told by
-// the wheels' own records (site-packages/nvidia_PART_cu12-VERSION.dist-info/RECORD).
+// NVIDIA's libraries, mostly as its wheels lay them out, site-packages/nvidia/PART/lib. NCCL's and cuDNN's of CUDA 12
+// and of 13 are files of the same name in the same place: who installs both has those of the last one. Which one is
+// there is told by what NCCL says of itself, by the wheels' own records
+// (site-packages/nvidia_PART_cu12-VERSION.dist-info/RECORD), and by cuDNN once it is open.
 #pragma once
 
 #include <filesystem>
@@ -21,7 +22,9 @@ std::string wheel_of(std::string_view library, int series);
 // SITE_PACKAGES/nvidia/*/lib, in alphabetical order.
 std::vector<std::filesystem::path> wheel_folders(const std::filesystem::path& site_packages);
 
-// 12 or 13, of a library in such a folder; 0 where no record tells it.
-int series_of_wheel(const std::filesystem::path& library);
+// 12 or 13, of a library's file; 0 where nothing tells it.
+int series_of_file(const std::filesystem::path& library);
+// The same of one that dlopen gave.
+int series_of_opened(void* library);
 
 }  // namespace ddp

@@ -68,10 +68,12 @@ TEST_CASE("a file that is no shared library, or is cut, is refused; damage is ne
 }
 
 TEST_CASE("a library that is missing is refused with the name of its wheel, of the backend's series") {
-  CHECK_THROWS_WITH(missing_cuda_library(kCudnnLibrary, {.series = 13}),
+  CHECK_THROWS_WITH(missing_cuda_library(kCudnnLibrary, {.series = 13, .toolkit = "/nowhere"}),
                     Contains("libcudnn.so.9 is not there") && Contains("pip install nvidia-cudnn-cu13,"));
-  CHECK_THROWS_WITH(missing_cuda_library(kNcclLibrary, {.series = 12}), Contains("pip install nvidia-nccl-cu12,"));
-  CHECK_THROWS_WITH(missing_cuda_library("libcublasLt.so.13", {.series = 13}), Contains("pip install nvidia-cublas,"));
+  CHECK_THROWS_WITH(missing_cuda_library(kNcclLibrary, {.series = 12, .toolkit = "/nowhere"}),
+                    Contains("pip install nvidia-nccl-cu12,"));
+  CHECK_THROWS_WITH(missing_cuda_library("libcublasLt.so.13", {.series = 13, .toolkit = "/nowhere"}),
+                    Contains("pip install nvidia-cublas,"));
 }
 
 TEST_CASE("a wheel of another series is no candidate, and told where there is nothing else") {
@@ -113,6 +115,18 @@ TEST_CASE("libraries are looked for in the documented order") {
                                                 : candidate.string());
   CHECK(order == std::vector<std::string>{"given", kLibrary, "built", "toolkit", "own/nvidia/cublas/lib",
                                           "python/nvidia/cu13/lib", "conda"});
+}
+
+TEST_CASE("a library that tells its series only once it is open is passed over likewise") {
+  const test::TemporaryFolder folder;
+  fs::create_directories(folder.path / "given");
+  fs::copy_file(CUBLAS_98, folder.path / "given" / kCudnnLibrary);
+  CudaLibraryPlaces places = {.series = 99, .given = {folder.path / "given"}, .toolkit = folder.path / "none"};
+  std::string why_not;
+  CHECK(try_cuda_library(folder.path / "given" / kCudnnLibrary, places, why_not) == nullptr);
+  CHECK_THAT(why_not, Contains("libcudnn.so.9 is of CUDA 98, and CUDA 99 is needed"));
+  places.series = 98;
+  CHECK(try_cuda_library(folder.path / "given" / kCudnnLibrary, places, why_not) != nullptr);
 }
 
 TEST_CASE("a library that does not open is passed over, and the reason told when none does") {

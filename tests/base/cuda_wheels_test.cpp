@@ -1,3 +1,5 @@
+// CUBLAS_98 is a library that says as cuDNN does that it is of series 98.
+#include <dlfcn.h>
 #include <fmt/format.h>
 
 #include <catch2/catch.hpp>
@@ -35,16 +37,16 @@ class SitePackages {
 
 TEST_CASE("the series of a wheel's library is that of the record which has its size") {
   const SitePackages site;
-  CHECK(series_of_wheel(site.library()) == 0);
+  CHECK(series_of_file(site.library()) == 0);
   site.install(12, "of twelve", "\r\n");
-  CHECK(series_of_wheel(site.library()) == 12);
+  CHECK(series_of_file(site.library()) == 12);
   site.install(13, "of thirteen");
-  CHECK(series_of_wheel(site.library()) == 13);
+  CHECK(series_of_file(site.library()) == 13);
   site.install(12, "of twelve");
-  CHECK(series_of_wheel(site.library()) == 12);
+  CHECK(series_of_file(site.library()) == 12);
   std::ofstream(site.library()) << "of nobody";
   std::ofstream(site.library(), std::ios::app) << " who tells";
-  CHECK(series_of_wheel(site.library()) == 0);
+  CHECK(series_of_file(site.library()) == 0);
 }
 
 TEST_CASE("a library beside other wheels, or in no site-packages, is of no known series") {
@@ -53,9 +55,30 @@ TEST_CASE("a library beside other wheels, or in no site-packages, is of no known
   const fs::path nccl = site.root() / "nvidia/nccl/lib/libnccl.so.2";
   fs::create_directories(nccl.parent_path());
   std::ofstream(nccl) << "of thirteen";
-  CHECK(series_of_wheel(nccl) == 0);
-  CHECK(series_of_wheel("/") == 0);
-  CHECK(series_of_wheel("libnccl.so.2") == 0);
+  CHECK(series_of_file(nccl) == 0);
+  CHECK(series_of_file("/") == 0);
+  CHECK(series_of_file("libnccl.so.2") == 0);
+}
+
+TEST_CASE("NCCL says of which series it is, wherever it lies") {
+  const test::TemporaryFolder folder;
+  const fs::path nccl = folder.path / kNcclLibrary;
+  const std::string binary(100'000, '\1');
+  const auto series_of = [&](const std::string& text) {
+    std::ofstream(nccl) << binary << text << binary;
+    return series_of_file(nccl);
+  };
+  CHECK(series_of("NCCL version 2.26.2+cuda12.2") == 12);
+  CHECK(series_of("NCCL version mismatch with remote peer" + binary + "NCCL version 2.28.9+cuda13.0") == 13);
+  CHECK(series_of("NCCL version 2.26.2" + binary + "+cuda12.2") == 0);
+  CHECK(series_of("") == 0);
+}
+
+TEST_CASE("cuDNN says of which series it is once it is open") {
+  void* library = ::dlopen(CUBLAS_98, RTLD_NOW | RTLD_LOCAL);
+  REQUIRE(library != nullptr);
+  CHECK(series_of_opened(library) == 98);
+  ::dlclose(library);
 }
 
 TEST_CASE("the folders of wheels are in alphabetical order; without wheels there are none") {

@@ -115,8 +115,6 @@ extern "C" {
 
 size_t cudnnGetVersion() { return CUDNN_VERSION; }
 
-size_t cudnnGetCudartVersion() { return CUDART_VERSION; }
-
 const char* cudnnGetErrorString(cudnnStatus_t status) {
   return status == CUDNN_STATUS_SUCCESS         ? "CUDNN_STATUS_SUCCESS"
          : status == CUDNN_STATUS_NOT_SUPPORTED ? "CUDNN_STATUS_NOT_SUPPORTED"
