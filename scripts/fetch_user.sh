@@ -64,7 +64,7 @@ done
 if [ -x "$user/usr/bin/bible" ]; then
   tool bible <<END
 #!/bin/sh
-LD_LIBRARY_PATH="$user/usr/lib/$triplet:$user/lib/$triplet" exec "$user/usr/bin/bible" -p "$user/usr/lib" "\$@"
+LD_LIBRARY_PATH="$user/usr/lib/$triplet:$user/lib/$triplet" exec "$user/usr/bin/bible" -p / -d "$user/usr/lib/bible.data" "\$@"  # in -p a space parts folders
 END
 fi
 

@@ -20,7 +20,7 @@ SKIPPED = 77
 BUILD = """
 /srv/scripts/setup.sh
 apt-get clean
-export CCACHE_DIR=/mnt CCACHE_BASEDIR=/srv CCACHE_NOHASHDIR=1
+export CCACHE_DIR=/mnt CCACHE_BASEDIR=/srv CCACHE_NOHASHDIR=1 CCACHE_DEPEND=1
 meson setup /tmp/build /srv -Dwerror=true -Dcuda=disabled -Doptimization=0 -Ddebug=false
 ninja -C /tmp/build launcher/ddp-launch runtime/rank/ddp-rank
 ldd /tmp/build/runtime/rank/ddp-rank
