@@ -59,7 +59,7 @@ bring() {
   [ ${#missing[@]} -gt 0 ] || return 0
   if may_install; then
     need_packages "${missing[@]}"
-  else
+  elif [ "${missing[*]}" != ccache ]; then  # which a build does without
     say "nothing can be installed here, so what is missing goes into .cache/user"
     "$root/scripts/fetch_user.sh" "${missing[@]}"
     . "$root/.cache/user/env"

@@ -21,6 +21,9 @@ for option in "$@"; do
     *) die "unknown option $option; there are --user, --tests, --bench, --parity, --text, --system-tests, --auditwheel, --with-cuda" ;;
   esac
 done
+if $user && [ ${#packages[@]} -gt $((${#build_packages[@]} + ${#data_packages[@]})) ]; then
+  die "--user fetches what a build needs; what other options add, only root may install"
+fi
 if $user; then "$root/scripts/fetch_user.sh" "${packages[@]}"; else need_packages "${packages[@]}"; fi
 for name in "${fetched[@]}"; do "$root/scripts/fetch_$name.sh"; done
 if $user; then say "a shell that builds begins with: . .cache/user/env"; fi

@@ -67,6 +67,10 @@ class Setup(unittest.TestCase):
         for words in ("g++ is missing", "pip install ddp_launch-*.whl"):
             self.assertIn(words, said)
 
+    def test_user_takes_no_option_whose_packages_must_be_installed(self):
+        said = self.set_up("--user", "--tests", user=1000, expect=1)
+        self.assertEqual(said, "error: --user fetches what a build needs; what other options add, only root may install\n")
+
 
 if __name__ == "__main__":
     unittest.main()
