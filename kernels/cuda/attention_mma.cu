@@ -316,8 +316,9 @@ __global__ void __launch_bounds__(kThreads, kOwnInRegisters<kDim> ? 0 : 1) dq_ke
   store_rows<T>(head.qkv(a.dqkv, Part::query), acc, {head.scale(), head.scale()}, tiles.own_first(), head, q0);
 }
 
+// Bounded as dq_kernel is: else nvcc 12.4 spills on sm_90 where heads are 128 wide.
 template <class T, int kDim, Rules kRules>
-__global__ void __launch_bounds__(kThreads) dkv_kernel(AttentionBackwardArgs<T> a) {
+__global__ void __launch_bounds__(kThreads, kOwnInRegisters<kDim> ? 0 : 1) dkv_kernel(AttentionBackwardArgs<T> a) {
   constexpr int N = kQueries / 8;
   auto& tiles = shared_memory<Tiles<T, kDim>>();
   const Head<kDim, kRules> head(a.problem);

@@ -90,9 +90,10 @@ __device__ __forceinline__ void add_row(Pack<W>& sum, const Backward<S, G>& a, i
   for (int j = 0; j < W; ++j) sum.x[j] += d.x[j];
 }
 
-// A block an entry of `order`; the first of each token sums them all.
+// A block an entry of `order`; the first of each token sums them all. Unless bounded, ptxas aims at more resident
+// blocks and spills on sm_80 and later.
 template <int W, class S, class G>
-__global__ void __launch_bounds__(kThreads) backward_tokens(Backward<S, G> a) {
+__global__ void __launch_bounds__(kThreads, 1) backward_tokens(Backward<S, G> a) {
   const int64_t first = blockIdx.x;
   const int32_t token = a.tokens[a.order[first]];
   if (token < 0 || token >= a.v || (first > 0 && a.tokens[a.order[first - 1]] == token)) return;
