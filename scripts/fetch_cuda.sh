@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Lays out a CUDA toolkit for a machine that has none: fetch_cuda.sh [--cuda12] [FOLDER]. No root needed; a driver is not part of it.
-# CUDA 13.0 in .cache/cuda, where Meson looks, of NVIDIA's wheels from PyPI: about 1.2 GB to download, 2.4 GB unpacked.
-# --cuda12: CUDA 12.4 in .cache/cuda12, for -Dtoolkit_root: 1.4 GB, 2.1 GB. PyPI has no nvcc of the 12 series, so the compiler is that of
+# CUDA 13.0 in .cache/cuda, where Meson looks, of NVIDIA's wheels from PyPI: about 1.2 GB to download, 1.5 GB unpacked.
+# --cuda12: CUDA 12.4 in .cache/cuda12, for -Dtoolkit_root: 1.4 GB, 2.0 GB. PyPI has no nvcc of the 12 series, so the compiler is that of
 # Debian 13, whose tools run on Debian 12 too; the libraries and their headers are the oldest that the backend supports, so that it
 # can use nothing newer. What is fetched is under NVIDIA's licence, whose text lies beside it.
 . "$(dirname "$0")/common.sh"
@@ -47,7 +47,7 @@ fetch_wheels "$partial" "${wheels[@]}"
 mkdir -p "$toolkit/lib"
 [ $series = 13 ] || lay_out_compiler
 for package in "$partial"/nvidia/*/; do cp -rl --remove-destination "$package"/. "$toolkit"; done
-cp "$partial"/nvidia_cuda_runtime*.dist-info/License.txt "$toolkit/LICENSE"
+cp "$(find "$partial"/nvidia_cuda_runtime*.dist-info -name License.txt)" "$toolkit/LICENSE"
 cd "$toolkit"
 ln -sfn lib lib64
 for library in lib/*.so.*; do ln -sfn "$(basename "$library")" "${library%%.so.*}.so"; done  # wheels hold no names to link with

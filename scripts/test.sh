@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Installs what is missing, builds with warnings as errors, runs every test, then the tests again under AddressSanitizer + UBSan and
-# under ThreadSanitizer, makes a bundle, and compiles the CUDA backend against the headers of CUDA 12.0. Ends with a line "N passed, N failed".
-# --quick leaves the sanitizers and CUDA 12.0 out. The CUDA kernels are compiled for the oldest GPU and for one of today's, --all-archs: for
-# all that a build makes where -Dgpu_arch says nothing.
+# under ThreadSanitizer, makes a bundle, and compiles the CUDA backend by nvcc 12.4 too and against the headers of CUDA 12.0. Ends with a
+# line "N passed, N failed". --quick leaves the sanitizers and CUDA 12 out. The CUDA kernels are compiled for the oldest GPU and for one of
+# today's, --all-archs: for all that a build makes where -Dgpu_arch says nothing.
 . "$(dirname "$0")/common.sh"
 cd "$root"
 quick=no all_archs=no
@@ -25,15 +25,18 @@ fi
 
 ./scripts/setup.sh --auditwheel || say "auditwheel cannot be fetched from PyPI: it does not judge the wheel"
 
+cuda12=()
 if [ $quick = no ]; then
   say "compiling against the headers of CUDA 12.0"
   status=0
   ./scripts/check_cuda12.sh || status=$?
   case $status in
-    0) ;;
-    77) say "skipped: NVIDIA's wheels of CUDA 12.0 cannot be fetched" ;;
+    0) cuda12=(--cuda12) ;;
+    77) say "skipped, as all of CUDA 12: its toolkit cannot be fetched" ;;
     *) die "the CUDA backend does not compile against the headers of CUDA 12.0" ;;
   esac
+  # Of one series a day: they are large.
+  ./scripts/fetch_cuda_libraries.sh $((12 + $(date +%s) / 86400 % 2)) || say "NVIDIA's libraries cannot be fetched: the test cuda_libraries is skipped"
 fi
 
 folders=()
@@ -69,7 +72,7 @@ gpu_arch=75,90
 say "making a bundle"
 begin=$SECONDS
 mkdir -p build-bundle
-./scripts/bundle.sh --tests --werror --gpu-arch "$gpu_arch" >build-bundle/log 2>&1 || { tail -n 60 build-bundle/log; die "the bundle cannot be made"; }
+./scripts/bundle.sh --tests --werror --gpu-arch "$gpu_arch" "${cuda12[@]}" >build-bundle/log 2>&1 || { tail -n 60 build-bundle/log; die "the bundle cannot be made"; }
 say "a bundle was made (in $((SECONDS - begin)) s)"
 configure_as build-ci -Dtests=true -Dwerror=true "-Dgpu_arch=$gpu_arch"
 run build-ci
