@@ -19,6 +19,6 @@ check() {
 }
 host=(kernels/cuda/*.cpp runtime/rank/cuda_*.cpp runtime/device/cuda_*.cpp runtime/comm/nccl_*.cpp)
 kernels=(kernels/cuda/*.cu)
-printf '%s\n' "${host[@]}" | check
+printf '%s\n' "${host[@]}" | check '-DDDP_CUDA_BUILD="checked"'
 printf '%s\n' "${kernels[@]}" | check -x c++ -Wno-unknown-pragmas
 say "${#host[@]} host files and ${#kernels[@]} kernels compile against the headers of CUDA 12.0, NCCL 2.18 and cuDNN 9.0"
