@@ -23,7 +23,7 @@ ROOT = os.environ["DDP_SOURCE_ROOT"]  # set by meson
 HERE = os.path.join(ROOT, "tests", "acceptance")
 ARCHIVES = sorted(glob.glob(os.path.join(ROOT, "build-bundle", "ddp-launch-*-linux-x86_64.tar.xz")))  # there must be one alone
 COREUTILS = ("basename", "cat", "cp", "date", "dirname", "env", "head", "ls", "mkdir", "mktemp", "mv", "rm", "sleep", "tail", "touch")
-USUAL = ["gate", "ops", "curve-gpt2", "curve-bert", "curve-resnet", "speed-gpt2", "speed-bert", "speed-resnet", "memory-gpt2",
+USUAL = ["gate", "ops", "curve-gpt2", "curve-bert", "curve-resnet", "backends", "speed-gpt2", "speed-bert", "speed-resnet", "memory-gpt2",
          "memory-bert", "memory-resnet", "pointwise", "torch-resnet", "torch-bert", "torch-gpt2"]
 STAGES = [*USUAL, "share", "sanitizer", "compile"]
 OPS = {"adamw", "batchnorm apply", "batchnorm backward", "batchnorm_pool", "convolution", "cross entropy", "embedding forward",

@@ -11,11 +11,16 @@ def small_batch(context):
 
 
 def run_gpt2(context, section):
+    rows, config, options = gpt2(context, section)
+    follow(context, section, rows, "", config, verdicts.FP32, ["tf32", "fp16", "bf16"], *options)
+
+
+def gpt2(context, section):
+    """(rows of the table, configuration, options)"""
     steps = context.toy(STEPS, 3)
     toy = context.toy([], models.sets(train_micro_batch=1, train_global_batch=2))
-    rows = begin(section, f"{steps} steps of GPT-2 with 2 layers, width 128, context 64")
-    follow(context, section, rows, "", context.script("acceptance/curve.yaml"), verdicts.FP32, ["tf32", "fp16", "bf16"],
-           *models.sets(train_steps=steps, schedule_warmup_steps=context.toy(20, 2)), *toy)
+    return (begin(section, f"{steps} steps of GPT-2 with 2 layers, width 128, context 64"), context.script("acceptance/curve.yaml"),
+            [*models.sets(train_steps=steps, schedule_warmup_steps=context.toy(20, 2)), *toy])
 
 
 def run_bert(context, section):
@@ -52,10 +57,15 @@ def follow(context, section, rows, prefix, config, tolerance, precisions, *optio
         if name in context.gpu.precisions():
             how = ["--gpus", "0", "--set", f"train.precision={name}"]
             runs += [(f"gpu {name}", how, ("cpu", verdicts.OF_PRECISION[name])), (f"gpu {name} graphs", how + graphs, (f"gpu {name}", 0))]
+    train_each(context, section, rows, prefix, config, [(*run, {}) for run in runs], *options)
+
+
+def train_each(context, section, rows, prefix, config, runs, *options):
+    """`runs`: (name, options, what it is held to, variables): None, or the name of a run before it and how far it may be from that one."""
     curves = section.data["losses"]
-    for name, how, demanded in runs:
+    for name, how, demanded, env in runs:
         name = prefix + name
-        done, folder = context.train(name.replace(" ", "-"), config, *how, *options, "--set", "checkpoint.last=false")
+        done, folder = context.train(name.replace(" ", "-"), config, *how, *options, "--set", "checkpoint.last=false", env=env)
         curves[name] = verdicts.losses(folder)
         if not done.ok:
             section.fail(f"{name}: {done.how}")

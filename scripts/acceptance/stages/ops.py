@@ -10,13 +10,26 @@ CONVOLUTIONS = ["~convolution*"]
 
 
 def run(context, section):
+    say_what(context, section)
+    test(context, section, table(section))
+
+
+def table(section):
     rows = []
     section.table(["program", "cases", "failed", "s"], rows)
-    filters = context.toy([], SLOW_IN_REHEARSAL) + (CONVOLUTIONS if context.no_cudnn else []) + ALL_BUT
-    say_what(context, section, filters)
-    for name, program, arguments in (("attention", "test_cuda_attention_on_gpu", []), ("ops", "test_cuda_ops_on_gpu", filters)):
-        argv = [context.bin(program), *arguments]
-        done = context.run(name, argv)
+    return rows
+
+
+def filters(context):
+    return context.toy([], SLOW_IN_REHEARSAL) + (CONVOLUTIONS if context.no_cudnn else []) + ALL_BUT
+
+
+def test(context, section, rows, prefix="", env=None, only=()):
+    """Adds a row for each of the two programs, run with these variables; of the ops `only` these, where it is given."""
+    ops = [*only, *filters(context)]  # words before a comma hold together
+    for name, program, arguments in (("attention", "test_cuda_attention_on_gpu", []), ("ops", "test_cuda_ops_on_gpu", ops)):
+        name = prefix + name
+        done = context.run(name.replace(" ", "-"), [context.bin(program), *arguments], env=env)
         passed = re.search(r"All tests passed \((\d+) assertions? in (\d+) test cases?\)", done.text)
         some = re.search(r"test cases: *(\d+) \|.*?(\d+) failed", done.text)
         if done.ok and passed:
@@ -26,9 +39,9 @@ def run(context, section):
         section.fail(f"{name}: {failed_cases(done.text) or done.how}")
 
 
-def say_what(context, section, filters):
+def say_what(context, section):
     """The ops that are tested, by the names of the cases: what stands before a colon."""
-    listed = context.run("list", [context.bin("test_cuda_ops_on_gpu"), "--list-test-names-only", *filters])
+    listed = context.run("list", [context.bin("test_cuda_ops_on_gpu"), "--list-test-names-only", *filters(context)])
     names = [line for line in listed.text.splitlines()[1:] if ": " in line]  # behind the command
     section.data["ops"] = sorted({name.partition(":")[0] for name in names})
     section.text(f"{len(names)} cases of: {', '.join(section.data['ops'])}." + (f" Without convolutions: {context.no_cudnn}"
