@@ -128,9 +128,10 @@ class Bundle(bundle.BundleTest):
         library = os.path.join(top, "lib", "libstdc++.so.6")
         with open(library, "rb") as file:
             data = file.read()
-        self.assertEqual(data.count(b"\0arc4random\0"), 1)
+        before, name, after = data.rpartition(b"\0arc4random\0")  # the first is a text: what std::random_device may be asked for
+        self.assertTrue(name)
         with open(library, "wb") as file:
-            file.write(data.replace(b"\0arc4random\0", b"\0lacking_it\0"))
+            file.write(before + b"\0lacking_it\0" + after)
         self.launch = os.path.join(top, "bin", "ddp-launch")
         self.assertEqual(len(self.losses("run", LD_BIND_NOW="1")), 20)
 
