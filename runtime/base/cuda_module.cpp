@@ -73,8 +73,14 @@ CudaModule read_cuda_module(const fs::path& path) {
   }
   std::erase(module.needed, object.soname);
   module.series = series_of(module.needed);
-  for (fs::path& folder : folders_of(object.runpath))
-    if (folder.is_absolute()) module.places.push_back(std::move(folder));  // and not of $ORIGIN
+  // A toolkit that lies in the tree is named by its way from the module, $ORIGIN, which itself is no such place.
+  constexpr std::string_view kOrigin = "$ORIGIN/";
+  for (fs::path& folder : folders_of(object.runpath)) {
+    const std::string text = folder.string();
+    if (text.starts_with(kOrigin) && text.size() > kOrigin.size())
+      folder = (path.parent_path() / text.substr(kOrigin.size())).lexically_normal();
+    if (folder.is_absolute()) module.places.push_back(std::move(folder));
+  }
   return module;
 }
 
