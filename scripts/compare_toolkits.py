@@ -13,7 +13,16 @@ import sys
 
 import cubins
 
-CUOBJDUMP = os.path.join(os.path.dirname(__file__), "../.cache/cuda12/bin/cuobjdump")
+FETCHED = os.path.join(os.path.dirname(__file__), "../.cache/cuda12/bin/cuobjdump")
+
+
+def cuobjdump():
+    """The tool's path. Ends the program with 77 where there is none."""
+    tool = FETCHED if os.path.exists(FETCHED) else shutil.which("cuobjdump")
+    if not tool:
+        print("no cuobjdump: scripts/fetch_cuda.sh --cuda12 fetches one")
+        sys.exit(77)
+    return tool
 
 
 def readable(mangled):
@@ -25,18 +34,23 @@ def readable(mangled):
             name = name[:unnamed.start()] + "12_GLOBAL__N_1" + name[begin + int(unnamed.group(1)):]
         plain.append(name)
     text = subprocess.run(["c++filt", *plain], capture_output=True, text=True, check=True).stdout
-    return [re.sub(r"^void |\(anonymous namespace\)::|ddp::cuda::|\(\w+\)(?=-?\d)", "", name) for name in text.splitlines()]
+    short = [re.sub(r"^void |\(anonymous namespace\)::|ddp::cuda::|ddp::", "", name) for name in text.splitlines()]
+    return [re.sub(r"\(\w+\)(?=-?\d)", "", name) for name in short]  # an enumerator is (Enum)2
 
 
-def resources(tool, module, arch):
-    """(name, registers, bytes in local memory, bytes of static shared memory) of each kernel, sorted: sources may share a name."""
+def usage(tool, module, arch):
+    """(mangled name, registers, bytes in local memory, bytes of static shared memory) of each kernel."""
     text = subprocess.run([tool, "-res-usage", "-arch", arch, module], capture_output=True, text=True, check=True).stdout
     found = re.findall(r"Function (\w+):\s+REG:(\d+) STACK:(\d+) SHARED:(\d+) LOCAL:(\d+)", text)
     if not found:
         sys.exit(f"{module} has no kernels for {arch}")
-    names = readable([row[0] for row in found])
-    return sorted((name, int(registers), int(stack) + int(local), int(shared))
-                  for name, (_, registers, stack, shared, local) in zip(names, found, strict=True))
+    return [(name, int(registers), int(stack) + int(local), int(shared)) for name, registers, stack, shared, local in found]
+
+
+def resources(tool, module, arch):
+    """The same by readable names, sorted: sources may share a name."""
+    rows = usage(tool, module, arch)
+    return sorted((name, *row[1:]) for name, row in zip(readable([row[0] for row in rows]), rows, strict=True))
 
 
 def compare(arch, before, after, show_all):
@@ -63,10 +77,7 @@ def main():
     parser.add_argument("modules", nargs=2)
     parser.add_argument("--all", action="store_true")
     args = parser.parse_args()
-    tool = CUOBJDUMP if os.path.exists(CUOBJDUMP) else shutil.which("cuobjdump")
-    if not tool:
-        print("no cuobjdump: scripts/fetch_cuda.sh --cuda12 fetches one")
-        sys.exit(77)
+    tool = cuobjdump()
     first, second = (set(cubins.architectures(module)) for module in args.modules)
     common = sorted(name for name in first & second if name.startswith("sm_"))
     if not common:
