@@ -111,9 +111,9 @@ fetch_debs() {
 # build folders that stand beside each other with the same options the second compiles nothing.
 export CCACHE_BASEDIR=$root CCACHE_NOHASHDIR=1
 
-# build_option NAME WHERE: a list among the build options of a build folder, or of meson.build: their defaults.
+# build_option NAME WHERE: a list among the build options of a build folder, or of meson.build: their defaults. Meson warns of loops there.
 build_option() {
-  meson introspect --buildoptions "$2" | python3 -c "import json, sys
+  meson introspect --buildoptions "$2" 2>/dev/null | python3 -c "import json, sys
 print(','.join(next(o['value'] for o in json.load(sys.stdin) if o['name'] == '$1')))"
 }
 
