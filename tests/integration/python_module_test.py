@@ -333,6 +333,31 @@ class PythonModule(harness.IntegrationTest):
         with self.assertRaisesRegex(FileNotFoundError, "none is no run's folder"):
             ddp_launch.read_metrics(self.run_folder("none"))
 
+    def test_examples_are_copied_once_and_are_the_users_to_change(self):
+        package = os.path.join(self.folder, "site", "ddp_launch")
+        shutil.copytree(os.path.join(MODULE, "ddp_launch"), package, ignore=shutil.ignore_patterns("__pycache__"))
+        recipe = os.path.join(package, "configs", "gpt2-tiny.yaml")
+        os.mkdir(os.path.dirname(recipe))
+        with open(recipe, "w", encoding="ascii") as file:
+            file.write("model: {}\n")
+        os.chmod(recipe, 0o444)  # as where all of Python is read-only
+
+        def copy(*folder):
+            return subprocess.run([sys.executable, "-B", "-m", "ddp_launch.examples", *folder], env={"PYTHONPATH": os.path.dirname(package)},
+                                  capture_output=True, text=True, cwd=self.folder)
+
+        target = os.path.join(self.folder, "a b", "configs", "gpt2-tiny.yaml")
+        self.assertIn("\nto begin: cd 'a b' && ddp-launch --nproc 4 configs/gpt2-tiny.yaml\n", copy("a b").stdout)
+        self.assertEqual(os.stat(target).st_mode & 0o777, 0o644)
+        with open(target, "w", encoding="ascii") as file:
+            file.write("changed")
+        self.assertIn("0 files in a b/configs, a b/data, a b/scripts; 1 were there and stay as they are\n", copy("a b").stdout)
+        self.assertEqual(pathlib.Path(target).read_text(encoding="ascii"), "changed")
+        for here in ((), ("",)):
+            self.assertIn("\nto begin: ddp-launch ", copy(*here).stdout)
+        self.write("file", "")
+        self.assertEqual(copy("file").stderr, "ddp_launch.examples: file/configs: Not a directory\n")
+
 
 if __name__ == "__main__":
     harness.main()

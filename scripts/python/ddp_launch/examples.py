@@ -3,7 +3,9 @@
 import argparse
 import os
 import pathlib
+import shlex
 import shutil
+import stat
 import sys
 
 FOLDERS = ("configs", "data", "scripts")
@@ -22,6 +24,7 @@ def copy(folder):
                 continue
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(source, target)
+            target.chmod(target.stat().st_mode | stat.S_IWUSR)  # to be changed, where the package itself may not be
             copied.append(target)
     return copied, left
 
@@ -29,7 +32,7 @@ def copy(folder):
 def main():
     parser = argparse.ArgumentParser(prog="python3 -m ddp_launch.examples", description=__doc__.partition(": ")[2])
     parser.add_argument("folder", nargs="?", default=".")
-    folder = parser.parse_args().folder
+    folder = parser.parse_args().folder or "."
     try:
         copied, left = copy(folder)
     except OSError as error:
@@ -38,7 +41,7 @@ def main():
         sys.exit("ddp_launch.examples: this package holds no examples; they come with the wheel")
     print(f"{len(copied)} files in {', '.join(os.path.join(folder, name) for name in FOLDERS)}"
           + (f"; {len(left)} were there and stay as they are" if left else ""))
-    print("to begin: ddp-launch --nproc 4 configs/gpt2-tiny.yaml" if folder == "." else f"to begin: cd {folder} && ddp-launch --nproc 4 configs/gpt2-tiny.yaml")
+    print("to begin: " + ("" if folder == "." else f"cd {shlex.quote(folder)} && ") + "ddp-launch --nproc 4 configs/gpt2-tiny.yaml")
 
 
 if __name__ == "__main__":
