@@ -280,14 +280,18 @@ class PythonModule(harness.IntegrationTest):
 
     def test_folders_in_which_this_python_has_nvidias_libraries_are_passed_on(self):
         module = self.played("print(os.environ['DDP_SITE_PACKAGES'])")
-        os.makedirs("wheels/nvidia")
-        sys.path[:0] = ["wheels", "none"]
-        self.addCleanup(lambda: [sys.path.remove(name) for name in ("wheels", "none")])
+        names = ["wheels", "none", "not\none line", "no text \udcff"]
+        for name in set(names) - {"none"}:
+            os.makedirs(os.path.join(name, "nvidia"))
+        sys.path[:0] = names
+        self.addCleanup(lambda: [sys.path.remove(name) for name in names])
         os.environ["DDP_SITE_PACKAGES"] = "/before"
         self.addCleanup(os.environ.pop, "DDP_SITE_PACKAGES")
         run = module.run("train.yaml")
         self.assertEqual(list(run), [])
-        self.assertEqual(run.console.strip().split(":")[:2], ["/before", os.path.join(self.folder, "wheels")])
+        folders = run.console.strip().split(":")
+        self.assertEqual(folders[:2], ["/before", os.path.join(self.folder, "wheels")])
+        self.assertFalse([folder for folder in folders[2:] if folder.startswith(self.folder)])
 
     def test_the_program_is_the_packages_own_else_the_one_that_is_named_else_that_of_path(self):
         package = os.path.join(self.folder, "site", "ddp_launch")

@@ -5,9 +5,9 @@ import sys
 
 def environment():
     """This process's, with the folders in which this Python has NVIDIA's libraries, as PyTorch brings them: ddp-launch looks there too."""
-    folders = [os.environ.get("DDP_SITE_PACKAGES", "")]
-    folders += [os.path.abspath(folder) for folder in sys.path if os.path.isdir(os.path.join(folder, "nvidia"))]
-    return {**os.environ, "DDP_SITE_PACKAGES": ":".join(folder for folder in folders if folder)}
+    folders = [os.path.abspath(folder) for folder in sys.path if os.path.isdir(os.path.join(folder, "nvidia"))]
+    folders = [folder for folder in folders if folder.isprintable()]  # ddp-launch refuses a variable that is not one line of text
+    return {**os.environ, "DDP_SITE_PACKAGES": ":".join(filter(None, [os.environ.get("DDP_SITE_PACKAGES"), *folders]))}
 
 
 def main():
