@@ -137,6 +137,16 @@ class Notebook(harness.IntegrationTest):
         self.assertRegex(text("console"), r"(?s)STOPPED after step 600, checkpoint written; resume: .* --resume auto ")
         self.assertEqual([int(record["step"]) for record in self.records()], [*range(1, 601)])
 
+    def test_a_plot_names_every_run_however_its_folder_is_called(self):
+        names = ["plain", "_old", "here"]
+        for name in names:
+            os.mkdir(os.path.join(self.folder, name))
+            pathlib.Path(self.folder, name, "metrics.jsonl").write_text('{"type":"step","step":1,"loss":1}\n', encoding="utf-8")
+        self.addCleanup(os.chdir, os.getcwd())
+        os.chdir(os.path.join(self.folder, "here"))
+        figure = ddp_launch.plot("../plain", "../_old", ".")
+        self.assertEqual([text.get_text().strip() for text in figure.axes[0].get_legend().get_texts()], [*names, "each step", "evaluation"])
+
     def test_interrupt_stops_the_run_with_a_checkpoint_and_the_cell_when_it_is_there(self):
         kernel = self.kernel()
         request, pids = self.train(kernel)

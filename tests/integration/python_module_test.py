@@ -277,6 +277,9 @@ class PythonModule(harness.IntegrationTest):
                                      'data.train=["a: b", "c#d"]', "--set", "optimizer.lr=0.001", "a b.yaml"])
         with self.assertRaisesRegex(TypeError, r"write gpus=\[2\], or nproc=2"):
             module.run("train.yaml", gpus=2)
+        for value in (b"a", {"a"}, ["a", object()]):
+            with self.assertRaisesRegex(TypeError, "^data.train=.* is no value of a key: give a number, a text, "):
+                module.run("train.yaml", data={"train": value})
 
     def test_folders_in_which_this_python_has_nvidias_libraries_are_passed_on(self):
         module = self.played("print(os.environ['DDP_SITE_PACKAGES'])")
@@ -336,6 +339,12 @@ class PythonModule(harness.IntegrationTest):
         self.assertEqual(len(ddp_launch.read_metrics(run, None)), 22)
         with self.assertRaisesRegex(FileNotFoundError, "none is no run's folder"):
             ddp_launch.read_metrics(self.run_folder("none"))
+        with self.assertRaisesRegex(TypeError, "neither a Run nor the path of a run's folder"):
+            ddp_launch.read_metrics([self.run_folder()])
+        with open(run.folder / "metrics.jsonl", "a", encoding="utf-8") as file:
+            file.write("\n")
+        with self.assertRaisesRegex(ValueError, "run/metrics.jsonl:23 is damaged"):
+            ddp_launch.read_metrics(run)
 
     def test_examples_are_copied_once_and_are_the_users_to_change(self):
         package = os.path.join(self.folder, "site", "ddp_launch")

@@ -6,7 +6,11 @@ import pathlib
 
 def folder_of(run):
     """Of a Run, or a path that is the folder already."""
-    return pathlib.Path(run) if isinstance(run, (str, os.PathLike)) else run.folder
+    if isinstance(run, (str, os.PathLike)):
+        return pathlib.Path(run)
+    if hasattr(run, "folder"):
+        return run.folder
+    raise TypeError(f"{run!r} is neither a Run nor the path of a run's folder")
 
 
 def read_lines(run, kind=None):
@@ -15,8 +19,16 @@ def read_lines(run, kind=None):
     if not path.exists() and not path.parent.is_dir():
         raise FileNotFoundError(f"{path.parent} is no run's folder")
     text = path.read_bytes() if path.exists() else b""
-    lines = map(json.loads, text[:text.rfind(b"\n") + 1].splitlines())  # the last one may be half written
-    return [line for line in lines if kind is None or line["type"] == kind]
+    lines = text[:text.rfind(b"\n") + 1].splitlines()  # the last one may be half written
+    records = (_record(line, f"{path}:{number}") for number, line in enumerate(lines, 1))
+    return [record for record in records if kind is None or record["type"] == kind]
+
+
+def _record(line, place):
+    try:
+        return json.loads(line)
+    except ValueError:
+        raise ValueError(f"{place} is damaged") from None
 
 
 def read_metrics(run, kind="step"):

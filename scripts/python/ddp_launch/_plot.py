@@ -1,6 +1,7 @@
 """Losses of runs as a figure."""
 import itertools
 import math
+import os
 
 from ._metrics import folder_of, read_lines
 
@@ -32,7 +33,7 @@ def plot(*runs, labels=None):
 
 
 def _names(folders):
-    names = [folder.name for folder in folders]
+    names = [os.path.basename(os.path.abspath(folder)) for folder in folders]
     return names if len(set(names)) == len(names) else [str(folder) for folder in folders]
 
 
@@ -45,7 +46,7 @@ def _draw(axes, lines, name, colour):
     losses = _column(steps, "loss")
     unit = next((key for key in (steps[0] if steps else ()) if key.endswith("_per_s")), None)
     loss.plot(numbers, losses, color=colour, alpha=0.4, linewidth=0.8)
-    loss.plot(numbers, _averages(losses), color=colour, linewidth=1.8, label=name)
+    loss.plot(numbers, _averages(losses), color=colour, linewidth=1.8, label=_shown(name))
     loss.plot([line["step"] for line in evaluations], _column(evaluations, "loss"), color=colour, linewidth=0, marker="o", markersize=5,
               markerfacecolor="white", markeredgewidth=1.5, zorder=3)
     rate.plot(numbers, _column(steps, "lr"), color=colour, linewidth=1.2)
@@ -56,6 +57,11 @@ def _draw(axes, lines, name, colour):
         for panel in axes:
             panel.axvline(step, color=colour, linestyle=":", linewidth=1)
     return unit and unit[:-len("_per_s")]
+
+
+def _shown(name):
+    """As matplotlib shows it: names that begin with _ it leaves out of a legend."""
+    return " " + name if name.startswith("_") else name
 
 
 def _column(lines, key):

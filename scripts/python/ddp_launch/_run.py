@@ -259,7 +259,10 @@ def _settings(overrides, above=""):
         if isinstance(value, dict):
             words += _settings(value, above + name + ".")
         else:  # JSON is YAML
-            words += ["--set", f"{above}{name}={json.dumps(value, ensure_ascii=False, default=_plain)}"]
+            try:
+                words += ["--set", f"{above}{name}={json.dumps(value, ensure_ascii=False, default=_plain)}"]
+            except (AttributeError, TypeError, ValueError):
+                raise TypeError(f"{above}{name}={value!r} is no value of a key: give a number, a text, a path, True or False, or a list") from None
     return words
 
 
