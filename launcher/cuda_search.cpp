@@ -62,10 +62,12 @@ std::vector<std::string> not_found(const std::vector<std::string>& names, const 
   return out;
 }
 
-// Starts python3 with stdout on `output`, nothing on stdin and stderr.
+// Starts python3 with stdout on `output`, nothing on stdin and stderr, in a process group of its own: what a name like
+// python3 stands for may start others, and all of them are to end.
 pid_t start(const std::string& python, const char* script, const Fd& output) {
   const AllSignalsBlocked blocked;
   const pid_t child = ::fork();
+  ::setpgid(child, child);  // 0 is the child itself: whichever comes first
   if (child != 0) return child;
   set_child_signals();  // a Ctrl-C meanwhile is the launcher's to take, and must not look like a missing library
   const int null = ::open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -100,7 +102,7 @@ std::vector<fs::path> site_packages_of(const std::string& python) {
   if (pid < 0) return {};
   output.reset();
   std::istringstream lines(read_until(monotonic_ns() + kPythonPatienceMs * 1'000'000, input));
-  ::kill(pid, SIGKILL);  // it is done, or late
+  ::kill(-pid, SIGKILL);  // it is done, or late
   wait_for(pid);
   std::vector<fs::path> out;
   for (std::string line; std::getline(lines, line);)

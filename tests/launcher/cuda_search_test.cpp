@@ -1,6 +1,7 @@
 // NEEDS_CUBLAS_99 is a backend that needs a cuBLASLt of a version that no machine has, CUBLAS_99 is that library, and
 // likewise 98; STAND_IN_DRIVER is a libcuda.so.1.
 #include <dlfcn.h>
+#include <unistd.h>
 
 #include <catch2/catch.hpp>
 #include <filesystem>
@@ -160,6 +161,22 @@ TEST_CASE("where no backend has its libraries Python is asked once, and the newe
   machine.put_python("bin", {"/usr/lib/python3"}, "python");
   CHECK_THAT(machine.refusal(), Contains(std::string(kLibrary) + " is not there"));
   CHECK(machine.asked() == "python\n");
+}
+
+TEST_CASE("what a Python starts, and never ends, ends with the search") {
+  Machine machine;
+  fs::create_directories(machine.root() / "bin");
+  const fs::path python = machine.root() / "bin/python3", pid = machine.root() / "pid";
+  std::ofstream(python) << "#!/bin/sh\nsleep 600 >/dev/null &\necho $! >'" << pid.string() << "'\n";
+  fs::permissions(python, fs::perms::owner_all);
+  CHECK_THAT(machine.refusal(), Contains("is not there"));
+  const std::string started = read_text(pid);
+  const auto is_over = [&] {
+    const std::string stat = "/proc/" + started.substr(0, started.size() - 1) + "/stat";
+    return !fs::exists(stat) || read_text(stat).find(") Z ") != std::string::npos;  // whose reaper is not ours
+  };
+  for (int tries = 0; tries < 500 && !is_over(); ++tries) ::usleep(10'000);
+  CHECK(is_over());
 }
 
 TEST_CASE("a driver that is too old is refused before anything is looked for") {
