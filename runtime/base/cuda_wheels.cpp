@@ -56,8 +56,9 @@ bool has_record(const fs::path& dist_info, std::string_view path, uintmax_t byte
 
 // By the record that has its size. It must lie in SITE_PACKAGES/nvidia/PART/lib.
 int series_of_wheel(const fs::path& library) {
-  const fs::path part = library.parent_path().parent_path(), site_packages = part.parent_path().parent_path();
-  const std::string name = fs::relative(library.lexically_normal(), site_packages.lexically_normal()).string();
+  const fs::path file = library.lexically_normal();  // a link into another folder, as uv makes them, keeps its own name
+  const fs::path part = file.parent_path().parent_path(), site_packages = part.parent_path().parent_path();
+  const std::string name = file.lexically_relative(site_packages).string();
   std::error_code error;
   const uintmax_t bytes = fs::file_size(library, error);
   if (error) return 0;

@@ -49,6 +49,15 @@ TEST_CASE("the series of a wheel's library is that of the record which has its s
   CHECK(series_of_file(site.library()) == 0);
 }
 
+TEST_CASE("a library that is a link, as of a cache that environments share, is known by its own place") {
+  const SitePackages site;
+  site.install(12, "of twelve");
+  fs::create_directories(site.root() / "cache");
+  fs::rename(site.library(), site.root() / "cache/file");
+  fs::create_symlink(site.root() / "cache/file", site.library());
+  CHECK(series_of_file(site.library()) == 12);
+}
+
 TEST_CASE("a library beside other wheels, or in no site-packages, is of no known series") {
   const SitePackages site;
   site.install(13, "of thirteen");
