@@ -19,6 +19,7 @@
 #include "runtime/base/clock.h"
 #include "runtime/base/cuda_libraries.h"
 #include "runtime/base/fs.h"
+#include "runtime/base/is_there.h"
 #include "runtime/base/text_check.h"
 
 namespace ddp {
@@ -106,7 +107,7 @@ std::vector<fs::path> site_packages_of(const std::string& python) {
   wait_for(pid);
   std::vector<fs::path> out;
   for (std::string line; std::getline(lines, line);)
-    if (!line.empty() && !find_text_flaw(line, TextForm::name) && fs::is_directory(fs::path(line) / "nvidia"))
+    if (!line.empty() && !find_text_flaw(line, TextForm::name) && is_there(fs::path(line) / "nvidia"))
       out.emplace_back(line);
   return out;
 }

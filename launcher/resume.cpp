@@ -12,6 +12,7 @@
 #include "launcher/run_folder.h"
 #include "runtime/base/error.h"
 #include "runtime/base/fs.h"
+#include "runtime/base/is_there.h"
 #include "runtime/base/run_files.h"
 #include "runtime/base/text_check.h"
 
@@ -51,8 +52,6 @@ struct Holdings {
 
   bool is_run() const { return !checkpoints.empty() || has_best || has_abandoned || has_metrics || has_origin; }
 };
-
-bool is_there(const fs::path& path) { return ::access(path.c_str(), F_OK) == 0; }
 
 void look_into_checkpoints(const fs::path& checkpoints, Holdings& held) {
   std::error_code error;

@@ -9,6 +9,7 @@
 
 #include "runtime/base/cuda_wheels.h"
 #include "runtime/base/error.h"
+#include "runtime/base/is_there.h"
 #include "runtime/base/shared_object.h"
 #include "runtime/base/text_check.h"
 
@@ -51,7 +52,7 @@ bool is_in_wheel(const fs::path& library, const CudaLibraryPlaces& places) {
 std::vector<fs::path> all_candidates(const std::string& name, const CudaLibraryPlaces& places) {
   std::vector<fs::path> out;
   const auto add_if_there = [&](const fs::path& folder) {
-    if (fs::path file = folder / name; fs::exists(file)) out.push_back(fs::absolute(file));
+    if (fs::path file = folder / name; is_there(file)) out.push_back(fs::absolute(file));
   };
   for (const fs::path& folder : places.given) add_if_there(folder);
   out.emplace_back(name);

@@ -8,6 +8,7 @@
 
 #include "runtime/base/cuda_wheels.h"
 #include "runtime/base/error.h"
+#include "runtime/base/is_there.h"
 #include "runtime/base/library_function.h"
 #include "runtime/base/shared_object.h"
 
@@ -26,7 +27,11 @@ struct Series {
 };
 constexpr Series kSeries[] = {{13, "libddp-cuda13.so", "580"}, {12, "libddp-cuda12.so", "525"}};
 
-bool is_given() { return std::getenv(kVariable) != nullptr; }
+// Of $DDP_CUDA_MODULE; empty where that is empty, too.
+std::string given_module() {
+  const char* value = std::getenv(kVariable);
+  return value != nullptr ? value : "";
+}
 
 int series_of(const std::vector<std::string>& needed) {
   constexpr std::string_view kCublas = "libcublasLt.so.";
@@ -44,7 +49,7 @@ std::vector<fs::path> module_files(const fs::path& program_folder) {
   std::vector<fs::path> out;
   for (const Series& series : kSeries)
     for (const fs::path& folder : {program_folder, program_folder.parent_path() / "lib"})
-      if (fs::path file = folder / series.module; fs::exists(file)) {
+      if (fs::path file = folder / series.module; is_there(file)) {
         out.push_back(std::move(file));
         break;
       }
@@ -68,7 +73,7 @@ CudaModule read_cuda_module(const fs::path& path) {
   for (const std::string& name : object.needed) {
     if (is_of_a_wheel(name))
       module.needed.push_back(name);
-    else if (fs::path beside = path.parent_path() / name; fs::exists(beside))
+    else if (fs::path beside = path.parent_path() / name; is_there(beside))
       module.own.push_back(std::move(beside));
   }
   std::erase(module.needed, object.soname);
@@ -115,10 +120,10 @@ std::vector<CudaModule> modules_of_driver(const std::vector<CudaModule>& modules
 }
 
 std::vector<CudaModule> cuda_modules(const fs::path& program_folder) {
-  if (is_given()) {
-    const fs::path given = fs::absolute(std::getenv(kVariable));
-    if (!fs::exists(given)) no_module(given);
-    return {read_cuda_module(given)};
+  if (const std::string given = given_module(); !given.empty()) {
+    const fs::path file = fs::absolute(given);
+    if (!is_there(file)) no_module(file);
+    return {read_cuda_module(file)};
   }
   std::vector<CudaModule> modules;
   for (const fs::path& file : module_files(program_folder)) modules.push_back(read_cuda_module(file));
@@ -128,7 +133,7 @@ std::vector<CudaModule> cuda_modules(const fs::path& program_folder) {
 
 std::vector<CudaModule> usable_cuda_modules(const fs::path& program_folder) {
   const std::vector<CudaModule> modules = cuda_modules(program_folder);
-  return is_given() ? modules : modules_of_driver(modules, cuda_driver_version());
+  return given_module().empty() ? modules_of_driver(modules, cuda_driver_version()) : modules;
 }
 
 }  // namespace ddp

@@ -43,8 +43,9 @@ std::string version_text(int version);  // "12.6" of 12060
 // Those of `modules` that a driver runs, in their order. Errors: usage (64), naming both versions, where it runs none.
 std::vector<CudaModule> modules_of_driver(const std::vector<CudaModule>& modules, std::optional<int> driver);
 
-// The modules of programs in `program_folder`, the newest series first: $DDP_CUDA_MODULE alone where that is set, else
-// libddp-cuda13.so and libddp-cuda12.so, beside them or in ../lib. Errors: usage (64) where there is none.
+// The modules of programs in `program_folder`, the newest series first: $DDP_CUDA_MODULE alone where that is set and
+// not empty, else libddp-cuda13.so and libddp-cuda12.so, beside them or in ../lib. Errors: usage (64) where there is
+// none.
 std::vector<CudaModule> cuda_modules(const std::filesystem::path& program_folder);
 // Those that the driver runs; it is not asked about $DDP_CUDA_MODULE. Errors: as cuda_modules and modules_of_driver.
 std::vector<CudaModule> usable_cuda_modules(const std::filesystem::path& program_folder);

@@ -113,3 +113,20 @@ TEST_CASE("$DDP_CUDA_MODULE is taken whatever the driver is") {
   const test::EnvironmentVariable missing("DDP_CUDA_MODULE", "/nowhere/module.so");
   CHECK_THROWS_WITH(usable_cuda_modules("/nowhere"), Contains("no CUDA backend: /nowhere/module.so is not there"));
 }
+
+TEST_CASE("an empty $DDP_CUDA_MODULE names nothing") {
+  const test::TemporaryFolder folder;
+  fs::copy_file(NEEDS_CUBLAS_99, folder.path / "libddp-cuda13.so");
+  const test::EnvironmentVariable module("DDP_CUDA_MODULE", "");
+  CHECK(series_of(cuda_modules(folder.path)) == std::vector{99});
+  CHECK_THROWS_WITH(cuda_modules("/nowhere"), Contains("no CUDA backend: /nowhere/libddp-cuda13.so is not there"));
+}
+
+TEST_CASE("a backend that cannot be looked at is not there") {
+  const test::TemporaryFolder folder;
+  fs::create_symlink("loop", folder.path / "loop");
+  for (const std::string& name : {folder.path.string() + "/loop", "/" + std::string(300, 'a')}) {
+    const test::EnvironmentVariable module("DDP_CUDA_MODULE", name);
+    CHECK_THROWS_WITH(cuda_modules("/nowhere"), Contains("no CUDA backend: " + name + " is not there"));
+  }
+}

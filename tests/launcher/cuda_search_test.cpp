@@ -47,14 +47,17 @@ class Machine {
     REQUIRE(::dlopen(STAND_IN_DRIVER, RTLD_NOW) != nullptr);  // from now on its name is enough
     set("STAND_IN_DRIVER", driver);
   }
+  // A python3 that is this shell script.
+  void put_script(const fs::path& folder, const std::string& script) const {
+    fs::create_directories(root() / folder);
+    std::ofstream(root() / folder / "python3") << "#!/bin/sh\n" << script;
+    fs::permissions(root() / folder / "python3", fs::perms::owner_all);
+  }
   // A python3 that notes its call in "asked" and prints these as its sys.path.
   void put_python(const fs::path& folder, const std::vector<std::string>& sys_path, const std::string& name) const {
-    fs::create_directories(root() / folder);
-    std::ofstream script(root() / folder / "python3");
-    script << "#!/bin/sh\necho " << name << " >>'" << (root() / "asked").string() << "'\n";
-    for (const std::string& path : sys_path) script << "echo '" << path << "'\n";
-    script.close();
-    fs::permissions(root() / folder / "python3", fs::perms::owner_all);
+    std::string script = "echo " + name + " >>'" + (root() / "asked").string() + "'\n";
+    for (const std::string& path : sys_path) script += "echo '" + path + "'\n";
+    put_script(folder, script);
   }
   std::string asked() const { return fs::exists(root() / "asked") ? read_text(root() / "asked") : ""; }
   CudaChoice choose() const { return choose_cuda(root() / "site/ddp_launch/bin/ddp-rank", {}); }
@@ -117,6 +120,19 @@ TEST_CASE("Python says where its wheels are: of the active environment first, th
     machine.put_python("bin", {wheels}, "python");
     CHECK(machine.search() == wheels);
     CHECK(machine.asked() == "venv\npython\n");
+  }
+}
+
+TEST_CASE("a place that cannot be looked into holds nothing") {
+  Machine machine;
+  const std::string loop = machine.root() / "loop", long_name = machine.root() / std::string(300, 'a');
+  fs::create_symlink("loop", loop);
+  for (const std::string& place : {loop, long_name}) {
+    machine.put_python("bin", {place}, "python");
+    machine.set("CONDA_PREFIX", place);
+    machine.set("DDP_CUDA_LIBRARIES", place);
+    machine.set("DDP_SITE_PACKAGES", place);
+    CHECK_THAT(machine.refusal(), Contains(std::string(kLibrary) + " is not there"));
   }
 }
 
