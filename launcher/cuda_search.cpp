@@ -28,6 +28,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr int64_t kPythonPatienceMs = 10'000;  // a first start from a network folder takes seconds
+constexpr size_t kPythonBytes = 1 << 20;       // a sys.path is some hundreds; what starts with Python may print more
 
 int wait_for(pid_t pid) {
   int status = 0;
@@ -79,14 +80,14 @@ pid_t start(const std::string& python, const char* script, const Fd& output) {
   ::_exit(1);
 }
 
-// Reads to the end of `input`, or as far as it comes until the deadline.
+// Reads to the end of `input`, or as far as it comes until the deadline and within kPythonBytes.
 std::string read_until(int64_t deadline_ns, const Fd& input) {
   std::string text;
   std::array<char, 4096> buffer;
   for (;;) {
     const int64_t left_ms = (deadline_ns - monotonic_ns()) / 1'000'000;
     pollfd ready = {input.get(), POLLIN, 0};
-    if (left_ms <= 0 || ::poll(&ready, 1, int(left_ms)) <= 0) return text;
+    if (text.size() > kPythonBytes || left_ms <= 0 || ::poll(&ready, 1, int(left_ms)) <= 0) return text;
     const ssize_t n = ::read(input.get(), buffer.data(), buffer.size());
     if (n <= 0) return text;
     text.append(buffer.data(), size_t(n));

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <catch2/catch.hpp>
+#include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <optional>
@@ -134,6 +135,14 @@ TEST_CASE("a place that cannot be looked into holds nothing") {
     machine.set("DDP_SITE_PACKAGES", place);
     CHECK_THAT(machine.refusal(), Contains(std::string(kLibrary) + " is not there"));
   }
+}
+
+TEST_CASE("a Python that prints without end is not listened to for long") {
+  Machine machine;
+  machine.put_script("bin", "exec yes hello\n");
+  const auto begin = std::chrono::steady_clock::now();
+  CHECK_THAT(machine.refusal(), Contains(std::string(kLibrary) + " is not there"));
+  CHECK(std::chrono::steady_clock::now() - begin < std::chrono::seconds(5));
 }
 
 TEST_CASE("a library that is nowhere is refused in one line, with where it was looked for and what installs it") {
