@@ -13,6 +13,7 @@ void write_output(const std::function<void()>& print) {
   try {
     print();
   } catch (const std::system_error& e) {  // fmt's, when a full buffer cannot be written
+    if (std::ferror(stdout) == 0) throw;  // of something else, as a file that `print` looked for
     errno = e.code().value();
   }
   if (std::ferror(stdout) != 0 || std::fflush(stdout) != 0)

@@ -5,7 +5,7 @@
 
 namespace ddp {
 
-// Calls `print` and writes out what it printed on standard output. Errors: io (74).
+// Calls `print` and writes out what it printed on standard output. Errors: io (74); what `print` throws.
 void write_output(const std::function<void()>& print);
 
 }  // namespace ddp
