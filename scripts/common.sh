@@ -75,16 +75,19 @@ bundle_packages=(patchelf xz-utils)
 system_test_packages=(cron slurmctld slurmd slurm-client iproute2 python3-venv)
 bench_packages=(libgloo-dev libopenmpi-dev openmpi-bin)
 
-# fetch_wheels FOLDER WHEEL...: unpacks wheels of PyPI into an empty folder. Touches no Python environment, needs no root.
+# fetch_wheels FOLDER WHEEL...: unpacks wheels of PyPI into a folder, which is there when it is whole, in the place of what was there.
+# Touches no Python environment, needs no root.
 fetch_wheels() {
   local folder=$1
   shift
   need_packages python3-pip
   say "fetching $*"
-  rm -rf "$folder"
+  rm -rf "$folder.unpacked"
   mkdir -p "$(dirname "$folder")"
   python3 -m pip install -q --root-user-action=ignore --disable-pip-version-check --no-cache-dir --no-compile --no-deps \
-    --only-binary=:all: --target "$folder" "$@"
+    --only-binary=:all: --target "$folder.unpacked" "$@"
+  rm -rf "$folder"
+  mv "$folder.unpacked" "$folder"
 }
 
 # fetch_debs FOLDER RELEASE COMPONENT PACKAGE...: unpacks packages of a release of Debian, this machine's or another, into a folder, without

@@ -10,5 +10,4 @@ case ${1:-} in
 esac
 folder=.cache/cuda-libraries/$1
 [ -d "$folder" ] && exit 0
-fetch_wheels "$folder.partial" "${wheels[@]}"
-mv "$folder.partial" "$folder"
+fetch_wheels "$folder" "${wheels[@]}"

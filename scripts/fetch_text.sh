@@ -4,6 +4,4 @@
 cd "$root"
 folder=.cache/text version=0.23.3
 [ -d "$folder/tokenizers-$version.dist-info" ] && exit 0
-fetch_wheels "$folder.partial" "tokenizers==$version"  # without huggingface-hub, which only downloading tokenizers by name needs
-rm -rf "$folder"
-mv "$folder.partial" "$folder"
+fetch_wheels "$folder" "tokenizers==$version"  # without huggingface-hub, which only downloading tokenizers by name needs
