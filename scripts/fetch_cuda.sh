@@ -11,8 +11,10 @@ if [ "${1:-}" = --cuda12 ]; then
   series=12 folder=.cache/cuda12
   shift
 fi
+case ${1:-} in -*) die "unknown option $1; there is --cuda12" ;; esac
 folder=${1:-$folder}
 [ -f "$folder/complete" ] && exit 0
+[ -z "$(ls -A "$folder" 2>/dev/null)" ] || die "$folder is there, and is not what this script made; name a folder that is empty or not there"
 partial=$folder.partial toolkit=$folder.partial/toolkit
 
 # One release, so that compiler, headers and libraries fit each other; NCCL and cuDNN have numbers of their own.
@@ -53,7 +55,7 @@ ln -sfn lib lib64
 for library in lib/*.so.*; do ln -sfn "$(basename "$library")" "${library%%.so.*}.so"; done  # wheels hold no names to link with
 touch complete
 cd "$root"
-rm -rf "$folder"
+[ ! -e "$folder" ] || rmdir "$folder"
 mv "$toolkit" "$folder"
 rm -rf "$partial"
 say "$("$folder/bin/nvcc" --version | tail -n 1) is in $folder, under the licence in $folder/LICENSE"

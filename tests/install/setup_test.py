@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What scripts/setup.sh takes for missing and how it installs that, by stand-ins for the tools it looks for and the ones it installs with."""
+"""What scripts/setup.sh takes for missing and how it installs that, and what it fetches, by stand-ins for the tools it looks for and the ones it installs with."""
 import os
 import shutil
 import subprocess
@@ -70,6 +70,42 @@ class Setup(unittest.TestCase):
     def test_user_takes_no_option_whose_packages_must_be_installed(self):
         said = self.set_up("--user", "--tests", user=1000, expect=1)
         self.assertEqual(said, "error: --user fetches what a build needs; what other options add, only root may install\n")
+
+
+class Fetch(unittest.TestCase):
+    def setUp(self):
+        """A copy of the scripts, in which python3 has a pip that puts half of a wheel where it shall and ends with $STATUS."""
+        folder = tempfile.TemporaryDirectory(prefix="ddp-test-")
+        self.addCleanup(folder.cleanup)
+        self.tree = folder.name
+        shutil.copytree(os.path.join(ROOT, "scripts"), os.path.join(self.tree, "scripts"))
+        with open(os.path.join(self.tree, "python3"), "w", encoding="utf-8") as file:
+            file.write('#!/bin/sh\n[ "$3" = --version ] && exit\nwhile [ "$1" != --target ]; do shift; done\nmkdir -p "$2/half"\nexit $STATUS\n')
+        os.chmod(os.path.join(self.tree, "python3"), 0o755)
+
+    def in_tree(self, command, **environment):
+        """(exit status, stderr) of a command in `self.tree`."""
+        done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, cwd=self.tree,
+                              env={**os.environ, "PATH": self.tree + ":" + os.environ["PATH"], **environment})
+        return done.returncode, done.stderr
+
+    def test_wheels_whose_download_breaks_off_are_not_taken_for_there_and_are_fetched_again(self):
+        self.assertEqual(self.in_tree(["scripts/fetch_auditwheel.sh"], STATUS="2")[0], 2)
+        fetched = os.path.join(self.tree, ".cache", "auditwheel")
+        self.assertFalse(os.path.exists(fetched))
+        self.assertEqual(self.in_tree(["scripts/fetch_auditwheel.sh"], STATUS="0"), (0, ""))
+        self.assertEqual(os.listdir(fetched), ["half"])
+        self.assertEqual(os.listdir(os.path.dirname(fetched)), ["auditwheel"])
+
+    def test_a_toolkit_takes_the_place_of_nothing(self):
+        os.mkdir(os.path.join(self.tree, "mine"))
+        thesis = os.path.join(self.tree, "mine", "thesis")
+        open(thesis, "w", encoding="utf-8").close()
+        self.assertEqual(self.in_tree(["scripts/fetch_cuda.sh", "mine"], STATUS="2"),
+                         (1, "error: mine is there, and is not what this script made; name a folder that is empty or not there\n"))
+        self.assertTrue(os.path.exists(thesis))
+        self.assertEqual(self.in_tree(["scripts/fetch_cuda.sh", "--cuda13"], STATUS="2"), (1, "error: unknown option --cuda13; there is --cuda12\n"))
+        self.assertEqual(self.in_tree(["scripts/fetch_cuda.sh", "new"], STATUS="2")[0], 2)
 
 
 if __name__ == "__main__":
