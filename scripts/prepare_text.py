@@ -98,7 +98,7 @@ def main():
         try:
             from text import labelled, tokens
         except ImportError as error:
-            raise Failure(UNAVAILABLE, f"{error}; run scripts/setup.sh --text") from error
+            raise Failure(UNAVAILABLE, f"{error}; run scripts/setup.sh --text in a clone, else pip install tokenizers") from error
         (tokens if arguments.command == "tokens" else labelled).prepare(arguments)
     except Failure as failure:
         print(f"error: {failure}", file=sys.stderr)

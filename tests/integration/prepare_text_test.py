@@ -302,7 +302,8 @@ class PrepareText(IntegrationTest):
         shutil.copytree(os.path.join(ROOT, "scripts"), copy)  # beside which there is no .cache
         command = [sys.executable, "-S", os.path.join(copy, "prepare_text.py"), "tokens", "--tokenizer", "out", "--out", "out", "text.txt"]
         process = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
-        self.assertEqual((process.returncode, process.stderr), (69, "error: No module named 'tokenizers'; run scripts/setup.sh --text\n"))
+        how = "run scripts/setup.sh --text in a clone, else pip install tokenizers"
+        self.assertEqual((process.returncode, process.stderr), (69, f"error: No module named 'tokenizers'; {how}\n"))
 
     def test_a_write_that_fails_leaves_the_files_of_the_run_before(self):
         self.write_vocab()
