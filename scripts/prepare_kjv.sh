@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # The King James text as bytes: data/kjv/train.txt (the first 95%) and valid.txt (the last 5%, held out). From Debian's bible-kjv.
 . "$(dirname "$0")/common.sh"
-need_packages "${data_packages[@]}"
 folder=${1:-$root/data/kjv}
 [ -s "$folder/valid.txt" ] && exit 0
+need_packages "${data_packages[@]}"
 say "preparing the King James text in $folder"
 mkdir -p "$folder"
 text=$(mktemp)

@@ -4,10 +4,10 @@
 # valid.safetensors was seen in pre-training, nor shaped the vocabulary. prepare_kjv_text.sh [FOLDER]: another one than data.
 . "$(dirname "$0")/common.sh"
 cd "$root"
-need_packages "${data_packages[@]}"
-scripts/fetch_text.sh
 tokens=${1:-data}/kjv-wordpiece books=${1:-data}/kjv-books
 [ -s "$books/valid.safetensors" ] && exit 0
+need_packages "${data_packages[@]}"
+scripts/fetch_text.sh
 say "preparing the King James text in $tokens and $books"
 mkdir -p "$tokens" "$books"
 rm -f "$tokens"/{train,valid}.txt "$books"/{train,valid}.tsv

@@ -79,9 +79,13 @@ class Fetch(unittest.TestCase):
         self.addCleanup(folder.cleanup)
         self.tree = folder.name
         shutil.copytree(os.path.join(ROOT, "scripts"), os.path.join(self.tree, "scripts"))
-        with open(os.path.join(self.tree, "python3"), "w", encoding="utf-8") as file:
-            file.write('#!/bin/sh\n[ "$3" = --version ] && exit\nwhile [ "$1" != --target ]; do shift; done\nmkdir -p "$2/half"\nexit $STATUS\n')
-        os.chmod(os.path.join(self.tree, "python3"), 0o755)
+        self.tool("python3", '[ "$3" = --version ] && exit\nwhile [ "$1" != --target ]; do shift; done\nmkdir -p "$2/half"\nexit $STATUS')
+
+    def tool(self, name, text):
+        path = os.path.join(self.tree, name)
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(f"#!/bin/sh\n{text}\n")
+        os.chmod(path, 0o755)
 
     def in_tree(self, command, **environment):
         """(exit status, stderr) of a command in `self.tree`."""
@@ -96,6 +100,15 @@ class Fetch(unittest.TestCase):
         self.assertEqual(self.in_tree(["scripts/fetch_auditwheel.sh"], STATUS="0"), (0, ""))
         self.assertEqual(os.listdir(fetched), ["half"])
         self.assertEqual(os.listdir(os.path.dirname(fetched)), ["auditwheel"])
+
+    def test_data_that_is_there_as_a_wheel_brings_it_needs_no_package(self):
+        for script, made in (("prepare_kjv.sh", "data/kjv/valid.txt"), ("prepare_kjv_text.sh", "data/kjv-books/valid.safetensors")):
+            os.makedirs(os.path.join(self.tree, os.path.dirname(made)))
+            with open(os.path.join(self.tree, made), "w", encoding="utf-8") as file:
+                file.write("In the beginning")
+            self.tool("bible", "exit 127")
+            self.tool("apt-get", "exit 1")
+            self.assertEqual(self.in_tree(["scripts/" + script], STATUS="2"), (0, ""))
 
     def test_a_toolkit_takes_the_place_of_nothing(self):
         os.mkdir(os.path.join(self.tree, "mine"))
