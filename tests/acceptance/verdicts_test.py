@@ -13,7 +13,7 @@ sys.path[:0] = [os.path.join(ROOT, "scripts", "acceptance"), os.path.join(ROOT, 
 import run  # noqa: E402
 import verdicts  # noqa: E402
 from report import Report, Section  # noqa: E402
-from stages import STAGES, curve  # noqa: E402
+from stages import STAGES, backends, curve  # noqa: E402
 
 CURVE = [5.0 - 0.01 * i for i in range(50)]
 
@@ -53,9 +53,11 @@ class Curves(unittest.TestCase):
 class Made(types.SimpleNamespace):
     """Stands in for a stage's context: runs write curves as they are planted, by the run's name; of the others CURVE."""
 
-    def train(self, name, *_):
+    def train(self, name, *_, env=None):
         folder = os.path.join(self.folder, name)
-        os.mkdir(folder)
+        os.makedirs(os.path.join(folder, "logs"))
+        with open(os.path.join(folder, "logs", "rank-0.log"), "w", encoding="utf-8") as file:
+            file.write(f"begins\nCUDA backend: {(env or {}).get('DDP_CUDA_MODULE', '/lib/13.so')}\n")
         with open(os.path.join(folder, "metrics.jsonl"), "w", encoding="utf-8") as file:
             file.writelines(json.dumps({"type": "step", "loss": loss}) + "\n" for loss in self.planted.get(name, CURVE))
         return types.SimpleNamespace(ok=True, seconds=0.0), folder
@@ -87,6 +89,45 @@ class CurveStages(unittest.TestCase):
     def test_a_curve_that_is_not_there_fails(self):
         for model, (prefix, _) in self.STAGES.items():
             self.assertIn("0 of 50 steps", self.failures(model, {f"{prefix}gpu-again": []})[0])
+
+
+class Backends(unittest.TestCase):
+    """Of a machine whose launcher takes /lib/13.so, and that may have /lib/12.so too."""
+    LIBRARIES = {"libcublasLt.so.12": "/there", "libnccl.so.2": None, "libcudnn.so.9": "/there"}
+
+    def section(self, planted=(), driver="13.0", libraries=(), no_cudnn=None, ops="All tests passed (9 assertions in 3 test cases)"):
+        found = {"driver": driver, "modules": [{"path": "/lib/13.so", "series": 13, "libraries": {}},
+                                               {"path": "/lib/12.so", "series": 12, "libraries": {**self.LIBRARIES, **dict(libraries)}}]}
+        calls = []
+
+        def answer(name, _, env=None):
+            calls.append((name, (env or {}).get("DDP_CUDA_MODULE")))
+            return types.SimpleNamespace(ok=True, seconds=0.0, how="", text=json.dumps({"cuda": found}) if name == "version" else ops)
+
+        with tempfile.TemporaryDirectory(prefix="ddp-acceptance-test-") as folder:
+            section = Section("backends", "backends")
+            backends.run(Made(folder=folder, planted=dict(planted), toy=lambda real, _: real, script=str, bin=str, run=answer, simulated=False,
+                              no_cudnn=no_cudnn), section)
+        return section, calls
+
+    def test_the_other_backend_is_tested_and_trains_twice(self):
+        section, calls = self.section({"CUDA-12": times(1 + 5e-6), "CUDA-12-again": times(1 + 5e-6)})
+        self.assertEqual((section.failures, section.status), ([], "not run"))  # which whoever runs the stage sets
+        self.assertEqual(calls[1:], [("CUDA-12-attention", "/lib/12.so"), ("CUDA-12-ops", "/lib/12.so")])
+
+    def test_what_is_wrong_with_it_is_named(self):
+        for planted, words in (({"CUDA-12": times(1 + 2e-5), "CUDA-12-again": times(1 + 2e-5)}, "CUDA 12 against chosen"),
+                               ({"CUDA-12-again": times(1 + 1e-12)}, "CUDA 12 again against CUDA 12")):
+            failures = self.section(planted)[0].failures
+            self.assertEqual(len(failures), 1, failures)
+            self.assertIn(words, failures[0])
+        self.assertEqual(len(self.section(ops="test cases: 3 | 2 passed | 1 failed")[0].failures), 2)
+
+    def test_one_that_this_machine_cannot_run_is_no_failure(self):
+        for machine in ({"libraries": {"libcublasLt.so.12": None}}, {"libraries": {"libcudnn.so.9": None}}, {"driver": "11.8"}):
+            section, calls = self.section(**machine)
+            self.assertEqual((section.failures, section.status, len(calls)), ([], "not available", 1), machine)
+        self.assertEqual(len(self.section(libraries={"libcudnn.so.9": None}, no_cudnn="none")[1]), 3)
 
 
 class Arguments(unittest.TestCase):

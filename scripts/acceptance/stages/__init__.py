@@ -15,7 +15,7 @@ STAGES = (
     Stage("curve-gpt2", "loss curves of a small GPT-2 on CPU and GPU, in every precision", 60, curve.run_gpt2),
     Stage("curve-bert", "loss curves of a small BERT, in both of its tasks", 60, curve.run_bert),
     Stage("curve-resnet", "loss curves of a small ResNet", 60, curve.run_resnet, convolves=True),
-    Stage("backends", "the backends of CUDA 12 and 13: the ops, their own bits, and each other's losses", 90, backends.run),
+    Stage("backends", "the backends of CUDA 12 and 13: the ops, their own bits, and each other's losses", 60, backends.run),
     Stage("speed-gpt2", "GPT-2 small: a step, and where its time goes", 60, partial(speed.run, measured=[GPT2], num_precisions=3)),
     Stage("speed-bert", "BERT-base, T = 128 and 512: the same", 60, partial(speed.run, measured=[BERT_128, BERT_512], num_precisions=2)),
     Stage("speed-resnet", "ResNet-50: the same, and the plans that cuDNN chose", 60,
