@@ -7,6 +7,7 @@
 
 #include "runtime/base/error.h"
 #include "runtime/base/fs.h"
+#include "runtime/base/module_note.h"
 
 namespace ddp {
 namespace {
@@ -54,7 +55,7 @@ class ElfFile {
 
   // Each note is a header, its owner and its text, each of these padded to 4 bytes.
   std::string note() const {
-    constexpr std::string_view kOwner("ddp-launch", sizeof "ddp-launch");  // with its end, as notes have it
+    constexpr std::string_view kOwner(DDP_NOTE_OWNER, sizeof DDP_NOTE_OWNER);  // with its end, as notes have it
     for (const Elf64_Phdr& s : segments_) {
       if (s.p_type != PT_NOTE) continue;
       const std::vector<char> bytes = read<char>(s.p_offset, s.p_filesz);

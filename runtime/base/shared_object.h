@@ -12,7 +12,7 @@ namespace ddp {
 struct SharedObject {
   std::string soname;               // DT_SONAME; empty: none
   std::vector<std::string> needed;  // DT_NEEDED, in order
-  std::string note;                 // its text, where it has a note of owner "ddp-launch"
+  std::string note;                 // the text of DDP_MODULE_NOTE, where it has one
   std::string runpath;              // DT_RUNPATH or DT_RPATH: folders between colons, some with $ORIGIN
 };
 

@@ -1,6 +1,7 @@
 // The module's one export, linked into libddp-cuda13.so (or 12) and not into ddp-rank.
 #include "kernels/cuda/any_kernel.h"
 #include "kernels/cuda/tree_sum.h"
+#include "runtime/base/module_note.h"
 #include "runtime/rank/cuda_backend.h"
 
 namespace ddp {
@@ -21,17 +22,7 @@ std::unique_ptr<Communicator> make_comm(Device& device, Board& board, const Nccl
 }  // namespace
 }  // namespace ddp
 
-// What `ddp-launch --version --json` reads of the module's file: a note, as ELF has them.
-asm(R"(
-  .pushsection .note.ddp-launch, "a", @note
-  .balign 4
-  .long 2f - 1f, 4f - 3f, 1
-1: .asciz "ddp-launch"
-2: .balign 4
-3: .asciz ")" DDP_CUDA_BUILD R"("
-4: .balign 4
-  .popsection
-)");
+DDP_MODULE_NOTE(DDP_CUDA_BUILD);  // for ddp-launch --version --json
 
 extern "C" __attribute__((visibility("default"))) const ddp::CudaBackend* ddp_cuda_backend() {
   static constexpr ddp::CudaBackend kBackend = {
