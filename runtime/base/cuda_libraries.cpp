@@ -115,8 +115,9 @@ void missing_cuda_library(const std::string& name, const CudaLibraryPlaces& plac
   std::string what = why, where = "";
   if (what.empty()) what = fmt::format("{} is not there: looked in {}", name, fmt::join(looked_in(places), ", "));
   for (const fs::path& file : all_candidates(name, places)) {
-    if (!file.has_parent_path() || fits(series_of_file(file), places)) continue;
-    what = misfit_text(file.string(), series_of_file(file), places);
+    const int series = file.has_parent_path() ? series_of_file(file) : 0;
+    if (fits(series, places)) continue;
+    what = misfit_text(file.string(), series, places);
     if (is_in_wheel(file, places))
       where = " in an environment of its own, since wheels of the two overwrite each other";
     break;

@@ -5,10 +5,13 @@ import fcntl
 import os
 import shutil
 import subprocess
+import sys
+import unittest
 
 ROOT = os.environ["DDP_SOURCE_ROOT"]  # set by meson
 ROOTS = os.path.join(ROOT, ".cache", "roots")
 NOBODY = "65534:65534"
+SKIPPED = 77
 
 # In a mount namespace of its own, so that nothing stays mounted. $1: the system; $2: the user; folders to show there, each as FROM TO ro or
 # rw; --; then the command.
@@ -90,3 +93,12 @@ def why_not(*suites):
     except Failed as failed:
         return str(failed)
     return None
+
+
+def main(*suites, tool=None):
+    """Runs a program's tests, which need these systems and perhaps a tool of this machine, or ends it as skipped."""
+    why = why_not(*suites) or (f"needs {tool}" if tool and not shutil.which(tool) else None)
+    if why:
+        print(why)
+        sys.exit(SKIPPED)
+    unittest.main()
